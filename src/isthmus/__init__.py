@@ -1,0 +1,1 @@
+"""Isthmus: a service mesh that spans clusters."""
