@@ -1,1 +1,1 @@
-"""A multicluster world on one Linux machine: embedded clusters, networks, kubelets. A sibling of Isthmus, not a part of it."""
+"""A multicluster world on one Linux machine: embedded clusters, networks, kubelets. A sibling of Isthmus."""

@@ -1,0 +1,1 @@
+"""Floor 0: names, errors and the clock. Standard library only."""
