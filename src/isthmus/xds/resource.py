@@ -1,10 +1,9 @@
 """A resource as every stream shares it: bytes made once, versioned by their hash."""
 
-from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Final
 
-from envoy.service.discovery.v3 import discovery_pb2
-from google.protobuf import any_pb2
+from isthmus.xds.wire import length_delimited, varint
 
 WILDCARD = "*"
 
@@ -14,28 +13,64 @@ EDS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LDS = PREFIX + "envoy.config.listener.v3.Listener"
 RDS = PREFIX + "envoy.config.route.v3.RouteConfiguration"
 SDS = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+ECDS = PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 NDS = PREFIX + "istio.networking.nds.v1.NameTable"
 PCDS = PREFIX + "istio.mesh.v1alpha1.ProxyConfig"
+HEALTH = PREFIX + "istio.v1.HealthInformation"
 
 PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS, NDS, PCDS)
 """Order on one stream (XD2): what is referred to comes before what refers to it."""
 
+SHORT_NAMES = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", SDS: "SDS", ECDS: "ECDS", NDS: "NDS", PCDS: "PCDS"}
+"""What people call the types."""
 
-@dataclass(frozen=True, slots=True)
+
 class XdsResource:
-    """One named resource. `body` is the deterministic encoding of the message `type_url` names."""
+    """One named resource. `body` is the deterministic encoding of the message that `type_url` names.
 
-    type_url: str
-    name: str
-    body: bytes
-    version: str = field(default="")
+    Only one string of bytes is kept: the resource framed as a field of a DeltaDiscoveryResponse. Its parts are laid
+    out so that everything else that is sent (the bare Resource, the Any of a state-of-the-world response, the body)
+    is a tail of it; a parser takes the fields of a message in any order.
+    """
 
-    def __post_init__(self) -> None:
-        if not self.version:
-            object.__setattr__(self, "version", blake2b(self.body, digest_size=8).hexdigest())
+    __slots__ = ("_any_at", "_body_at", "_resource_at", "framed", "name", "type_url", "version")
+
+    def __init__(self, type_url: str, name: str, body: bytes, version: str = "") -> None:
+        self.type_url: Final = type_url
+        self.name: Final = name
+        self.version: Final = version or blake2b(body, digest_size=8).hexdigest()
+        value_head = length_delimited(1, type_url.encode()) + b"\x12" + varint(len(body))
+        any_head = b"\x12" + varint(len(value_head) + len(body)) + value_head
+        labels = length_delimited(1, self.version.encode()) + length_delimited(3, name.encode())
+        head = b"\x12" + varint(len(labels) + len(any_head) + len(body))
+        self.framed: Final = b"".join((head, labels, any_head, body))
+        self._resource_at: Final = len(head)
+        self._any_at: Final = len(head) + len(labels)
+        self._body_at: Final = len(self.framed) - len(body)
+
+    @property
+    def body(self) -> bytes:
+        """The encoded message itself."""
+        return self.framed[self._body_at :]
+
+    @property
+    def size(self) -> int:
+        """Length of the body in bytes."""
+        return len(self.framed) - self._body_at
 
     def encode(self) -> bytes:
-        """The bytes of `envoy.service.discovery.v3.Resource`, to be joined into responses."""
-        body = any_pb2.Any(type_url=self.type_url, value=self.body)
-        encoded: bytes = discovery_pb2.Resource(name=self.name, version=self.version, resource=body).SerializeToString()
-        return encoded
+        """The bytes of `envoy.service.discovery.v3.Resource`."""
+        return self.framed[self._resource_at :]
+
+    def framed_any(self) -> bytes:
+        """The resource as one element of DiscoveryResponse.resources (field 2 there, too)."""
+        return self.framed[self._any_at :]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, XdsResource) and self.framed == other.framed
+
+    def __hash__(self) -> int:
+        return hash(self.framed)
+
+    def __repr__(self) -> str:
+        return f"XdsResource({SHORT_NAMES.get(self.type_url, self.type_url)} {self.name} {self.version} {self.size} B)"

@@ -1,0 +1,135 @@
+"""The incremental variant of the protocol, server's side.
+
+https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds
+"""
+
+from sys import intern
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from isthmus.xds.resource import CDS, EDS, HEALTH, LDS, RDS, WILDCARD, XdsResource
+from isthmus.xds.session import Event, HealthReported, Push, Session
+from isthmus.xds.subscription import Subscription
+from isthmus.xds.wire import delta_response
+
+REMOVAL_ORDER = (LDS, RDS, CDS, EDS)
+"""What refers to others goes first; types that are not named go last."""
+
+
+class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
+    """One client's incremental stream.
+
+    At most one response per type awaits its answer: what changes meanwhile is compared when the answer is there, so
+    a slow client gets the latest and not the history.
+    """
+
+    def receive(self, request: discovery_pb2.DeltaDiscoveryRequest, now: float) -> list[Event]:
+        """Take a request: an answer to a response, a change of subscription, or both in one."""
+        error = request.error_detail.message if request.HasField("error_detail") else None
+        if request.type_url == HEALTH:
+            return [HealthReported(error or "")]
+        first = request.type_url not in self.subscriptions
+        subscription = self._subscription(request.type_url)
+        events = self._answer(subscription, request.response_nonce, error, now)
+        # A subscription changes even if the nonce is stale:
+        # https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds
+        wanted, unwanted = list(request.resource_names_subscribe), list(request.resource_names_unsubscribe)
+        if first:
+            self._adopt(subscription, request)
+        added = subscription.subscribe(wanted, known=first and bool(subscription.held))
+        if subscription.legacy_open and not (subscription.wildcard or wanted or unwanted):
+            subscription.open_legacy_wildcard(known=bool(subscription.held))
+            added.append(WILDCARD)
+        dropped = subscription.unsubscribe(unwanted)
+        return events + self._tell_source(subscription, added, dropped)
+
+    @staticmethod
+    def _adopt(subscription: Subscription, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        """A client that reconnects says which versions it holds: start from there and send only what differs.
+
+        https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds (reconnect)
+        """
+        named = set(request.resource_names_subscribe)
+        all_of_them = WILDCARD in named or not named
+        subscription.held = {
+            intern(name): intern(version)
+            for name, version in request.initial_resource_versions.items()
+            if all_of_them or name in named
+        }
+
+    def next(self, now: float) -> Push | None:
+        """Updates in push order first; when all of them were answered, what is no more."""
+        for subscription in self._in_push_order():
+            if self._may_send(subscription):
+                push = self._update(subscription, now)
+                if push:
+                    return push
+        if any(subscription.waiting or subscription.pending for subscription in self.subscriptions.values()):
+            return None
+        return self._removal(now)
+
+    def _update(self, subscription: Subscription, now: float) -> Push | None:
+        """What the client lacks of one type, or None if it lacks nothing."""
+        absent: list[str] = []
+        changed = self._compare_all(subscription) if subscription.refresh else {}
+        for name in sorted(subscription.dirty):
+            self._compare(subscription, name, changed, absent)
+        due = subscription.answer_due
+        subscription.dirty.clear()
+        subscription.forced.clear()
+        subscription.refresh = subscription.answer_due = False
+        if not (changed or absent or due):
+            return None
+        self._note_warming(subscription.type_url, changed)
+        for name, resource in changed.items():
+            subscription.held[intern(name)] = resource.version
+            subscription.gone.discard(name)
+        return self._push(subscription, changed, absent, now)
+
+    def _compare_all(self, subscription: Subscription) -> dict[str, XdsResource]:
+        held, forced = subscription.held, subscription.forced
+        current = self._source.resources(subscription.type_url)
+        subscription.gone.update(name for name in held if name not in current and name not in subscription.explicit)
+        return {
+            name: resource for name, resource in current.items() if name in forced or held.get(name) != resource.version
+        }
+
+    def _compare(
+        self, subscription: Subscription, name: str, changed: dict[str, XdsResource], absent: list[str]
+    ) -> None:
+        resource = self._source.resource(subscription.type_url, name)
+        if resource is not None:
+            subscription.gone.discard(name)
+            must = name in subscription.forced or (subscription.type_url == EDS and name in self._warming)
+            if must or subscription.held.get(name) != resource.version:
+                changed[name] = resource
+        elif name in subscription.held:
+            subscription.gone.add(name)
+        elif name in subscription.forced:
+            # Asked for and not there: say so, or the client waits for its timeout.
+            # https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#knowing-when-a-requested-resource-does-not-exist
+            absent.append(name)
+
+    def _removal(self, now: float) -> Push | None:
+        for subscription in self._in_removal_order():
+            if not subscription.gone:
+                continue
+            names = sorted(subscription.gone)
+            subscription.gone.clear()
+            for name in names:
+                subscription.held.pop(name, None)
+            return self._push(subscription, {}, names, now)
+        return None
+
+    def _in_removal_order(self) -> list[Subscription]:
+        rest = [sub for type_url, sub in self.subscriptions.items() if type_url not in REMOVAL_ORDER]
+        return [self.subscriptions[url] for url in REMOVAL_ORDER if url in self.subscriptions] + rest
+
+    def _push(
+        self, subscription: Subscription, changed: dict[str, XdsResource], removed: list[str], now: float
+    ) -> Push:
+        nonce = self._next_nonce()
+        framed = [resource.framed for resource in changed.values()]
+        self._record(subscription, nonce, [*changed, *removed], now)
+        data = delta_response(subscription.type_url, framed, removed, nonce=nonce)
+        return Push(subscription.type_url, nonce, data, len(framed), len(removed))
