@@ -1,0 +1,54 @@
+"""From a request's credentials to a user."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+
+from isthmus_lab.apiserver.errors import unauthorized
+from isthmus_lab.apiserver.httpd import Request
+from isthmus_lab.apiserver.identity import ANONYMOUS, User
+
+TokenCheck = Callable[[str], User | None]
+
+
+class Authenticator:
+    """Static tokens first, then service account tokens."""
+
+    def __init__(self, static: dict[str, User], check: TokenCheck) -> None:
+        self._static = static
+        self._check = check
+
+    def user(self, request: Request) -> User:
+        """Raises 401 for a token that is not good; no token at all is the anonymous user."""
+        token = bearer_token(request)
+        if token is None:
+            return ANONYMOUS
+        found = self.by_token(token)
+        if found is None:
+            raise unauthorized()
+        return found
+
+    def by_token(self, token: str) -> User | None:
+        for known, user in self._static.items():
+            if hmac.compare_digest(known.encode(), token.encode()):
+                return user
+        return self._check(token)
+
+
+_SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."
+
+
+def bearer_token(request: Request) -> str | None:
+    """From the Authorization header, or the websocket subprotocol that browsers use. None when there is none."""
+    given = request.headers.get("authorization", "")
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    for offered in request.headers.get("sec-websocket-protocol", "").split(","):
+        if offered.strip().startswith(_SUBPROTOCOL):
+            import base64
+
+            raw = offered.strip().removeprefix(_SUBPROTOCOL)
+            return base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4)).decode(errors="replace")
+    return None
