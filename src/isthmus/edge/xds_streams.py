@@ -1,0 +1,179 @@
+"""The open streams: which proxies are connected, what they follow, and who must be told of a change.
+
+A proxy may have several streams (its Envoy's and its agent's); they share one row in the mesh, and the mesh hears of
+a subscription once.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from isthmus.model.rows import Proxy
+from isthmus.tables.changes import Change, Put
+from isthmus.trust.caller import Caller
+from isthmus.xds.node import Node
+from isthmus.xds.resource import XdsResource
+from isthmus.xds.session import Session
+
+Dirty = Mapping[str, Mapping[str, Collection[str]]]
+"""What differs for whom: proxy id, type, names."""
+
+
+class MeshPort(Protocol):
+    """What the streams need of the mesh (`isthmus.graph.mesh.Mesh`)."""
+
+    def apply(self, changes: Iterable[Change]) -> Dirty:
+        """One revision."""
+
+    def connect(self, proxy: Proxy) -> None:
+        """A proxy is there."""
+
+    def disconnect(self, proxy_id: str) -> None:
+        """A proxy left."""
+
+    def subscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
+        """The proxy follows names from now on."""
+
+    def unsubscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
+        """The proxy does not follow names any more."""
+
+    def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
+        """One resource as the proxy must see it."""
+
+    def resources(self, proxy_id: str, type_url: str) -> Mapping[str, XdsResource]:
+        """All that the wildcard of a type names."""
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """One open stream. `pump` writes what is due; it returns when nothing is."""
+
+    number: int
+    proxy: Proxy
+    node: Node
+    caller: Caller | None
+    peer: str
+    connected_at: float
+    session: Session[Any] = field(init=False)
+    kick: Callable[[], None] = field(init=False)
+    """Starts the pump unless it runs."""
+
+
+@dataclass(eq=False, slots=True)
+class _Follower:
+    proxy: Proxy
+    streams: list[Stream] = field(default_factory=list)
+    wanted: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+class _ProxySource:
+    """One proxy's view of the mesh, as a stream's session asks it."""
+
+    __slots__ = ("_follower", "_mesh", "_mine", "_proxy_id")
+
+    def __init__(self, mesh: MeshPort, follower: _Follower) -> None:
+        self._mesh = mesh
+        self._follower = follower
+        self._proxy_id = follower.proxy.id
+        self._mine: dict[str, set[str]] = {}
+
+    def resource(self, type_url: str, name: str) -> XdsResource | None:
+        return self._mesh.resource(self._proxy_id, type_url, name)
+
+    def resources(self, type_url: str) -> Mapping[str, XdsResource]:
+        return self._mesh.resources(self._proxy_id, type_url)
+
+    def subscribe(self, type_url: str, names: Collection[str]) -> None:
+        mine = self._mine.setdefault(type_url, set())
+        new = [name for name in names if name not in mine]
+        mine.update(new)
+        count = self._follower.wanted.setdefault(type_url, Counter())
+        first = [name for name in new if not count[name]]
+        count.update(new)
+        if first:
+            self._mesh.subscribe(self._proxy_id, type_url, first)
+
+    def unsubscribe(self, type_url: str, names: Collection[str]) -> None:
+        mine = self._mine.get(type_url, set())
+        dropped = [name for name in names if name in mine]
+        mine.difference_update(dropped)
+        count = self._follower.wanted.get(type_url, Counter())
+        count.subtract(dropped)
+        last = [name for name in dropped if count[name] <= 0]
+        for name in last:
+            del count[name]
+        if last:
+            self._mesh.unsubscribe(self._proxy_id, type_url, last)
+
+    def leave(self) -> None:
+        for type_url, names in self._mine.items():
+            self.unsubscribe(type_url, list(names))
+
+
+class Streams:
+    """All open streams by proxy."""
+
+    def __init__(self, mesh: MeshPort) -> None:
+        self._mesh = mesh
+        self._followers: dict[str, _Follower] = {}
+        self._sources: dict[int, _ProxySource] = {}
+        self._numbers = 0
+
+    def __len__(self) -> int:
+        return sum(len(follower.streams) for follower in self._followers.values())
+
+    def open(self, stream: Stream, make_session: Callable[[_ProxySource], Session[Any]]) -> None:
+        """A stream begins: its proxy's row enters the mesh, or replaces the one that another stream gave."""
+        follower = self._followers.get(stream.proxy.id)
+        if follower is None:
+            follower = self._followers[stream.proxy.id] = _Follower(stream.proxy)
+            self._mesh.connect(stream.proxy)
+        elif follower.proxy != stream.proxy:
+            follower.proxy = stream.proxy
+            self.dispatch(self._mesh.apply([Put(Proxy.TABLE, stream.proxy.key, stream.proxy)]))
+        self._numbers += 1
+        stream.number = self._numbers
+        source = self._sources[stream.number] = _ProxySource(self._mesh, follower)
+        stream.session = make_session(source)
+        follower.streams.append(stream)
+
+    def close(self, stream: Stream) -> None:
+        """A stream ended; the last one takes its proxy out of the mesh."""
+        follower = self._followers[stream.proxy.id]
+        follower.streams.remove(stream)
+        source = self._sources.pop(stream.number)
+        if follower.streams:
+            source.leave()
+            return
+        del self._followers[stream.proxy.id]
+        self._mesh.disconnect(stream.proxy.id)
+
+    def dispatch(self, dirty: Dirty) -> int:
+        """Tell the streams concerned; returns how many. Nothing is done for a proxy that is not named."""
+        told = 0
+        for proxy_id, changed in dirty.items():
+            follower = self._followers.get(proxy_id)
+            if follower is None:
+                continue
+            for stream in follower.streams:
+                if stream.session.mark(changed):
+                    stream.kick()
+                    told += 1
+        return told
+
+    def all(self) -> list[Stream]:
+        """Every open stream, by proxy."""
+        return [stream for _, follower in sorted(self._followers.items()) for stream in follower.streams]
+
+    def of(self, proxy_id: str) -> list[Stream]:
+        """The streams of one proxy."""
+        follower = self._followers.get(proxy_id)
+        return list(follower.streams) if follower else []
+
+
+MakeRow = Callable[[Node, Caller | None], Proxy]
+"""Builds a proxy's row from what it says of itself and what was verified."""
+
+Gate = Callable[[], Awaitable[None]]
+"""Returns when streams may be answered: when every known cluster was looked at."""
