@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from isthmus_lab.apiserver import errors, typecheck
+from isthmus_lab.apiserver import errors, typecheck, validation
 from isthmus_lab.apiserver.call import Call
 from isthmus_lab.apiserver.errors import bad_request
 from isthmus_lab.apiserver.objects import JsonObject, decode
-from isthmus_lab.apiserver.schema import prune
+from isthmus_lab.apiserver.resources import builtin_types, split_api_version
+from isthmus_lab.apiserver.schema import apply_defaults, prune
 
 _MEDIA = ["application/json", "application/yaml"]
 
@@ -97,3 +98,28 @@ def check_patched(call: Call, obj: JsonObject) -> None:
     """A patched object must still be one of its kind."""
     fill_type(call, obj)
     check(call, obj)
+
+
+def decode_as(call: Call, kind: str, api_version: str) -> JsonObject:
+    """The body of a subresource whose kind is another than the resource's: Scale, TokenRequest, Eviction, Binding."""
+    obj = parse_body(call.request.body, media_type(call))
+    if not isinstance(obj, dict):
+        raise bad_request("the body is not an object")
+    return check_as(obj, kind, api_version)
+
+
+def check_as(obj: JsonObject, kind: str, api_version: str) -> JsonObject:
+    """Of the right kind, typed and valid, or 400 and 422."""
+    if (obj.get("kind") or kind) != kind:
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind})")
+    obj["kind"] = kind
+    obj["apiVersion"] = obj.get("apiVersion") or api_version
+    shape = builtin_types()[kind]
+    if problem := typecheck.first_mismatch(obj, shape, kind):
+        raise bad_request(f"{kind} cannot be handled as a {kind}: {problem}")
+    prune(obj, shape)
+    apply_defaults(obj, shape)
+    causes = validation.schema_causes(obj, shape)
+    if causes:
+        raise errors.invalid(split_api_version(api_version)[0], kind, "", causes)
+    return obj

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isthmus_lab.apiserver import errors, views
+from isthmus_lab.apiserver import crds, errors, views
+from isthmus_lab.apiserver.admission import Admission
 from isthmus_lab.apiserver.call import Call
 from isthmus_lab.apiserver.errors import bad_request
 from isthmus_lab.apiserver.httpd import Response
-from isthmus_lab.apiserver.objects import JsonObject, copy, decode, encode, lookup, meta, section, timestamp
+from isthmus_lab.apiserver.objects import JsonObject, copy, decode, encode, lookup, meta, name_of, section, timestamp
 from isthmus_lab.apiserver.reading import Reader, respond
 from isthmus_lab.apiserver.resources import Resource
 from isthmus_lab.apiserver.state import State
 from isthmus_lab.apiserver.store import Entry, StaleError
+from isthmus_lab.apiserver.webhooks import Admitted
 
 _TRIES = 5
 _PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
@@ -61,16 +63,17 @@ def parse_options(call: Call) -> DeleteOptions:
 class Deleter:
     """Marks or removes objects. Also used by the server itself (garbage collection, namespaces)."""
 
-    def __init__(self, state: State, reader: Reader) -> None:
+    def __init__(self, state: State, reader: Reader, admission: Admission) -> None:
         self._state = state
         self._reader = reader
+        self._admission = admission
 
     async def delete(self, call: Call) -> Response:
         options = parse_options(call)
         for _ in range(_TRIES):
             entry = self._reader.entry(call)
             self._check(call.resource, entry, options)
-            await self.admit(call, entry)
+            await self._admit(call, entry)
             try:
                 left = self.remove(call.resource, entry, options)
             except StaleError:
@@ -80,15 +83,15 @@ class Deleter:
             return respond(call, 200, encode(_success(call.resource, entry)))
         raise errors.conflict(call.resource.group, call.resource.plural, call.info.name)
 
-    async def admit(self, call: Call, entry: Entry) -> None:
-        """Admission of the deletion of one object."""
+    async def _admit(self, call: Call, entry: Entry) -> None:
+        await self._admission.validate(call, Admitted(operation="DELETE", new=None, old=entry.obj))
 
     async def delete_collection(self, call: Call) -> Response:
         options = parse_options(call)
         gone = []
         for entry in self._reader.entries(call):
             self._check(call.resource, entry, options)
-            await self.admit(call, entry)
+            await self._admit(call, entry)
             try:
                 self.remove(call.resource, entry, options)
             except StaleError:
@@ -129,7 +132,7 @@ class Deleter:
         if not self._mark(metadata, grace):
             return entry
         if resource.storage == "namespaces":
-            section(obj, "status")["phase"] = "Terminating"
+            obj.setdefault("status", {})["phase"] = "Terminating"
         if options.dry_run:
             return Entry(obj, entry.revision, b"")
         self._release(resource, entry, options)
@@ -152,7 +155,7 @@ class Deleter:
         """Whether the server itself still has work before the object may go."""
         if resource.storage == "namespaces":
             return bool(section(obj, "spec").get("finalizers"))
-        return False
+        return resource.storage == crds.STORAGE and self._state.store.count(name_of(obj)) > 0
 
     def _grace(self, resource: Resource, obj: JsonObject, options: DeleteOptions) -> int:
         """Seconds a pod gets to stop; 0 for what runs nowhere."""

@@ -29,7 +29,6 @@ _SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "portforward": (("create", "get"), "", "v1", "PodPortForwardOptions"),
     "binding": (("create",), "", "v1", "Binding"),
     "eviction": (("create",), "policy", "v1", "Eviction"),
-    "ephemeralcontainers": (_UPDATE_VERBS, "", "", ""),
     "token": (("create",), "authentication.k8s.io", "v1", "TokenRequest"),
     "finalize": (("update",), "", "", ""),
 }

@@ -155,7 +155,10 @@ def _write_files(options: Options, api: ApiServer, urls: list[str]) -> None:
 
 async def _work(options: Options, api: ApiServer, stop: asyncio.Event) -> None:
     """Runs what goes on beside the requests until `stop`; a part that fails ends the program."""
-    tasks = [asyncio.create_task(stop.wait(), name="stop")]
+    tasks = [
+        asyncio.create_task(stop.wait(), name="stop"),
+        asyncio.create_task(api.lifecycle.run(), name="lifecycle"),
+    ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

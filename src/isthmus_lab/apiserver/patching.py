@@ -25,6 +25,9 @@ class Patcher:
 
     async def patch(self, call: Call) -> Response:
         media = decoding.media_type(call)
+        if media in APPLY:
+            entry, created = await self._writer.apply(call, decoding.parse_body(call.request.body, media))
+            return self._reader.render(call, entry, 201 if created else 200)
         if media not in (JSON, MERGE, STRATEGIC) or (media == STRATEGIC and call.resource.custom):
             supported = [JSON, MERGE, *(() if call.resource.custom else (STRATEGIC,)), *APPLY]
             raise errors.unsupported_media_type(supported)

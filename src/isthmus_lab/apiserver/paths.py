@@ -8,11 +8,13 @@ from isthmus_lab.apiserver.httpd import Request, Response
 from isthmus_lab.apiserver.objects import JsonObject, encode
 from isthmus_lab.apiserver.openapi import OpenApi
 from isthmus_lab.apiserver.state import State
+from isthmus_lab.apiserver.tokens import ISSUER, Signer
 
 
 class Paths:
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, signer: Signer) -> None:
         self._state = state
+        self._signer = signer
         self._openapi = OpenApi(state.registry)
 
     def install(self, front: Front) -> None:
@@ -26,6 +28,8 @@ class Paths:
         front.route(r"/openapi/v3/.+", self.openapi_group)
         front.route(r"/version/?", self.version)
         front.route(r"/(healthz|livez|readyz)(/.*)?", self.health)
+        front.route(r"/openid/v1/jwks", self.keys)
+        front.route(r"/\.well-known/openid-configuration", self.issuer)
         front.route(r"/", self.index)
 
     async def core(self, request: Request) -> Response:
@@ -80,6 +84,20 @@ class Paths:
     async def health(self, request: Request) -> Response:
         body = b"[+]ping ok\n[+]store ok\nhealthz check passed\n" if "verbose" in request.query else b"ok"
         return Response(200, body, "text/plain; charset=utf-8")
+
+    async def keys(self, _request: Request) -> Response:
+        return Response(200, encode(self._signer.jwks()), "application/jwk-set+json")
+
+    async def issuer(self, _request: Request) -> Response:
+        """OpenID discovery: where the keys are that verify service account tokens."""
+        found = {
+            "issuer": ISSUER,
+            "jwks_uri": f"{self._state.settings.advertise_network or ISSUER}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+        return Response(200, encode(found))
 
     async def index(self, _request: Request) -> Response:
         paths = ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]

@@ -76,7 +76,6 @@ _ADMISSION = "admissionregistration.k8s.io/v1"
 _RBAC = "rbac.authorization.k8s.io/v1"
 
 _TABLE = (
-    _Row("v1", "Binding", "bindings", verbs=CREATE_ONLY),
     _Row("v1", "ConfigMap", "configmaps", short="cm"),
     _Row("v1", "Endpoints", "endpoints", short="ep"),
     _Row("v1", "Event", "events", short="ev"),
@@ -84,7 +83,7 @@ _TABLE = (
     _Row("v1", "Node", "nodes", _CLUSTER, short="no", sub="status"),
     _Row(
         "v1", "Pod", "pods", short="po", categories="all",
-        sub="status log exec portforward binding eviction ephemeralcontainers",
+        sub="status log exec portforward binding eviction",
     ),
     _Row("v1", "Secret", "secrets"),
     _Row("v1", "ServiceAccount", "serviceaccounts", short="sa", sub="token"),

@@ -151,18 +151,23 @@ def _substance(obj: JsonObject, *, without: tuple[str, ...]) -> JsonObject:
 
 
 def unchanged(new: JsonObject, old: JsonObject) -> bool:
-    """Whether a write would change nothing but bookkeeping."""
-    return _substance(new, without=("metadata",)) == _substance(old, without=("metadata",)) and _user_metadata(
-        new
-    ) == _user_metadata(old)
+    """Whether a write would change nothing but the times in its bookkeeping."""
+    if _substance(new, without=("metadata",)) != _substance(old, without=("metadata",)):
+        return False
+    return _own_metadata(new) == _own_metadata(old)
 
 
-def _user_metadata(obj: JsonObject) -> JsonObject:
-    return {
+def _own_metadata(obj: JsonObject) -> JsonObject:
+    metadata = section(obj, "metadata")
+    kept = {
         key: value
-        for key, value in section(obj, "metadata").items()
+        for key, value in metadata.items()
         if key not in ("resourceVersion", "managedFields", "selfLink") and value not in (None, {}, [])
     }
+    kept["managedFields"] = [
+        {key: value for key, value in entry.items() if key != "time"} for entry in items(metadata, "managedFields")
+    ]
+    return kept
 
 
 def bump_generation(resource: Resource, version: Version, new: JsonObject, old: JsonObject | None) -> None:

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from isthmus_lab.apiserver import decoding, errors, names, strategy, validation, views
+from isthmus_lab.apiserver import crds, decoding, errors, names, ownership, strategy, validation, views
+from isthmus_lab.apiserver.admission import Admission
+from isthmus_lab.apiserver.allocation import Allocator
 from isthmus_lab.apiserver.call import Call
 from isthmus_lab.apiserver.errors import ApiError
 from isthmus_lab.apiserver.httpd import Response
-from isthmus_lab.apiserver.objects import JsonObject, copy, meta, name_of, section, timestamp
+from isthmus_lab.apiserver.objects import JsonObject, copy, encode, meta, name_of, section, timestamp
 from isthmus_lab.apiserver.reading import Reader
 from isthmus_lab.apiserver.schema import apply_defaults
 from isthmus_lab.apiserver.state import State
 from isthmus_lab.apiserver.store import Entry, StaleError
+from isthmus_lab.apiserver.webhooks import Admitted
 
 _PATCH_TRIES = 5
 _NAME_TRIES = 8
@@ -40,17 +44,32 @@ class Change:
 
     new: JsonObject
     old: Entry | None
-    applied: bool = False  # by server-side apply, which has settled the ownership already
+    managed: list[JsonObject] | None = None  # the ownership where server-side apply has settled it
 
     @property
     def operation(self) -> str:
         return "CREATE" if self.old is None else "UPDATE"
 
+    @property
+    def before(self) -> JsonObject | None:
+        return self.old.obj if self.old is not None else None
+
+    def admitted(self) -> Admitted:
+        return Admitted(operation=self.operation, new=self.new, old=self.before)
+
 
 class Writer:
-    def __init__(self, state: State, reader: Reader) -> None:
+    """`stored` is called with every object just stored, before anything else can happen."""
+
+    def __init__(
+        self, state: State, reader: Reader, *, admission: Admission, allocator: Allocator,
+        stored: Callable[[str, Entry], None],
+    ) -> None:  # fmt: skip
         self._state = state
         self._reader = reader
+        self._admission = admission
+        self._allocator = allocator
+        self._stored = stored
 
     # --- create
 
@@ -68,7 +87,7 @@ class Writer:
             return self._reader.render(call, entry, 201)
         raise errors.internal("no free name found")
 
-    async def insert(self, call: Call, obj: JsonObject) -> Entry:
+    async def insert(self, call: Call, obj: JsonObject, managed: list[JsonObject] | None = None) -> Entry:
         """Stores a new object; the entry is not stored in a dry run."""
         resource = call.resource
         metadata = meta(obj)
@@ -82,7 +101,7 @@ class Writer:
         metadata["uid"] = self._state.new_uid()
         metadata["creationTimestamp"] = timestamp(self._state.clock())
         strategy.prepare_create(resource, call.version, obj)
-        change = Change(new=views.stored(obj, resource), old=None)
+        change = Change(new=views.stored(obj, resource), old=None, managed=managed)
         try:
             return await self._commit(call, change)
         except StaleError:
@@ -153,12 +172,12 @@ class Writer:
     def _conflict(self, call: Call) -> ApiError:
         return errors.conflict(call.resource.group, call.resource.plural, call.info.name)
 
-    async def replace(self, call: Call, obj: JsonObject, old: Entry) -> Entry:
+    async def replace(self, call: Call, obj: JsonObject, old: Entry, managed: list[JsonObject] | None = None) -> Entry:
         """Makes `obj` the new state of `old`, through the subresource the call names. Raises StaleError."""
         self._check_preconditions(call, obj, old)
         new = views.stored(obj, call.resource)
         strategy.prepare_update(call.resource, call.version, new, old=old.obj, subresource=call.info.subresource)
-        return await self._commit(call, Change(new=new, old=old))
+        return await self._commit(call, Change(new=new, old=old, managed=managed))
 
     def _check_preconditions(self, call: Call, obj: JsonObject, old: Entry) -> None:
         metadata = meta(obj)
@@ -170,24 +189,139 @@ class Writer:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}"
             raise errors.conflict(call.resource.group, call.resource.plural, call.info.name, why)
 
+    # --- server-side apply
+
+    async def apply(self, call: Call, wanted: Any) -> tuple[Entry, bool]:
+        """Merges what a manager wants; creates the object where there is none (then True)."""
+        if not isinstance(wanted, dict):
+            raise errors.bad_request("an apply configuration is an object")
+        self._check_apply(call, wanted)
+        for _ in range(_PATCH_TRIES):
+            old = self._state.store.get(call.resource.storage, call.namespace, call.info.name)
+            try:
+                if old is None:
+                    return await self._apply_new(call, wanted), True
+                return await self._apply_over(call, wanted, old), False
+            except StaleError:
+                continue
+        raise self._conflict(call)
+
+    def _check_apply(self, call: Call, wanted: JsonObject) -> None:
+        if not call.request.param("fieldManager"):
+            why = "is required for apply patch"
+            cause = errors.Cause("fieldManager", "FieldValueRequired", f"Required value: {why}")
+            raise errors.invalid("meta.k8s.io", "PatchOptions", "", [cause])
+        decoding.fill_type(call, wanted)
+        metadata = meta(wanted)
+        if metadata.get("managedFields"):
+            raise errors.bad_request("metadata.managedFields must be nil")
+        if metadata.setdefault("name", call.info.name) != call.info.name:
+            raise errors.bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.info.name})"
+            )
+        self._set_namespace(call, wanted)
+        decoding.check(call, wanted)
+        if call.info.subresource == "status":
+            for key in [key for key in wanted if key not in ("apiVersion", "kind", "metadata", "status")]:
+                del wanted[key]
+        elif call.version.status:
+            wanted.pop("status", None)
+
+    def _merged(self, call: Call, live: JsonObject, wanted: JsonObject) -> ownership.Applied:
+        at = timestamp(self._state.clock())
+        force = call.request.flag("force")
+        manager = self._manager(call, "Apply")
+        return ownership.apply(live, copy(wanted), call.version.schema, manager=manager, force=force, at=at)
+
+    async def _apply_new(self, call: Call, wanted: JsonObject) -> Entry:
+        if call.info.subresource:
+            raise errors.not_found(call.resource.group, call.resource.plural, call.info.name)
+        if meta(wanted).get("uid"):
+            why = "uid mismatch: the provided object specified uid and no existing object was found"
+            raise errors.conflict(call.resource.group, call.resource.plural, call.info.name, why)
+        merged = self._merged(call, {}, wanted)
+        return await self.insert(call, merged.obj, merged.managed)
+
+    async def _apply_over(self, call: Call, wanted: JsonObject, old: Entry) -> Entry:
+        live = views.shown(copy(old.obj), call.resource, call.version.name)
+        merged = self._merged(call, live, wanted)
+        return await self.replace(call, merged.obj, old, merged.managed)
+
+    def _manager(self, call: Call, operation: str) -> ownership.Manager:
+        return ownership.Manager(
+            name=call.manager,
+            operation=operation,
+            api_version=call.resource.api_version(call.version.name),
+            subresource=call.info.subresource,
+        )
+
     # --- the common end
 
     async def _commit(self, call: Call, change: Change) -> Entry:
-        resource = call.resource
-        new = change.new
-        apply_defaults(new, call.version.schema)
-        strategy.defaults(resource, new)
-        causes = names.metadata_causes(new, resource.storage) if change.old is None else []
-        causes += validation.validate(resource, call.version, new, change.old.obj if change.old else None)
+        await self._admit(call, change)
+        new, resource, before = change.new, call.resource, change.before
+        causes = names.metadata_causes(new, resource.storage)
+        causes += validation.validate(resource, call.version, self._shown(call, new), before)
         if causes:
             raise errors.invalid(resource.group, resource.kind, name_of(new), causes)
-        if change.old is not None and strategy.unchanged(new, change.old.obj):
+        await self._admission.validate(call, change.admitted())
+        # From here to the store nothing is awaited: what was checked still holds.
+        if resource.storage == "services":
+            self._allocator.assign(new, before)
+        if resource.storage == crds.STORAGE:
+            crds.accept(new, self._state.registry.all(), self._state.clock())
+        self._own(call, change)
+        if before is not None and strategy.unchanged(new, before):
+            assert change.old is not None
             return change.old
-        strategy.bump_generation(resource, call.version, new, change.old.obj if change.old else None)
+        strategy.bump_generation(resource, call.version, new, before)
+        return self._store(call, change)
+
+    def _shown(self, call: Call, obj: JsonObject) -> JsonObject:
+        return views.shown(obj, call.resource, call.version.name)
+
+    def _fill(self, call: Call, new: JsonObject) -> None:
+        apply_defaults(new, call.version.schema)
+        strategy.defaults(call.resource, new)
+
+    async def _admit(self, call: Call, change: Change) -> None:
+        """Defaults, the server's own admission, mutating webhooks."""
+        self._fill(call, change.new)
+        self._admission.fill(call, change.new, change.operation)
+        mutated = await self._admission.mutate(call, change.admitted())
+        if mutated is change.new:
+            return
+        metadata, kept = meta(mutated), meta(change.new)
+        for field in ("name", "namespace", "uid", "creationTimestamp", "resourceVersion"):
+            if field in kept:
+                metadata[field] = kept[field]
+        decoding.check(call, mutated)
+        change.new = views.stored(mutated, call.resource)
+        self._admission.fill(call, change.new, change.operation)
+        self._fill(call, change.new)
+
+    def _own(self, call: Call, change: Change) -> None:
+        """Settles metadata.managedFields."""
+        managed = change.managed
+        if managed is None:
+            at = timestamp(self._state.clock())
+            manager = self._manager(call, "Update")
+            managed = ownership.track_update(change.before, change.new, call.version.schema, manager=manager, at=at)
+        if managed:
+            meta(change.new)["managedFields"] = managed
+        else:
+            meta(change.new).pop("managedFields", None)
+
+    def _store(self, call: Call, change: Change) -> Entry:
+        storage, new, store = call.resource.storage, change.new, self._state.store
         if call.dry_run:
-            return Entry(new, change.old.revision if change.old else 0, b"")
+            meta(new).pop("resourceVersion", None)
+            return Entry(new, change.old.revision if change.old else 0, encode(new))
         if change.old is None:
-            return self._state.store.create(resource.storage, new)
-        if strategy.finished(new):
-            return self._state.store.delete(resource.storage, change.old, last=new)
-        return self._state.store.update(resource.storage, new, change.old)
+            entry = store.create(storage, new)
+        elif strategy.finished(new):
+            return store.delete(storage, change.old, last=new)
+        else:
+            entry = store.update(storage, new, change.old)
+        self._stored(storage, entry)
+        return entry
