@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from isthmus_lab.apiserver.errors import unauthorized
 from isthmus_lab.apiserver.httpd import Request
-from isthmus_lab.apiserver.identity import ANONYMOUS, User
+from isthmus_lab.apiserver.identity import ANONYMOUS, AUTHENTICATED, User, service_account
 
 TokenCheck = Callable[[str], User | None]
 
@@ -37,6 +37,21 @@ class Authenticator:
             if hmac.compare_digest(known.encode(), token.encode()):
                 return user
         return None
+
+
+def impersonation(request: Request) -> tuple[str, tuple[str, ...]]:
+    """Whom the request asks to be; an empty name when nobody else."""
+    groups = request.headers.get("impersonate-group", "")
+    return request.headers.get("impersonate-user", ""), tuple(g.strip() for g in groups.split(",") if g.strip())
+
+
+def impersonated(name: str, groups: tuple[str, ...]) -> User:
+    parts = name.split(":")
+    if len(parts) == 4 and name.startswith("system:serviceaccount:") and not groups:
+        return service_account(parts[2], parts[3])
+    if name == ANONYMOUS.name:
+        return ANONYMOUS
+    return User(name, tuple(dict.fromkeys((*groups, AUTHENTICATED))))
 
 
 _SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from isthmus_lab.apiserver import errors, typecheck, validation
+from isthmus_lab.apiserver import errors, protobuf, typecheck, validation
 from isthmus_lab.apiserver.call import Call
 from isthmus_lab.apiserver.errors import bad_request
 from isthmus_lab.apiserver.objects import JsonObject, decode
 from isthmus_lab.apiserver.resources import builtin_types, split_api_version
 from isthmus_lab.apiserver.schema import apply_defaults, prune
 
-_MEDIA = ["application/json", "application/yaml"]
+_MEDIA = ["application/json", "application/yaml", protobuf.MEDIA]
 
 
 def media_type(call: Call) -> str:
@@ -22,6 +22,8 @@ def media_type(call: Call) -> str:
 
 def parse_body(body: bytes, media: str) -> Any:
     """The body's value; raises 400 or 415."""
+    if media == protobuf.MEDIA:
+        return protobuf.decode(body)
     if media == "application/yaml" or media.endswith("+yaml"):
         import yaml
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from isthmus_lab.apiserver import discovery, errors, rbac, requestinfo, views
+from isthmus_lab.apiserver import authn, discovery, errors, rbac, requestinfo, views
 from isthmus_lab.apiserver.authn import Authenticator
 from isthmus_lab.apiserver.call import Call
 from isthmus_lab.apiserver.errors import ApiError
@@ -49,7 +49,7 @@ class Front:
 
     async def _answer(self, request: Request) -> Answer:
         info = requestinfo.parse(request.method, request.path, watch=request.flag("watch"))
-        user = self._authenticator.user(request)
+        user = self._impersonated(self._authenticator.user(request), request)
         self._authorize(user, info)
         if not info.is_resource:
             return await self._path(request)
@@ -63,6 +63,18 @@ class Front:
         if call.version.warning:
             call.warnings.append(call.version.warning.replace('"', '\\"'))
         return await self._handler(call)(call)
+
+    def _impersonated(self, user: User, request: Request) -> User:
+        """The user that somebody with the right to do so asks to be (`kubectl --as`)."""
+        name, groups = authn.impersonation(request)
+        if not name:
+            return user
+        asks = [rbac.Attributes(verb="impersonate", resource="users", name=name)]
+        asks += [rbac.Attributes(verb="impersonate", resource="groups", name=group) for group in groups]
+        for ask in asks:
+            if not self._authorizer.allows(user, ask):
+                raise errors.forbidden("", ask.resource, ask.name, rbac.denial(user, ask))
+        return authn.impersonated(name, groups)
 
     def _authorize(self, user: User, info: RequestInfo) -> None:
         if not info.is_resource:

@@ -116,6 +116,16 @@ class HttpServer:
             writer.close()
 
 
+def _headers(head: h11.Request) -> dict[str, str]:
+    """By lower case name; repeated ones joined by commas (RFC 9110, 5.3)."""
+    found: dict[str, str] = {}
+    for raw, value in head.headers:
+        name = raw.decode("latin-1")
+        text = value.decode("latin-1")
+        found[name] = f"{found[name]},{text}" if name in found else text
+    return found
+
+
 def unix_socket(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -184,7 +194,7 @@ class _Connection:
             method=head.method.decode(),
             path=unquote(path.decode("latin-1")),
             query=parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {},
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers},
+            headers=_headers(head),
             body=b"".join(parts),
             raw_target=bytes(head.target),
         )

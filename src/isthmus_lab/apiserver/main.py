@@ -27,6 +27,7 @@ from isthmus_lab.apiserver.state import Settings, State
 from isthmus_lab.apiserver.store import Store
 
 _LOG = structlog.get_logger()
+_RESTART_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ def parse(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--kubelet-dir", type=Path, help="holds <node>/kubelet.sock")
     parser.add_argument("--controllers", action="store_true", help="run the cluster's controllers in this process")
     given = parser.parse_args(argv)
+    if given.controllers and given.unix is None:
+        parser.error("--controllers needs --unix: that is how they reach the server")
     settings = Settings(
         cluster=given.cluster, data_dir=given.data_dir, service_cidr=given.service_cidr, pod_cidr=given.pod_cidr,
         advertise=given.advertise, advertise_network=given.advertise_network, kubelet_dir=given.kubelet_dir,
@@ -155,10 +158,12 @@ def _write_files(options: Options, api: ApiServer, urls: list[str]) -> None:
 
 async def _work(options: Options, api: ApiServer, stop: asyncio.Event) -> None:
     """Runs what goes on beside the requests until `stop`; a part that fails ends the program."""
-    tasks = [
+    tasks: list[asyncio.Task[object]] = [
         asyncio.create_task(stop.wait(), name="stop"),
         asyncio.create_task(api.lifecycle.run(), name="lifecycle"),
     ]
+    if options.controllers:
+        tasks.append(asyncio.create_task(_controllers(options, api), name="controllers"))
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -167,6 +172,21 @@ async def _work(options: Options, api: ApiServer, stop: asyncio.Event) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _controllers(options: Options, api: ApiServer) -> None:
+    """The controllers are a client like any other, with the system's own token."""
+    from isthmus_lab.controllers.client import Client
+    from isthmus_lab.controllers.main import ControllerSettings
+    from isthmus_lab.controllers.main import run as run_controllers
+
+    while True:
+        try:
+            async with Client(str(options.unix), api.secrets.system_token) as client:
+                await run_controllers(client, ControllerSettings())
+        except Exception:
+            _LOG.exception("controllers failed; starting them again", cluster=options.settings.cluster)
+        await asyncio.sleep(_RESTART_SECONDS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -51,6 +51,7 @@ class Schema:
     default: Any = None
     enum: tuple[str, ...] = ()
     minimum: int | None = None
+    numbers: tuple[int, ...] = ()  # the path of field numbers in protobuf
     source: JsonObject | None = None  # the OpenAPI schema a custom resource gave
 
     @property
@@ -126,6 +127,8 @@ def _option(node: Schema, option: str) -> None:
         node.retain_keys = True
     elif option.startswith("="):
         node.default = _literal(option[1:], node)
+    elif option.startswith("@"):
+        node.numbers = tuple(int(part) for part in option[1:].split("."))
     elif option.startswith(">="):
         node.minimum = int(option[2:])
     elif option.startswith("("):

@@ -14,6 +14,7 @@ from isthmus_lab.apiserver.identity import AUTHENTICATED, MASTERS, User
 from isthmus_lab.apiserver.lifecycle import Lifecycle
 from isthmus_lab.apiserver.patching import Patcher
 from isthmus_lab.apiserver.paths import Paths
+from isthmus_lab.apiserver.podstreams import PodStreams
 from isthmus_lab.apiserver.podverbs import PodVerbs
 from isthmus_lab.apiserver.rbac import Authorizer
 from isthmus_lab.apiserver.reading import Reader
@@ -87,6 +88,7 @@ class ApiServer:
             front.subresources["*", "status", verb] = handler
         Scales(self.reader, self.writer).install(front)
         PodVerbs(self.state, self.reader, self.deleter).install(front)
+        PodStreams(self.state, self.reader).install(front)
         reviews = Reviews(
             self.state, self.reader, authenticator=self.authenticator, authorizer=self.authorizer,
             authority=self.tokens,

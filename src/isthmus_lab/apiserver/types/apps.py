@@ -2,136 +2,136 @@
 
 TYPES = """
 Deployment: Keeps a number of equal pods and rolls out changes.
-  metadata ObjectMeta | Standard object metadata.
-  spec DeploymentSpec | Desired behaviour.
-  status DeploymentStatus | Last observed state.
+  metadata ObjectMeta @1 | Standard object metadata.
+  spec DeploymentSpec @2 | Desired behaviour.
+  status DeploymentStatus @3 | Last observed state.
 DeploymentSpec: Desired behaviour of a deployment.
-  minReadySeconds int | Seconds a new pod must be ready to count as available.
-  paused bool | Whether rollouts are paused.
-  progressDeadlineSeconds int =600 | Seconds without progress after which the rollout is reported as failed.
-  replicas int =1 >=0 | Desired number of pods.
-  revisionHistoryLimit int =10 | Old ReplicaSets to keep.
-  selector! LabelSelector | Pods that belong to the deployment; cannot be changed.
-  strategy DeploymentStrategy retain | How pods are replaced.
-  template! PodTemplateSpec | The pods.
+  minReadySeconds int @5 | Seconds a new pod must be ready to count as available.
+  paused bool @7 | Whether rollouts are paused.
+  progressDeadlineSeconds int @9 =600 | Seconds without progress after which the rollout is reported as failed.
+  replicas int @1 =1 >=0 | Desired number of pods.
+  revisionHistoryLimit int @6 =10 | Old ReplicaSets to keep.
+  selector! LabelSelector @2 | Pods that belong to the deployment; cannot be changed.
+  strategy DeploymentStrategy @4 retain | How pods are replaced.
+  template! PodTemplateSpec @3 | The pods.
 DeploymentStrategy: How pods are replaced.
-  rollingUpdate RollingUpdateDeployment | For RollingUpdate.
-  type string =RollingUpdate (Recreate|RollingUpdate) | Recreate or RollingUpdate.
+  rollingUpdate RollingUpdateDeployment @2 | For RollingUpdate.
+  type string @1 =RollingUpdate (Recreate|RollingUpdate) | Recreate or RollingUpdate.
 RollingUpdateDeployment: Control of a rolling update.
-  maxSurge intstr | Pods above the desired number, as number or percentage.
-  maxUnavailable intstr | Pods below the desired number, as number or percentage.
+  maxSurge intstr @2 | Pods above the desired number, as number or percentage.
+  maxUnavailable intstr @1 | Pods below the desired number, as number or percentage.
 DeploymentStatus: State of a deployment.
-  availableReplicas int | Pods ready for minReadySeconds.
-  collisionCount int | Hash collisions.
-  conditions [DeploymentCondition] key=type | Conditions.
-  observedGeneration int | The generation acted on.
-  readyReplicas int | Ready pods.
-  replicas int | Pods.
-  terminatingReplicas int | Pods being stopped.
-  unavailableReplicas int | Pods still needed.
-  updatedReplicas int | Pods of the current template.
+  availableReplicas int @4 | Pods ready for minReadySeconds.
+  collisionCount int @8 | Hash collisions.
+  conditions [DeploymentCondition] @6 key=type | Conditions.
+  observedGeneration int @1 | The generation acted on.
+  readyReplicas int @7 | Ready pods.
+  replicas int @2 | Pods.
+  terminatingReplicas int @9 | Pods being stopped.
+  unavailableReplicas int @5 | Pods still needed.
+  updatedReplicas int @3 | Pods of the current template.
 DeploymentCondition: One aspect of a deployment's state.
-  lastTransitionTime time | When the status last changed.
-  lastUpdateTime time | When it was last updated.
-  message string | Details for people.
-  reason string | One CamelCase word.
-  status! string | True, False or Unknown.
-  type! string | Name of the condition.
+  lastTransitionTime time @7 | When the status last changed.
+  lastUpdateTime time @6 | When it was last updated.
+  message string @5 | Details for people.
+  reason string @4 | One CamelCase word.
+  status! string @2 | True, False or Unknown.
+  type! string @1 | Name of the condition.
 ReplicaSet: Keeps a number of equal pods.
-  metadata ObjectMeta | Standard object metadata.
-  spec ReplicaSetSpec | Desired behaviour.
-  status ReplicaSetStatus | Last observed state.
+  metadata ObjectMeta @1 | Standard object metadata.
+  spec ReplicaSetSpec @2 | Desired behaviour.
+  status ReplicaSetStatus @3 | Last observed state.
 ReplicaSetSpec: Desired behaviour of a replica set.
-  minReadySeconds int | Seconds a new pod must be ready to count as available.
-  replicas int =1 >=0 | Desired number of pods.
-  selector! LabelSelector | Pods that belong to the set; cannot be changed.
-  template PodTemplateSpec | The pods.
+  minReadySeconds int @4 | Seconds a new pod must be ready to count as available.
+  replicas int @1 =1 >=0 | Desired number of pods.
+  selector! LabelSelector @2 | Pods that belong to the set; cannot be changed.
+  template PodTemplateSpec @3 | The pods.
 ReplicaSetStatus: State of a replica set.
-  availableReplicas int | Pods ready for minReadySeconds.
-  conditions [ReplicaSetCondition] key=type | Conditions.
-  fullyLabeledReplicas int | Pods with the template's labels.
-  observedGeneration int | The generation acted on.
-  readyReplicas int | Ready pods.
-  replicas! int | Pods.
-  terminatingReplicas int | Pods being stopped.
+  availableReplicas int @5 | Pods ready for minReadySeconds.
+  conditions [ReplicaSetCondition] @6 key=type | Conditions.
+  fullyLabeledReplicas int @2 | Pods with the template's labels.
+  observedGeneration int @3 | The generation acted on.
+  readyReplicas int @4 | Ready pods.
+  replicas! int @1 | Pods.
+  terminatingReplicas int @7 | Pods being stopped.
 ReplicaSetCondition: One aspect of a replica set's state.
-  lastTransitionTime time | When the status last changed.
-  message string | Details for people.
-  reason string | One CamelCase word.
-  status! string | True, False or Unknown.
-  type! string | Name of the condition.
+  lastTransitionTime time @3 | When the status last changed.
+  message string @5 | Details for people.
+  reason string @4 | One CamelCase word.
+  status! string @2 | True, False or Unknown.
+  type! string @1 | Name of the condition.
 HorizontalPodAutoscaler: Scales a workload by metrics.
-  metadata ObjectMeta | Standard object metadata.
-  spec HorizontalPodAutoscalerSpec | Desired behaviour.
-  status HorizontalPodAutoscalerStatus | Current state.
+  metadata ObjectMeta @1 | Standard object metadata.
+  spec HorizontalPodAutoscalerSpec @2 | Desired behaviour.
+  status HorizontalPodAutoscalerStatus @3 | Current state.
 HorizontalPodAutoscalerSpec: Desired behaviour of an autoscaler.
-  behavior HorizontalPodAutoscalerBehavior | How fast to scale.
-  maxReplicas! int >=1 | Upper limit.
-  metrics [MetricSpec] atomic | What to scale by.
-  minReplicas int =1 | Lower limit.
-  scaleTargetRef! CrossVersionObjectReference | What to scale.
+  behavior HorizontalPodAutoscalerBehavior @5 | How fast to scale.
+  maxReplicas! int @3 >=1 | Upper limit.
+  metrics [MetricSpec] @4 atomic | What to scale by.
+  minReplicas int @2 =1 | Lower limit.
+  scaleTargetRef! CrossVersionObjectReference @1 | What to scale.
 CrossVersionObjectReference: Refers to a resource.
-  apiVersion string | Its API version.
-  kind! string | Its kind.
-  name! string | Its name.
+  apiVersion string @3 | Its API version.
+  kind! string @1 | Its kind.
+  name! string @2 | Its name.
 HorizontalPodAutoscalerBehavior: How fast to scale.
-  scaleDown HPAScalingRules | Down.
-  scaleUp HPAScalingRules | Up.
+  scaleDown HPAScalingRules @2 | Down.
+  scaleUp HPAScalingRules @1 | Up.
 HPAScalingRules: Scaling in one direction.
-  policies [HPAScalingPolicy] atomic | Policies.
-  selectPolicy string | Max, Min or Disabled.
-  stabilizationWindowSeconds int | Seconds to look back.
-  tolerance quantity | Deviation without action.
+  policies [HPAScalingPolicy] @2 atomic | Policies.
+  selectPolicy string @1 | Max, Min or Disabled.
+  stabilizationWindowSeconds int @3 | Seconds to look back.
+  tolerance quantity @4 | Deviation without action.
 HPAScalingPolicy: One limit.
-  periodSeconds! int | Window.
-  type! string | Pods or Percent.
-  value! int | Amount.
+  periodSeconds! int @3 | Window.
+  type! string @1 | Pods or Percent.
+  value! int @2 | Amount.
 MetricSpec: What to scale by.
-  containerResource any | A container's resource.
-  external any | An external metric.
-  object any | An object's metric.
-  pods any | A pod metric.
-  resource ResourceMetricSource | A resource.
-  type! string | Which of the members is set.
+  containerResource any @7 | A container's resource.
+  external any @5 | An external metric.
+  object any @2 | An object's metric.
+  pods any @3 | A pod metric.
+  resource ResourceMetricSource @4 | A resource.
+  type! string @1 | Which of the members is set.
 ResourceMetricSource: A resource metric.
-  name! string | The resource.
-  target! MetricTarget | The target.
+  name! string @1 | The resource.
+  target! MetricTarget @2 | The target.
 MetricTarget: A target value.
-  averageUtilization int | Percent of requests.
-  averageValue quantity | Average over pods.
-  type! string | Utilization, Value or AverageValue.
-  value quantity | The value.
+  averageUtilization int @4 | Percent of requests.
+  averageValue quantity @3 | Average over pods.
+  type! string @1 | Utilization, Value or AverageValue.
+  value quantity @2 | The value.
 HorizontalPodAutoscalerStatus: State of an autoscaler.
-  conditions [HPACondition] key=type | Conditions.
-  currentMetrics any | Last readings.
-  currentReplicas int | Current replicas.
-  desiredReplicas int | Desired replicas.
-  lastScaleTime time | When it last scaled.
-  observedGeneration int | The generation acted on.
+  conditions [HPACondition] @6 key=type | Conditions.
+  currentMetrics any @5 | Last readings.
+  currentReplicas int @3 | Current replicas.
+  desiredReplicas int @4 | Desired replicas.
+  lastScaleTime time @2 | When it last scaled.
+  observedGeneration int @1 | The generation acted on.
 HPACondition: One aspect of an autoscaler's state.
-  lastTransitionTime time | When the status last changed.
-  message string | Details for people.
-  reason string | One CamelCase word.
-  status! string | True, False or Unknown.
-  type! string | Name of the condition.
+  lastTransitionTime time @3 | When the status last changed.
+  message string @5 | Details for people.
+  reason string @4 | One CamelCase word.
+  status! string @2 | True, False or Unknown.
+  type! string @1 | Name of the condition.
 PodDisruptionBudget: Limits voluntary disruptions.
-  metadata ObjectMeta | Standard object metadata.
-  spec PodDisruptionBudgetSpec | Desired behaviour.
-  status PodDisruptionBudgetStatus | Current state.
+  metadata ObjectMeta @1 | Standard object metadata.
+  spec PodDisruptionBudgetSpec @2 | Desired behaviour.
+  status PodDisruptionBudgetStatus @3 | Current state.
 PodDisruptionBudgetSpec: Desired behaviour of a budget.
-  maxUnavailable intstr | Most that may be away.
-  minAvailable intstr | Least that must be there.
-  selector LabelSelector | The pods.
-  unhealthyPodEvictionPolicy string | When unready pods are evicted.
+  maxUnavailable intstr @3 | Most that may be away.
+  minAvailable intstr @1 | Least that must be there.
+  selector LabelSelector @2 | The pods.
+  unhealthyPodEvictionPolicy string @4 | When unready pods are evicted.
 PodDisruptionBudgetStatus: State of a budget.
-  conditions [Condition] key=type | Conditions.
-  currentHealthy! int | Healthy pods.
-  desiredHealthy! int | Least number of healthy pods.
-  disruptedPods {time} | Pods being evicted.
-  disruptionsAllowed! int | Disruptions now allowed.
-  expectedPods! int | Pods counted.
-  observedGeneration int | The generation acted on.
+  conditions [Condition] @7 key=type | Conditions.
+  currentHealthy! int @4 | Healthy pods.
+  desiredHealthy! int @5 | Least number of healthy pods.
+  disruptedPods {time} @2 | Pods being evicted.
+  disruptionsAllowed! int @3 | Disruptions now allowed.
+  expectedPods! int @6 | Pods counted.
+  observedGeneration int @1 | The generation acted on.
 Eviction: Evicts a pod, if budgets allow.
-  deleteOptions any | Options of the deletion.
-  metadata ObjectMeta | The pod's name and namespace.
+  deleteOptions any @2 | Options of the deletion.
+  metadata ObjectMeta @1 | The pod's name and namespace.
 """

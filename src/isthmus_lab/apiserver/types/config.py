@@ -13,38 +13,38 @@ _WEBHOOK = """
 
 TYPES = f"""
 MutatingWebhookConfiguration: Webhooks that may change objects.
-  metadata ObjectMeta | Standard object metadata.
-  webhooks [MutatingWebhook] key=name | The webhooks.
+  metadata ObjectMeta @1 | Standard object metadata.
+  webhooks [MutatingWebhook] @2 key=name | The webhooks.
 MutatingWebhook: A webhook that may change objects.
 {_WEBHOOK}  reinvocationPolicy string =Never | Never or IfNeeded.
-  rules [RuleWithOperations] atomic | What it is called for.
-  sideEffects! string | None or NoneOnDryRun.
-  timeoutSeconds int =10 | Seconds a call may take, 1 to 30.
+  rules [RuleWithOperations] @3 atomic | What it is called for.
+  sideEffects! string @6 | None or NoneOnDryRun.
+  timeoutSeconds int @7 =10 | Seconds a call may take, 1 to 30.
 ValidatingWebhookConfiguration: Webhooks that may refuse objects.
-  metadata ObjectMeta | Standard object metadata.
-  webhooks [ValidatingWebhook] key=name | The webhooks.
+  metadata ObjectMeta @1 | Standard object metadata.
+  webhooks [ValidatingWebhook] @2 key=name | The webhooks.
 ValidatingWebhook: A webhook that may refuse objects.
 {_WEBHOOK}  rules [RuleWithOperations] atomic | What it is called for.
-  sideEffects! string | None or NoneOnDryRun.
-  timeoutSeconds int =10 | Seconds a call may take, 1 to 30.
+  sideEffects! string @6 | None or NoneOnDryRun.
+  timeoutSeconds int @7 =10 | Seconds a call may take, 1 to 30.
 MatchCondition: A CEL condition.
-  expression! string | The expression.
-  name! string | Its name.
+  expression! string @2 | The expression.
+  name! string @1 | Its name.
 RuleWithOperations: Operations on resources.
-  apiGroups [string] atomic | Groups; "*" is all.
-  apiVersions [string] atomic | Versions; "*" is all.
-  operations [string] atomic | CREATE, UPDATE, DELETE, CONNECT or *.
-  resources [string] atomic | Resources or resource/subresource.
-  scope string =* | Cluster, Namespaced or *.
+  apiGroups [string] @2.1 atomic | Groups; "*" is all.
+  apiVersions [string] @2.2 atomic | Versions; "*" is all.
+  operations [string] @1 atomic | CREATE, UPDATE, DELETE, CONNECT or *.
+  resources [string] @2.3 atomic | Resources or resource/subresource.
+  scope string @2.4 =* | Cluster, Namespaced or *.
 WebhookClientConfig: How to call a webhook.
-  caBundle bytes | Certificates that sign the webhook's, PEM.
-  service AdmissionServiceReference | A service.
-  url string | A URL.
+  caBundle bytes @2 | Certificates that sign the webhook's, PEM.
+  service AdmissionServiceReference @1 | A service.
+  url string @3 | A URL.
 AdmissionServiceReference: A service.
-  name! string | Its name.
-  namespace! string | Its namespace.
-  path string | Path of the URL.
-  port int =443 | Port of the service.
+  name! string @2 | Its name.
+  namespace! string @1 | Its namespace.
+  path string @3 | Path of the URL.
+  port int @4 =443 | Port of the service.
 CustomResourceDefinition: A kind of object that users define.
   metadata ObjectMeta | Standard object metadata.
   spec! CustomResourceDefinitionSpec | The definition.
