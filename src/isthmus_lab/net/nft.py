@@ -115,6 +115,8 @@ def address(direction: str, cidr: str, *, op: int = EQ) -> Rule:
     """Match the source (`src`) or destination (`dst`) IPv4 address against an address or range."""
     net = ipaddress.IPv4Network(cidr)
     load = _payload(1, {"src": 12, "dst": 16}[direction], 4)
+    if net.prefixlen == 0 and op == EQ:
+        return ()
     if net.prefixlen == 32:
         return (load, _compare(net.network_address.packed, op))
     mask = _expr("bitwise", _u32(1, 1), _u32(2, 1), _u32(3, 4), _data(4, net.netmask.packed), _data(5, b"\0\0\0\0"))

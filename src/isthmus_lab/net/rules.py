@@ -18,7 +18,10 @@ _SERVICE_PRIORITY = -100  # after capture: what capture translated stays as it i
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What `isthmus/init` redirects to the proxy: as Istio's iptables, by mark rather than by owner where both work."""
+    """What `isthmus/init` redirects to the proxy, as Istio's iptables rules do.
+
+    `include_inbound` None: all ports but `exclude_inbound`. `dns_port` None: names are not captured.
+    """
 
     outbound_port: int = 15001
     inbound_port: int = 15006
@@ -26,6 +29,8 @@ class Capture:
     exclude_outbound: frozenset[int] = frozenset({15012})
     exclude_inbound: frozenset[int] = frozenset({22, 15008, 15020, 15021, 15090})
     exclude_ranges: tuple[str, ...] = ()
+    include_ranges: tuple[str, ...] = ("0.0.0.0/0",)
+    include_inbound: frozenset[int] | None = None
     proxy_uid: int = PROXY_UID
 
 
@@ -49,11 +54,16 @@ def capture_chains(capture: Capture) -> list[nft.Chain]:
     outbound += [nft.rule(nft.address("dst", net), accept) for net in capture.exclude_ranges]
     for port in sorted(capture.exclude_outbound):
         outbound.append(nft.rule(nft.protocol("tcp"), nft.port(port), accept))
-    outbound.append(nft.rule(nft.protocol("tcp"), nft.redirect(capture.outbound_port)))
+    to_proxy = nft.redirect(capture.outbound_port)
+    outbound += [nft.rule(nft.address("dst", n), nft.protocol("tcp"), to_proxy) for n in capture.include_ranges]
 
     inbound = [nft.rule(nft.interface("in", "lo"), accept)]
     inbound += [nft.rule(nft.protocol("tcp"), nft.port(p), accept) for p in sorted(capture.exclude_inbound)]
-    inbound.append(nft.rule(nft.protocol("tcp"), nft.redirect(capture.inbound_port)))
+    to_proxy = nft.redirect(capture.inbound_port)
+    if capture.include_inbound is None:
+        inbound.append(nft.rule(nft.protocol("tcp"), to_proxy))
+    else:
+        inbound += [nft.rule(nft.protocol("tcp"), nft.port(p), to_proxy) for p in sorted(capture.include_inbound)]
     return [
         nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
         nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),

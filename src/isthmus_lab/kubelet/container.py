@@ -1,0 +1,147 @@
+"""What happens between fork and exec: a container's namespaces, mounts, environment, log."""
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from isthmus_lab.net import linux, netns
+
+EXIT_CANNOT_START = 127
+_MOST_DESCRIPTORS = 4096
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A directory or file of the host that a container sees at `target`."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A process to start. `entry` ("module:function") runs in a forked interpreter instead of executing `argv[0]`.
+
+    `log` takes stdout and stderr; None leaves the standard streams as they are.
+    """
+
+    id: str
+    argv: list[str]
+    entry: str | None = None
+    env: dict[str, str] = {}
+    cwd: str = "/"
+    netns: str | None = None
+    mounts: list[Mount] = []
+    files: dict[str, str] = {}
+    hostname: str = ""
+    private: bool = True
+    log: str | None = "/dev/null"
+    meta: dict[str, str] = {}
+
+
+def become(spec: ContainerSpec) -> None:
+    """Turn the calling (freshly forked) process into the container. Never returns."""
+    code = EXIT_CANNOT_START
+    try:
+        if spec.log is not None:
+            _standard_streams(spec.log)
+        os.closerange(3, _MOST_DESCRIPTORS)
+        _reset_signals()
+        os.setsid()
+        if spec.netns:
+            _enter_netns(spec.netns)
+        if spec.private:
+            private_filesystem(spec)
+        _run(spec)
+    except SystemExit as done:
+        code = done.code if isinstance(done.code, int) else int(done.code is not None)
+        if isinstance(done.code, str):
+            sys.stderr.write(done.code + "\n")
+    except BaseException as error:  # the last frame of a forked process: nothing may escape into the parent's code
+        traceback.print_exception(error, file=sys.stderr)
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _standard_streams(log: str) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(null, 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    for fd in (null, out):
+        if fd > 2:
+            os.close(fd)
+
+
+def _reset_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _enter_netns(name: str) -> None:
+    fd = os.open(netns.path(name), os.O_RDONLY | os.O_CLOEXEC)
+    linux.setns(fd, linux.CLONE_NEWNET)
+    os.close(fd)
+
+
+def private_filesystem(spec: ContainerSpec) -> None:
+    """A mount namespace with an empty /run of its own, into which the volumes are bound, and own files below /etc."""
+    linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS)
+    linux.make_private()
+    binds = [*spec.mounts, *(Mount(source, target) for target, source in spec.files.items())]
+    sources = [os.open(bind.source, os.O_PATH | os.O_CLOEXEC) for bind in binds]
+    with contextlib.suppress(OSError):
+        linux.unmount(str(netns.DIRECTORY))  # else this container keeps every pod's namespace of today alive
+    linux.mount("tmpfs", "/run", kind="tmpfs", data="mode=755,size=64m")
+    Path("/run/tmp").mkdir(mode=0o1777)
+    if os.path.realpath("/var/run") != "/run":
+        linux.mount("/run", "/var/run", flags=linux.MS_BIND)
+    for bind, fd in zip(binds, sources, strict=True):
+        _bind(fd, bind)
+        os.close(fd)
+    if spec.hostname:
+        import socket
+
+        socket.sethostname(spec.hostname)
+
+
+def _bind(source: int, bind: Mount) -> None:
+    target = Path(os.path.realpath(bind.target))
+    origin = f"/proc/self/fd/{source}"
+    if not target.exists():
+        if Path("/run") not in target.parents:
+            raise FileNotFoundError(f"mountPath {bind.target} does not exist here. Mount below /var/run instead.")
+        if os.path.isdir(origin):
+            target.mkdir(parents=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+    linux.mount(origin, str(target), flags=linux.MS_BIND)
+    if bind.read_only:
+        with contextlib.suppress(OSError):  # inherited flags of the host's mount may forbid a plain remount
+            linux.mount("none", str(target), flags=linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
+
+
+def _run(spec: ContainerSpec) -> None:
+    os.chdir(spec.cwd)
+    os.environ.clear()
+    os.environ.update(spec.env)
+    if spec.entry is None:
+        os.execvpe(spec.argv[0], spec.argv, spec.env)
+    linux.set_title(" ".join(spec.argv))
+    module, _, function = spec.entry.partition(":")
+    sys.argv = list(spec.argv)
+    result = getattr(importlib.import_module(module), function)(spec.argv[1:])
+    raise SystemExit(result or 0)

@@ -1,0 +1,1 @@
+"""Owns the namespaces and the processes of one lab; speaks with the command line through the state directory."""

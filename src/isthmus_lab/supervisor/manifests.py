@@ -1,0 +1,90 @@
+"""Kubernetes manifests of an example: which files go to which cluster, and where in the API an object belongs."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from isthmus.base.errors import UsageError
+from isthmus_lab.kubelet.client import ApiClient
+
+Object = dict[str, Any]
+FIELD_MANAGER = "isthmus-lab"
+_FIRST = ("Namespace", "CustomResourceDefinition")
+
+
+def files_for(directory: Path, cluster: str) -> list[Path]:
+    """`all/*.yaml` and then `<cluster>/*.yaml`, each in the order of their names."""
+    return [path for part in ("all", cluster) for path in sorted((directory / part).glob("*.yaml"))]
+
+
+def read(paths: Iterable[Path]) -> list[Object]:
+    """All objects of the files. UsageError: a file is not made of Kubernetes objects."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    objects: list[Object] = []
+    for path in paths:
+        try:
+            documents = list(yaml.load_all(path.read_text(), Loader=loader))
+        except yaml.YAMLError as error:
+            raise UsageError(f"{path} is not YAML: {error}", "Correct that line.") from error
+        for document in documents:
+            if document is None:
+                continue
+            items = document.get("items") if isinstance(document, dict) and "items" in document else [document]
+            for item in items or []:
+                if not isinstance(item, dict) or not {"apiVersion", "kind", "metadata"} <= item.keys():
+                    raise UsageError(f"{path}: not a Kubernetes object", "Give apiVersion, kind and metadata.")
+                objects.append(item)
+    return objects
+
+
+def in_order(objects: Iterable[Object]) -> list[Object]:
+    """Namespaces and CRDs first, everything else as it stands."""
+    return sorted(objects, key=lambda o: o["kind"] not in _FIRST)
+
+
+def fingerprint(objects: Iterable[Object]) -> str:
+    """Tells whether manifests changed since they were applied."""
+    digest = hashlib.sha256()
+    for item in objects:
+        digest.update(yaml.safe_dump(item, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+class Applier:
+    """Applies objects to one API server; asks its discovery where each kind lives."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+
+    async def apply(self, objects: Iterable[Object]) -> None:
+        """Server-side apply in order. ApiError: the API server refused one; UsageError: it does not know a kind."""
+        for item in in_order(objects):
+            path = await self.path(item)
+            await self._client.apply(path, item, manager=FIELD_MANAGER)
+
+    async def path(self, item: Mapping[str, Any]) -> str:
+        """The object's path in the API."""
+        version, kind = str(item["apiVersion"]), str(item["kind"])
+        base = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        found = (await self._resources(version, base)).get(kind)
+        if found is None:
+            self._kinds.pop(version, None)
+            found = (await self._resources(version, base)).get(kind)
+        if found is None:
+            raise UsageError(f"the cluster knows no {kind} in {version}", "Correct apiVersion and kind.")
+        plural, namespaced = found
+        meta = item["metadata"]
+        place = f"/namespaces/{meta.get('namespace') or 'default'}" if namespaced else ""
+        return f"{base}{place}/{plural}/{meta['name']}"
+
+    async def _resources(self, version: str, base: str) -> dict[str, tuple[str, bool]]:
+        if version not in self._kinds:
+            answer = await self._client.get(base)
+            self._kinds[version] = {
+                r["kind"]: (r["name"], bool(r["namespaced"])) for r in answer["resources"] if "/" not in r["name"]
+            }
+        return self._kinds[version]
