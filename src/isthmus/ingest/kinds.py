@@ -1,6 +1,5 @@
 """The registry: every kind that the control plane watches. A further kind is one entry here and one function."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -9,6 +8,7 @@ import msgspec
 
 from isthmus.base.errors import ObjectRef, Problem
 from isthmus.ingest.core import namespace, node
+from isthmus.ingest.decode import shape_decoder
 from isthmus.ingest.destination_rule import destination_rule
 from isthmus.ingest.finding import Result, refused
 from isthmus.ingest.gateway import gateway
@@ -92,50 +92,18 @@ def kinds_of(*, config: bool) -> tuple[Kind[Any], ...]:
     return tuple(kind for kind in KINDS if config or not kind.config_only)
 
 
-class _HeadMeta(msgspec.Struct, gc=False):
-    name: Any = ""
-    namespace: Any = ""
-
-
-class _Head(msgspec.Struct, gc=False):
-    metadata: _HeadMeta = _HeadMeta()
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-_AT = re.compile(r" - at `(?P<key>key in )?\$(?P<path>.*)`$")
-
-
 def observer(kind: Kind[O], place: Place) -> Callable[[bytes | msgspec.Raw], Observation]:
     """A function from an object's bytes to what it says. It never raises: broken bytes are an observation too."""
-    decode = msgspec.json.Decoder(kind.shape).decode
+    decode = shape_decoder(kind.name, kind.shape, place.cluster)
     read, cluster, name = kind.read, place.cluster, kind.name
 
     def observe(raw: bytes | msgspec.Raw) -> Observation:
-        try:
-            obj = decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return _undecodable(ObjectRef(cluster, name, *_name(raw)), str(error))
+        obj = decode(raw)
+        if isinstance(obj, Problem):
+            return Observation(obj.where, None, (obj,))
         found, problems = read(place, obj)
         meta = obj.metadata
         rows_or_none = None if not found and refused(problems) else tuple(found)
         return Observation(ObjectRef(cluster, name, meta.namespace, meta.name), rows_or_none, tuple(problems))
 
     return observe
-
-
-def _name(raw: bytes | msgspec.Raw) -> tuple[str, str]:
-    try:
-        meta = _decode_head(raw).metadata
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ("", "")
-    return (meta.namespace if isinstance(meta.namespace, str) else "", meta.name if isinstance(meta.name, str) else "")
-
-
-def _undecodable(where: ObjectRef, text: str) -> Observation:
-    """Turn the decoder's words (`Expected `int`, got `str` - at `$.spec.ports[0].port``) into a problem."""
-    at = _AT.search(text)
-    field = at.group("path").lstrip(".") if at else ""
-    message = text[: at.start()] if at else text
-    remedy = f"Correct the field; kubectl explain {where.kind.lower()}{'.' + field if field else ''} shows its type"
-    problem = Problem(where, field or "(object)", message[0].lower() + message[1:], re.sub(r"\[[^]]*\]", "", remedy))
-    return Observation(where, None, (problem,))

@@ -3,10 +3,13 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from isthmus.base.errors import Problem
+from isthmus.ingest.decode import shape_decoder
 from isthmus.ingest.finding import Reader
 from isthmus.ingest.place import Place
 from isthmus.kube import kubeconfig, objects
@@ -107,6 +110,28 @@ def remote_clusters(place: Place, secrets: Iterable[objects.Secret]) -> tuple[di
                 read.warn(f"data.{cluster.id}", message, "Remove the key from one of the two")
         problems += read.problems
     return found, problems
+
+
+@dataclass(frozen=True, slots=True)
+class SecretObservation:
+    """A secret as it came: decoded, or the problem that prevents it."""
+
+    key: tuple[str, str]
+    secret: objects.Secret | None = field(default=None, repr=False)
+    problem: Problem | None = None
+
+
+def observe_secret(place: Place) -> Callable[[bytes | msgspec.Raw], SecretObservation]:
+    """A function from a secret's bytes to what it says. It never raises."""
+    decode = shape_decoder("Secret", objects.Secret, place.cluster)
+
+    def observe(raw: bytes | msgspec.Raw) -> SecretObservation:
+        found = decode(raw)
+        if isinstance(found, Problem):
+            return SecretObservation((found.where.namespace, found.where.name), problem=found)
+        return SecretObservation((found.metadata.namespace, found.metadata.name), found)
+
+    return observe
 
 
 def _age(secret: objects.Secret) -> tuple[str, str, str]:

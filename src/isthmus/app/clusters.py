@@ -1,0 +1,239 @@
+"""All clusters of a control plane: its own, and those that remote secrets give access to.
+
+Nothing here decides what a proxy gets: rows go to `emit`, in the event loop's thread.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from isthmus.app.cluster_settings import ClusterSettings, ClusterStatus
+from isthmus.app.managed_cluster import ManagedCluster
+from isthmus.base.clock import Clock
+from isthmus.base.errors import Problem, UnreachableError
+from isthmus.edge.checkpoint import Checkpoint, CheckpointStore
+from isthmus.edge.kube_client import KubeClient
+from isthmus.edge.kube_watch import Watcher
+from isthmus.ingest.place import Place
+from isthmus.ingest.secrets import REMOTE_SELECTOR, RemoteCluster, SecretObservation, observe_secret, remote_clusters
+from isthmus.kube.events import Applied, Deleted, Fact, Failed, Replaced
+from isthmus.kube.objects import Secret
+from isthmus.kube.requests import SECRETS, Scope
+from isthmus.kube.watch import WatchMachine
+from isthmus.tables.changes import Change
+
+log = structlog.get_logger()
+
+SECRET_WATCH = "remote secrets"
+
+
+class ClusterManager:
+    """Watches every cluster and keeps what was observed, over outages, rotations and restarts."""
+
+    def __init__(self, settings: ClusterSettings, *, emit: Callable[[list[Change]], None], clock: Clock) -> None:
+        self._settings = settings
+        self._emit = emit
+        self._clock = clock
+        self._place = Place(settings.config_cluster, settings.domain, settings.system_namespace)
+        self._store = CheckpointStore(settings.checkpoint_dir) if settings.checkpoint_dir else None
+        self._kept: dict[str, Checkpoint] = {}
+        self._clusters: dict[str, ManagedCluster] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._secrets: dict[tuple[str, str], Secret] = {}
+        self._secret_problems: dict[tuple[str, str], Problem] = {}
+        self._problems: list[Problem] = []
+        self._secrets_listed = False
+        self._known = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Watch until cancelled; then keep what was observed for the next start."""
+        await self._read_checkpoints()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._start_own()
+                self._spawn(self._know_without_secrets())
+                if self._store is not None:
+                    self._spawn(self._keep_writing(self._store))
+        finally:
+            if self._store is not None:
+                await self._write_dirty(self._store)
+
+    async def synced(self) -> None:
+        """Return when every known cluster was listed, or restored, or (never seen, remote) waited for long enough."""
+        await self._known.wait()
+        while waiting := [cluster for cluster in self._clusters.values() if not cluster.settled.is_set()]:
+            await waiting[0].settled.wait()
+
+    def statuses(self) -> list[ClusterStatus]:
+        """The clusters as they are now, the own one first."""
+        found = [cluster.status() for cluster in self._clusters.values()]
+        return sorted(found, key=lambda status: (not status.config, status.id))
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong with objects of any cluster."""
+        found = [problem for cluster in self._clusters.values() for problem in cluster.problems()]
+        return sorted([*self._problems, *self._secret_problems.values(), *found])
+
+    def client(self, cluster: str) -> KubeClient | None:
+        """The client of a cluster, to ask it something; None if the cluster is not known or cannot be asked."""
+        found = self._clusters.get(cluster)
+        return found.client if found else None
+
+    # edge.authenticate.Reviewer
+
+    @property
+    def config_cluster(self) -> str:
+        """The cluster that configuration is read from."""
+        return self._settings.config_cluster
+
+    def clusters(self) -> Collection[str]:
+        """Ids of all known clusters."""
+        return self._clusters.keys()
+
+    async def review(self, cluster: str, token: str, audience: str) -> Mapping[str, Any]:
+        """The `status` of a TokenReview by that cluster. Raises UnreachableError or KubeError."""
+        return await self._asked(cluster).review_token(token, audience)
+
+    async def signing_keys(self, cluster: str) -> Mapping[str, Any]:
+        """The cluster's JSON Web Key Set. Raises UnreachableError or KubeError."""
+        return await self._asked(cluster).signing_keys()
+
+    def _asked(self, cluster: str) -> KubeClient:
+        client = self.client(cluster)
+        if client is None:
+            remedy = "See isthmus remote-clusters; create its remote secret again if that has an error"
+            raise UnreachableError(f"there is no access to cluster {cluster}", remedy)
+        return client
+
+    # The set of clusters.
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        assert self._group is not None
+        return self._group.create_task(work)
+
+    def _add(self, cluster: str) -> ManagedCluster:
+        added = ManagedCluster(
+            cluster,
+            settings=self._settings,
+            clock=self._clock,
+            emit=self._emit,
+            spawn=self._spawn,
+            kept=self._kept.pop(cluster, None),
+        )
+        self._clusters[cluster] = added
+        self._tasks[cluster] = self._spawn(added.run())
+        return added
+
+    def _start_own(self) -> None:
+        own = self._add(self._settings.config_cluster)
+        own.offer(self._settings.access, extra=((SECRET_WATCH, self._secret_watch),))
+
+    def _remove(self, cluster: str) -> None:
+        log.info("cluster removed", cluster=cluster)
+        self._clusters.pop(cluster).remove()
+        self._tasks.pop(cluster).cancel()
+        if self._store is not None:
+            self._spawn(self._store.remove(cluster))
+
+    async def _know_without_secrets(self) -> None:
+        """While the own API server is silent, the clusters of the checkpoints are those that are known."""
+        own = self._clusters[self._settings.config_cluster]
+        await own.settled.wait()
+        if own.complete or self._secrets_listed:
+            return
+        for kept in list(self._kept.values()):
+            cluster = self._add(kept.cluster)
+            cluster.offer(None, secret=kept.secret, error="its secret cannot be read: the own API server is silent")
+            cluster.restore()
+        self._known.set()
+
+    def _secret_watch(self, client: KubeClient) -> Watcher[SecretObservation]:
+        machine = WatchMachine(
+            SECRETS,
+            observe_secret(self._place),
+            scope=Scope(namespace=self._settings.system_namespace, label_selector=REMOTE_SELECTOR),
+            options=self._settings.watch,
+            jitter=random.random,
+        )
+        own = self._clusters[self._settings.config_cluster]
+        return Watcher(client, machine, facts=self._learn, contact=lambda: own.contact(SECRET_WATCH))
+
+    def _learn(self, facts: list[Fact[SecretObservation]]) -> None:
+        for fact in facts:
+            match fact:
+                case Applied(found):
+                    self._put_secret(found)
+                case Deleted(found):
+                    self._secrets.pop(found.key, None)
+                    self._secret_problems.pop(found.key, None)
+                case Replaced(values):
+                    kept, self._secrets, self._secret_problems = self._secrets, {}, {}
+                    self._secrets |= {v.key: kept[v.key] for v in values if v.key in kept}
+                    for value in values:
+                        self._put_secret(value)
+                    self._secrets_listed = True
+                case Failed(_, message):
+                    self._clusters[self._settings.config_cluster].failed(SECRET_WATCH, message)
+        if self._secrets_listed:
+            self._reconcile()
+
+    def _put_secret(self, found: SecretObservation) -> None:
+        """A secret that cannot be decoded keeps what it said before."""
+        self._secret_problems.pop(found.key, None)
+        if found.secret is not None:
+            self._secrets[found.key] = found.secret
+        elif found.problem is not None:
+            self._secret_problems[found.key] = found.problem
+
+    def _reconcile(self) -> None:
+        """Make the clusters those of the secrets."""
+        wanted, self._problems = remote_clusters(self._place, self._secrets.values())
+        for cluster in self._clusters.keys() - wanted.keys() - {self._settings.config_cluster}:
+            self._remove(cluster)
+        for cluster, remote in wanted.items():
+            self._offer(cluster, remote)
+        for cluster in self._kept.keys() - wanted.keys() - {self._settings.config_cluster}:
+            del self._kept[cluster]
+            if self._store is not None:
+                self._spawn(self._store.remove(cluster))
+        self._known.set()
+
+    def _offer(self, cluster: str, remote: RemoteCluster) -> None:
+        managed = self._clusters.get(cluster) or self._add(cluster)
+        if managed.digest == remote.digest and managed.secret == remote.secret:
+            return
+        log.info("credentials read", cluster=cluster, secret=remote.secret, error=remote.error)
+        managed.digest = remote.digest
+        managed.offer(remote.access, secret=remote.secret, error=remote.error)
+
+    # Checkpoints.
+
+    async def _read_checkpoints(self) -> None:
+        if self._store is None:
+            return
+        found, damaged = await self._store.read_all()
+        self._kept = {checkpoint.cluster: checkpoint for checkpoint in found}
+        for message in damaged:
+            log.warning("checkpoint cannot be used", file=message)
+
+    async def _keep_writing(self, store: CheckpointStore) -> None:
+        """Write what changed now and then, less often where writing is slow."""
+        while True:
+            before = self._clock.monotonic()
+            await self._write_dirty(store)
+            took = self._clock.monotonic() - before
+            await asyncio.sleep(max(self._settings.checkpoint_interval, 20 * took))
+
+    async def _write_dirty(self, store: CheckpointStore) -> None:
+        for cluster in list(self._clusters.values()):
+            if cluster.dirty and cluster.complete:
+                cluster.dirty = False
+                try:
+                    await store.write(cluster.checkpoint())
+                except OSError as error:
+                    cluster.dirty = True
+                    log.warning("checkpoint cannot be written", cluster=cluster.id, error=str(error))
