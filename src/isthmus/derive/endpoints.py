@@ -1,0 +1,116 @@
+"""Endpoints: a slice's addresses with everything the mesh knows about what is behind them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from isthmus.base.names import spiffe_id
+from isthmus.derive.networks import label
+from isthmus.derive.peers import workload_mode
+from isthmus.model.mesh import Endpoint, PeerPolicy, SliceEndpoints
+from isthmus.model.rows import EndpointSlice, Labels, Locality, MtlsMode, Node, SliceEndpoint, Workload
+
+MESH_TLS = "istio"
+
+_NAME_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
+_REVISION_LABELS = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
+
+
+class Surroundings(NamedTuple):
+    """What a slice's endpoints are seen against: rows of its cluster and namespace, looked up by name."""
+
+    pod: Callable[[str], Workload | None]
+    node: Callable[[str], Node | None]
+    network: Callable[[Workload | None], str]
+    policy: PeerPolicy
+    trust_domain: str
+
+
+def from_slice(row: EndpointSlice, around: Surroundings) -> SliceEndpoints:
+    """The slice's endpoints, ready or not."""
+    endpoints = tuple(_endpoint(row, endpoint, around) for endpoint in row.endpoints if endpoint.addresses)
+    return SliceEndpoints(row.cluster, tuple((port.name, port.port) for port in row.ports), endpoints)
+
+
+def _endpoint(row: EndpointSlice, endpoint: SliceEndpoint, around: Surroundings) -> Endpoint:
+    pod = around.pod(endpoint.pod) if endpoint.pod else None
+    node = endpoint.node or (pod.node if pod else "")
+    mtls, plain_ports = _mtls(around.policy, pod)
+    return Endpoint(
+        cluster=row.cluster,
+        network=around.network(pod),
+        address=endpoint.addresses[0],
+        identity=spiffe_id(around.trust_domain, row.namespace, pod.service_account) if pod else "",
+        locality=_locality(endpoint, around.node(node) if node else None),
+        labels=pod.labels if pod else (),
+        mtls=mtls,
+        plain_ports=plain_ports,
+        ready=endpoint.ready and not endpoint.terminating,
+        workload=describe(pod, row) if pod else f";{row.namespace};;;{row.cluster}",
+        node=node,
+        hostname=endpoint.hostname or (pod.hostname if pod and pod.subdomain == row.service else ""),
+    )
+
+
+def _mtls(policy: PeerPolicy, workload: Workload | None) -> tuple[bool, tuple[int, ...]]:
+    """Whether the workload takes mTLS, and the ports that do not (SH13, SH14).
+
+    Where the default is DISABLE but some ports are not, the exceptions are the other declared ports.
+    """
+    if workload is None or workload.tls_mode != MESH_TLS:
+        return False, ()
+    mode = workload_mode(policy, workload.labels)
+    plain = tuple(port for port, port_mode in mode.ports if port_mode is MtlsMode.DISABLE)
+    if mode.mode is not MtlsMode.DISABLE:
+        return True, plain
+    on = {port for port, port_mode in mode.ports if port_mode is not MtlsMode.DISABLE}
+    if not on:
+        return False, ()
+    return True, tuple(port.port for port in workload.ports if port.port not in on)
+
+
+def _locality(endpoint: SliceEndpoint, node: Node | None) -> Locality:
+    if node is not None and node.locality.region:
+        return node.locality
+    return Locality(zone=endpoint.zone) if endpoint.zone else Locality()
+
+
+def describe(workload: Workload, row: EndpointSlice) -> str:
+    """Endpoint metadata `istio.workload`: name;namespace;canonical name;canonical revision;cluster (§2.7)."""
+    name = workload.workload_name or workload.name
+    canonical = next((found for key in _NAME_LABELS if (found := label(workload.labels, key))), name)
+    revision = next((found for key in _REVISION_LABELS if (found := label(workload.labels, key))), "latest")
+    return f"{name};{workload.namespace};{canonical};{revision};{row.cluster}"
+
+
+def identities(endpoints: SliceEndpoints) -> tuple[str, ...]:
+    """The identities behind a slice (TR5), ready or not: a pod that becomes ready must not change a cluster."""
+    return tuple(sorted({endpoint.identity for endpoint in endpoints.endpoints if endpoint.identity}))
+
+
+def under_aliases(identities: set[str], trust_domains: tuple[str, ...]) -> tuple[str, ...]:
+    """The identities, those of the mesh's own trust domains under each of their names (TR5)."""
+    found = set(identities)
+    for identity in identities:
+        domain, _, rest = identity.removeprefix("spiffe://").partition("/")
+        if domain in trust_domains:
+            found.update(f"spiffe://{other}/{rest}" for other in trust_domains)
+    return tuple(sorted(found))
+
+
+def speaks_mtls(endpoint: Endpoint, port: int, tls_mode: str) -> bool:
+    """Whether clients speak mesh mTLS to a workload port: the rule's word if there is one, else both sides' (SH13)."""
+    return tls_mode == "ISTIO_MUTUAL" if tls_mode else endpoint.takes_mtls(port)
+
+
+def all_labels(endpoint: Endpoint) -> Labels:
+    """The workload's labels with those that say where it is, for subsets (LB15)."""
+    where = endpoint.locality
+    return (
+        *endpoint.labels,
+        ("topology.istio.io/cluster", endpoint.cluster),
+        ("topology.istio.io/network", endpoint.network),
+        ("topology.kubernetes.io/region", where.region),
+        ("topology.kubernetes.io/zone", where.zone),
+        ("topology.istio.io/subzone", where.subzone),
+        ("kubernetes.io/hostname", endpoint.node),
+    )

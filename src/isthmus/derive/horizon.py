@@ -1,0 +1,156 @@
+"""Split horizon: which endpoints a view may use, directly or through the gateways of their network (SH1-SH27).
+
+Where Isthmus differs from Istio, on purpose:
+* Weights are exact. Each remote endpoint's weight is shared among the gateways that lead to it in whole numbers,
+  scaled by the least common multiple of the gateway counts that this service uses (Istio rounds, SH4), and a gateway
+  appears once, not once for each locality (SH5).
+* An endpoint in another named network that has no gateway is never sent as if it were near (SH1, SH9): its address
+  means something else here when ranges overlap. It is hidden and reported.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from math import lcm
+
+import msgspec
+
+from isthmus.derive.networks import family
+from isthmus.model.mesh import Assignment, Endpoint, Hidden, LbEndpoint, NetworkGateway
+from isthmus.model.rows import Locality
+
+Gateways = tuple[NetworkGateway, ...]
+GatewaysOf = Callable[[str], Gateways]
+
+NOT_MTLS = "not-mtls"
+NO_GATEWAY = "no-gateway"
+GATEWAY_FAMILY = "gateway-family"
+
+MAX_SCALE = 1_000_000
+"""Weights of one service stay below this many times its endpoints, whatever the numbers of gateways."""
+
+
+class Horizon(msgspec.Struct, frozen=True):
+    """Where the view stands: its network, the IP families its gateways must have (SH8), and limits on what it sees.
+
+    `networks`: only endpoints of these networks or of none (SH24). `mtls_only`: SNI-DNAT clusters (SH27).
+    `only_cluster`: endpoints of no other cluster (CL4).
+    """
+
+    network: str = ""
+    families: tuple[int, ...] = ()
+    networks: tuple[str, ...] = ()
+    mtls_only: bool = False
+    only_cluster: str = ""
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """An endpoint with the workload port that serves, and whether clients speak mesh mTLS to it (SH13)."""
+
+    endpoint: Endpoint
+    port: int
+    mtls: bool
+
+
+def assign(horizon: Horizon, candidates: Iterable[Candidate], gateways_of: GatewaysOf) -> Assignment:
+    """The members of a load assignment: direct endpoints first, then gateways, each with its exact weight."""
+    direct: list[Candidate] = []
+    remote: dict[Gateways, list[Endpoint]] = {}
+    hidden: Counter[tuple[str, str, str]] = Counter()
+    routes: dict[tuple[str, str], Gateways | None] = {}
+    for candidate in candidates:
+        endpoint = candidate.endpoint
+        if not endpoint.ready or not _in_sight(horizon, candidate):
+            continue
+        where = (endpoint.network, endpoint.cluster)
+        if where not in routes:
+            routes[where] = _route(horizon, endpoint, gateways_of)
+        route = routes[where]
+        if route is None:
+            direct.append(candidate)
+        elif not candidate.mtls:
+            hidden[NOT_MTLS, endpoint.cluster, endpoint.network] += 1
+        elif not route:
+            reason = GATEWAY_FAMILY if gateways_of(endpoint.network) else NO_GATEWAY
+            hidden[reason, endpoint.cluster, endpoint.network] += 1
+        else:
+            remote.setdefault(route, []).append(endpoint)
+    scale = _scale(remote)
+    members = [*(_direct(candidate, scale) for candidate in direct), *_through(remote, scale)]
+    members.sort(key=_order)
+    return Assignment(
+        tuple(members), tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items()))
+    )
+
+
+def _order(member: LbEndpoint) -> tuple[bool, Locality, str, int]:
+    return (member.gateway, member.locality, member.address, member.port)
+
+
+def _in_sight(horizon: Horizon, candidate: Candidate) -> bool:
+    endpoint = candidate.endpoint
+    if horizon.only_cluster and endpoint.cluster != horizon.only_cluster:
+        return False
+    if horizon.mtls_only and not candidate.mtls:
+        return False
+    return not (horizon.networks and endpoint.network and endpoint.network not in horizon.networks)
+
+
+def _route(horizon: Horizon, endpoint: Endpoint, gateways_of: GatewaysOf) -> Gateways | None:
+    """None: directly. Else the gateways that lead there: those of its cluster if any, else its network's (SH6)."""
+    if not endpoint.network or endpoint.network == horizon.network:
+        return None
+    known = gateways_of(endpoint.network)
+    if not horizon.network and not known:
+        return None
+    if horizon.families:
+        known = tuple(gateway for gateway in known if family(gateway.address) in horizon.families)
+    return tuple(gateway for gateway in known if gateway.cluster == endpoint.cluster) or known
+
+
+def _scale(remote: Iterable[Gateways]) -> int:
+    scale = lcm(*(len(route) for route in remote))
+    return min(scale, MAX_SCALE)
+
+
+def _direct(candidate: Candidate, scale: int) -> LbEndpoint:
+    endpoint = candidate.endpoint
+    return LbEndpoint(
+        address=endpoint.address,
+        port=candidate.port,
+        weight=scale,
+        mtls=candidate.mtls,
+        network=endpoint.network,
+        cluster=endpoint.cluster,
+        workload=endpoint.workload,
+        locality=endpoint.locality,
+    )
+
+
+def _through(remote: dict[Gateways, list[Endpoint]], scale: int) -> Iterable[LbEndpoint]:
+    weights: Counter[NetworkGateway] = Counter()
+    behind: dict[NetworkGateway, list[Endpoint]] = {}
+    for route, endpoints in remote.items():
+        for gateway in route:
+            weights[gateway] += len(endpoints) * scale // len(route)
+            behind.setdefault(gateway, []).extend(endpoints)
+    for gateway, weight in weights.items():
+        yield LbEndpoint(
+            address=gateway.address,
+            port=gateway.port,
+            weight=max(weight, 1),
+            mtls=True,
+            network=gateway.network,
+            cluster=gateway.cluster,
+            workload=f";;;;{gateway.cluster}",
+            locality=_common_locality(behind[gateway]),
+            gateway=True,
+        )
+
+
+def _common_locality(endpoints: Iterable[Endpoint]) -> Locality:
+    """What the localities of all endpoints have in common."""
+    found = {endpoint.locality for endpoint in endpoints}
+    if len(found) == 1:
+        return found.pop()
+    regions = {locality.region for locality in found}
+    return Locality(region=regions.pop()) if len(regions) == 1 else Locality()

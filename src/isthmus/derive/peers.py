@@ -1,0 +1,36 @@
+"""PeerAuthentication: what a workload demands of those who connect to it."""
+
+from collections.abc import Iterable
+
+from isthmus.model.mesh import PeerPolicy, WorkloadMode
+from isthmus.model.rows import Labels, MtlsMode, PeerAuthentication, labels_match
+
+
+def namespace_policy(own: Iterable[PeerAuthentication], root: Iterable[PeerAuthentication]) -> PeerPolicy:
+    """The policy of a namespace, from the objects in it and those of the root namespace.
+
+    Workload beats namespace beats mesh; the default is PERMISSIVE; among equals the oldest wins.
+    """
+    mine = _oldest_first(own)
+    mode = _default_mode(mine, _default_mode(_oldest_first(root), MtlsMode.PERMISSIVE))
+    return PeerPolicy(mode, tuple((row.selector, row.mode, row.port_modes) for row in mine if row.selector))
+
+
+def _oldest_first(rows: Iterable[PeerAuthentication]) -> list[PeerAuthentication]:
+    return sorted(rows, key=lambda row: (row.created, row.namespace, row.name))
+
+
+def _default_mode(rows: list[PeerAuthentication], inherited: MtlsMode) -> MtlsMode:
+    for row in rows:
+        if not row.selector:
+            return inherited if row.mode is MtlsMode.UNSET else row.mode
+    return inherited
+
+
+def workload_mode(policy: PeerPolicy, labels: Labels) -> WorkloadMode:
+    """What the workload with these labels demands. Port modes count only beside a selector, UNSET inherits."""
+    for selector, mode, ports in policy.workloads:
+        if labels_match(selector, labels):
+            own = policy.mode if mode is MtlsMode.UNSET else mode
+            return WorkloadMode(own, tuple(sorted((number, own if m is MtlsMode.UNSET else m) for number, m in ports)))
+    return WorkloadMode(policy.mode)

@@ -1,0 +1,73 @@
+"""From a connected proxy's row to its scopes: what it shares, with whom."""
+
+from collections.abc import Iterable
+
+from isthmus.model.mesh import WorkloadMode
+from isthmus.model.rows import Gateway, GatewayServer, Labels, Protocol, Service, ServicePort, Workload, labels_match
+from isthmus.model.scopes import InboundPort, InboundProfile
+
+
+def selects(service: Service, labels: Labels) -> bool:
+    """True if the service's selector picks a workload with these labels; no selector picks none."""
+    return bool(service.selector) and labels_match(service.selector, labels)
+
+
+def inbound_profile(services: Iterable[Service], workload: Workload | None, mode: WorkloadMode) -> InboundProfile:
+    """How a workload receives. The oldest service that names a workload port says what it speaks."""
+    protocols: dict[int, Protocol] = {}
+    for service in sorted(services, key=lambda row: (row.created, row.name)):
+        for port in service.ports:
+            number = target_port(port, workload)
+            if number and port.protocol is not Protocol.UDP:
+                protocols.setdefault(number, port.protocol)
+    for number, _ in mode.ports:
+        protocols.setdefault(number, Protocol.TCP)
+    ports = tuple(InboundPort(number, protocols[number], mode.at(number)) for number in sorted(protocols))
+    return InboundProfile(ports=ports, mode=mode.mode)
+
+
+def target_port(port: ServicePort, workload: Workload | None) -> int:
+    """The workload's port behind a service port: a number, or the name of a container port; 0 if it has none."""
+    if not port.target:
+        return port.port
+    if port.target.isdecimal():
+        return int(port.target)
+    if workload is not None:
+        for known in workload.ports:
+            if known.name == port.target:
+                return known.port
+    return 0
+
+
+def router_servers(
+    gateways: Iterable[Gateway], labels: Labels, services: Iterable[Service]
+) -> tuple[GatewayServer, ...]:
+    """The servers of all Gateways that select a gateway proxy, on the ports it really listens on, without doubles.
+
+    A server's port is a port of the gateway's Service; the proxy listens on that port's target.
+    """
+    targets = {
+        port.port: int(port.target)
+        for service in services
+        for port in service.ports
+        if port.target.isdecimal() and port.protocol is not Protocol.UDP
+    }
+    found: dict[tuple[object, ...], GatewayServer] = {}
+    for gateway in sorted(gateways, key=lambda row: (row.created, row.namespace, row.name)):
+        if not labels_match(gateway.selector, labels):
+            continue
+        for server in gateway.servers:
+            port = targets.get(server.port, server.port)
+            key = (port, server.protocol, server.tls_mode, server.hosts, server.credential_name)
+            found.setdefault(key, _at(server, port))
+    return tuple(found[key] for key in sorted(found, key=str))
+
+
+def _at(server: GatewayServer, port: int) -> GatewayServer:
+    return GatewayServer(
+        port=port,
+        protocol=server.protocol,
+        hosts=server.hosts,
+        tls_mode=server.tls_mode,
+        credential_name=server.credential_name,
+    )

@@ -1,0 +1,160 @@
+"""Clusters: one for each port (and subset) of a service, those of the workload itself, and the fixed ones."""
+
+from typing import Any
+
+import msgspec
+from envoy.config.cluster.v3 import cluster_pb2
+
+from isthmus.envoy import naming, tls, upstream
+from isthmus.envoy.build import Message, ads, metadata, resource, seconds, struct
+from isthmus.model.mesh import MeshService
+from isthmus.model.rows import Protocol, ServicePort, TrafficPolicy
+from isthmus.model.settings import MeshSettings
+from isthmus.xds.resource import CDS, XdsResource
+
+Cluster = cluster_pb2.Cluster
+
+AUTO, MUTUAL = "", "ISTIO_MUTUAL"
+
+LB_POLICIES = {
+    "": Cluster.ROUND_ROBIN,
+    "ROUND_ROBIN": Cluster.ROUND_ROBIN,
+    "LEAST_REQUEST": Cluster.LEAST_REQUEST,
+    "LEAST_CONN": Cluster.LEAST_REQUEST,
+    "RANDOM": Cluster.RANDOM,
+}
+"""DestinationRule's simple balancers. Round robin unless said otherwise: a gateway stands for many endpoints, and
+least-request would compare its queue with that of one pod, which breaks the shares that weights promise."""
+
+NO_POLICY = TrafficPolicy()
+
+TLS_MATCH = {"tlsMode": "istio"}
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """One port of a service, or a subset of it, as a client must treat it."""
+
+    service: MeshService
+    port: ServicePort
+    subset: str = ""
+    policy: TrafficPolicy = NO_POLICY
+    peers: tuple[str, ...] = ()
+    headless_mtls: bool = False
+
+
+def outbound(destination: Destination, settings: MeshSettings) -> XdsResource:
+    """The cluster by which sidecars reach a destination."""
+    service, port, policy = destination.service, destination.port, destination.policy
+    name = naming.outbound(port.port, service.host, destination.subset)
+    balancer = LB_POLICIES.get(policy.load_balancer, Cluster.ROUND_ROBIN)
+    fields: dict[str, Any] = _transport(destination, settings)
+    if service.headless or policy.load_balancer == "PASSTHROUGH":
+        fields |= {"type": Cluster.ORIGINAL_DST, "lb_policy": Cluster.CLUSTER_PROVIDED}
+    else:
+        fields |= _discovered(name) | {"lb_policy": balancer}
+    return _encode(
+        name,
+        settings,
+        policy=policy,
+        metadata=metadata(istio={"services": [_describe(service)]}),
+        typed_extension_protocol_options=upstream.protocol_options(port.protocol, policy.connection_pool),
+        **fields,
+    )
+
+
+def _describe(service: MeshService) -> dict[str, str]:
+    """Cluster metadata `istio.services` (§2.7)."""
+    return {"host": service.host, "name": service.name, "namespace": service.namespace}
+
+
+def sni_dnat(destination: Destination, settings: MeshSettings) -> XdsResource:
+    """The cluster by which a gateway passes a destination's mTLS on, unopened (SN5)."""
+    name = naming.sni_dnat(destination.port.port, destination.service.host, destination.subset)
+    return _encode(name, settings, policy=destination.policy, **_discovered(name), lb_policy=Cluster.ROUND_ROBIN)
+
+
+def inbound(port: int, protocol: Protocol, settings: MeshSettings) -> XdsResource:
+    """The workload itself, at the address that the caller meant: works for applications bound to the pod's address."""
+    return _encode(
+        naming.inbound(port),
+        settings,
+        type=Cluster.ORIGINAL_DST,
+        lb_policy=Cluster.CLUSTER_PROVIDED,
+        outlier=False,
+        typed_extension_protocol_options=upstream.protocol_options(protocol) if protocol is not Protocol.HTTP else {},
+    )
+
+
+def passthrough(name: str, settings: MeshSettings) -> XdsResource:
+    """Wherever the caller meant to go, in the HTTP version it speaks."""
+    return _encode(
+        name,
+        settings,
+        type=Cluster.ORIGINAL_DST,
+        lb_policy=Cluster.CLUSTER_PROVIDED,
+        outlier=False,
+        typed_extension_protocol_options=upstream.downstream_protocol(),
+    )
+
+
+def black_hole() -> XdsResource:
+    """Nowhere."""
+    return resource(CDS, naming.BLACK_HOLE, Cluster(name=naming.BLACK_HOLE, type=Cluster.STATIC))
+
+
+def _discovered(name: str) -> dict[str, Any]:
+    config = Cluster.EdsClusterConfig(eds_config=ads(), service_name=name)
+    return {"type": Cluster.EDS, "eds_cluster_config": config}
+
+
+def _encode(
+    name: str, settings: MeshSettings, *, policy: TrafficPolicy = NO_POLICY, outlier: bool = True, **fields: Any
+) -> XdsResource:
+    """A cluster with everything that all have in common."""
+    pool = policy.connection_pool
+    timeout = pool.connect_timeout if pool is not None and pool.connect_timeout else settings.connect_timeout
+    if outlier:
+        fields["outlier_detection"] = upstream.outlier_detection(policy.outlier_detection)
+        fields["common_lb_config"] = upstream.common_lb(policy.outlier_detection)
+    message = Cluster(
+        name=name,
+        connect_timeout=seconds(timeout),
+        circuit_breakers=upstream.circuit_breakers(pool),
+        upstream_bind_config=upstream.bind_config(settings.mark),
+        upstream_connection_options=upstream.connection_options(),
+        **fields,
+    )
+    return resource(CDS, name, message)
+
+
+def _transport(destination: Destination, settings: MeshSettings) -> dict[str, Any]:
+    """Which transport endpoints get: mesh mTLS where they take it, unless a rule decides (SH13)."""
+    mode = destination.policy.tls_mode
+    if destination.service.headless:
+        return (
+            {"transport_socket": _mesh_socket(destination, settings)}
+            if mode == MUTUAL or _auto_headless(destination)
+            else {}
+        )
+    if mode == MUTUAL:
+        return {"transport_socket": _mesh_socket(destination, settings)}
+    if mode != AUTO:
+        return {}
+    match = Cluster.TransportSocketMatch
+    mesh = match(name="tlsMode-istio", match=struct(TLS_MATCH), transport_socket=_mesh_socket(destination, settings))
+    plain = match(name="tlsMode-disabled", match=struct({}), transport_socket=tls.plain_socket())
+    return {"transport_socket_matches": [mesh, plain]}
+
+
+def _auto_headless(destination: Destination) -> bool:
+    return destination.policy.tls_mode == AUTO and destination.headless_mtls
+
+
+def _mesh_socket(destination: Destination, settings: MeshSettings) -> Message:
+    service, port, policy = destination.service, destination.port, destination.policy
+    return tls.client_socket(
+        sni=policy.sni or naming.sni_dnat(port.port, service.host, destination.subset),
+        alpn=tls.client_alpn(port.protocol),
+        peers=policy.subject_alt_names or destination.peers,
+        fallback_prefix=f"spiffe://{settings.trust_domain}/",
+    )

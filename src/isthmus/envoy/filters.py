@@ -1,0 +1,71 @@
+"""Network, listener and HTTP filters, as all listeners use them."""
+
+from typing import Any
+
+from envoy.config.core.v3 import protocol_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from isthmus.envoy.access_log import access_log
+from isthmus.envoy.build import Message, boolean, packed, seconds, u32
+
+TCP_ATTEMPTS = 3
+"""Connects that a TCP connection may try, each at another endpoint: a dead gateway costs a moment, not a failure."""
+
+HTTP_ALPN = ("http/1.0", "http/1.1", "h2c")
+"""What the HTTP inspector says of bytes that are HTTP."""
+
+
+def tcp_proxy(cluster: str, direction: str, *, attempts: int = TCP_ATTEMPTS) -> Message:
+    """Carry a connection to a cluster."""
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=cluster,
+        cluster=cluster,
+        max_connect_attempts=u32(attempts),
+        access_log=[access_log(direction)],
+    )
+    return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+
+
+def http_manager(stat_prefix: str, direction: str, **fields: Any) -> Message:
+    """An HTTP connection manager; `fields` say where its routes are and how it treats client certificates."""
+    router = hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
+    manager = hcm_pb2.HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        http_filters=[router],
+        access_log=[access_log(direction)],
+        use_remote_address=boolean(False),
+        normalize_path=boolean(True),
+        stream_idle_timeout=seconds(0),
+        server_header_transformation=hcm_pb2.HttpConnectionManager.PASS_THROUGH,
+        upgrade_configs=[hcm_pb2.HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True),
+        **fields,
+    )
+    return listener_components_pb2.Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
+    )
+
+
+def original_dst() -> Message:
+    """The address that the caller meant before capture."""
+    return _listener_filter("envoy.filters.listener.original_dst", original_dst_pb2.OriginalDst())
+
+
+def tls_inspector() -> Message:
+    """SNI and ALPN of the ClientHello."""
+    return _listener_filter("envoy.filters.listener.tls_inspector", tls_inspector_pb2.TlsInspector())
+
+
+def http_inspector() -> Message:
+    """Whether plaintext is HTTP."""
+    return _listener_filter("envoy.filters.listener.http_inspector", http_inspector_pb2.HttpInspector())
+
+
+def _listener_filter(name: str, message: Message) -> Message:
+    return listener_components_pb2.ListenerFilter(name=name, typed_config=packed(message))

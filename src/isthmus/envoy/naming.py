@@ -1,0 +1,65 @@
+"""The names of resources, as Istio's users know them (SN1), and the ports of a proxy."""
+
+from typing import NamedTuple
+
+PASSTHROUGH = "PassthroughCluster"
+BLACK_HOLE = "BlackHoleCluster"
+INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+SDS_CLUSTER = "sds-grpc"
+
+OUTBOUND_PORT = 15001
+INBOUND_PORT = 15006
+RESERVED_PORTS = frozenset((OUTBOUND_PORT, INBOUND_PORT))
+"""Ports of the proxy's own listeners: no other listener may have them."""
+
+
+class ClusterName(NamedTuple):
+    """What a cluster's name says. `sni_dnat` is the form that gateways use and that is also the SNI."""
+
+    port: int
+    subset: str
+    host: str
+    sni_dnat: bool = False
+
+
+def outbound(port: int, host: str, subset: str = "") -> str:
+    """`outbound|<port>|<subset>|<host>`."""
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def sni_dnat(port: int, host: str, subset: str = "") -> str:
+    """`outbound_.<port>_.<subset>_.<host>`: a gateway's cluster, and the SNI that a client sends for it (SN2)."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
+def inbound(port: int) -> str:
+    """`inbound|<port>||`, with the workload's port."""
+    return f"inbound|{port}||"
+
+
+def parse(name: str) -> ClusterName | None:
+    """The parts of an outbound cluster's name; None for any other name."""
+    sni = name.startswith("outbound_.")
+    separator = "_." if sni else "|"
+    parts = name.split(separator, 3)
+    if len(parts) != 4 or parts[0] != "outbound" or not parts[1].isdecimal():
+        return None
+    return ClusterName(int(parts[1]), parts[2], parts[3], sni)
+
+
+def port_listener(port: int) -> str:
+    """The listener of all HTTP traffic to one port number."""
+    return f"0.0.0.0_{port}"
+
+
+def address_listener(address: str, port: int) -> str:
+    """The listener of the traffic to one address and port."""
+    return f"{address}_{port}"
+
+
+def parse_listener(name: str) -> tuple[str, int] | None:
+    """Address and port of an outbound listener's name."""
+    address, _, port = name.rpartition("_")
+    return (address, int(port)) if address and port.isdecimal() else None

@@ -1,0 +1,68 @@
+"""Listeners of a gateway. AUTO_PASSTHROUGH: the SNI of mesh mTLS names the service, and its bytes are passed on
+unopened, so that the identities of client and server meet end to end."""
+
+from collections.abc import Iterable
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+
+from isthmus.envoy import filters, naming, tls
+from isthmus.envoy.access_log import GATEWAY
+from isthmus.envoy.build import seconds, socket_address
+from isthmus.model.mesh import MeshService
+from isthmus.model.rows import GatewayServer
+from isthmus.xds.resource import LDS, XdsResource
+from isthmus.xds.wire import length_delimited
+
+AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
+
+PEEK_SECONDS = 5
+"""How long a gateway waits for a ClientHello before it closes."""
+
+_FILTER_CHAINS = 3
+"""Number of the repeated field in Listener."""
+
+
+def exposes(hosts: Iterable[str], host: str) -> bool:
+    """True if the host is within one of the server's hosts (SN3)."""
+    return any(pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in hosts)
+
+
+def exposed(servers: Iterable[GatewayServer], service: MeshService) -> bool:
+    """True if an AUTO_PASSTHROUGH server exposes the service; one that is local to its cluster never is (CL4)."""
+    if service.cluster_local or service.headless:
+        return False
+    return any(server.tls_mode == AUTO_PASSTHROUGH and exposes(server.hosts, service.host) for server in servers)
+
+
+def passthrough_chain(port: int, host: str, subset: str) -> bytes:
+    """The encoded filter chain of one port of a service (SN3): its SNI exactly, and the ALPN of mesh mTLS."""
+    name = naming.sni_dnat(port, host, subset)
+    message = listener_components_pb2.FilterChain(
+        name=name,
+        filter_chain_match=listener_components_pb2.FilterChainMatch(
+            server_names=[name], transport_protocol="tls", application_protocols=tls.MESH_ALPN
+        ),
+        filters=[filters.tcp_proxy(name, GATEWAY)],
+    )
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
+
+
+def passthrough_listener(port: int, chains: Iterable[bytes]) -> XdsResource | None:
+    """The listener of an AUTO_PASSTHROUGH port; None while it exposes nothing, as Envoy wants a chain.
+
+    What matches no chain is closed: unknown SNI, foreign ALPN, plaintext.
+    """
+    joined = b"".join(length_delimited(_FILTER_CHAINS, chain) for chain in chains)
+    if not joined:
+        return None
+    name = naming.port_listener(port)
+    head = listener_pb2.Listener(
+        name=name,
+        address=socket_address("0.0.0.0", port),
+        listener_filters=[filters.tls_inspector()],
+        listener_filters_timeout=seconds(PEEK_SECONDS),
+        traffic_direction=base_pb2.OUTBOUND,
+    ).SerializeToString(deterministic=True)
+    return XdsResource(LDS, name, head + joined)

@@ -1,0 +1,117 @@
+"""Routes: for each HTTP port number, one virtual host for each service that has it."""
+
+from collections.abc import Iterable
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+
+from isthmus.envoy import naming
+from isthmus.envoy.build import Message, boolean, packed, seconds, u32
+from isthmus.model.mesh import ServiceView
+from isthmus.model.settings import MeshSettings
+from isthmus.xds.resource import RDS, XdsResource
+from isthmus.xds.wire import length_delimited
+
+RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,reset-before-request,retriable-status-codes"
+RETRIES = 2
+RETRY_CODES = (503,)
+HOST_ATTEMPTS = 5
+"""How often a retry picks again when it drew an endpoint that failed already."""
+
+_VIRTUAL_HOSTS = 2
+"""Number of the repeated field in RouteConfiguration."""
+
+
+def domains(view: ServiceView, port: int, *, own_namespace: bool, domain: str) -> tuple[str, ...]:
+    """All names by which callers mean this service on this port.
+
+    Ports in names are ignored when matching (see `route_configuration`), as Istio does. The shortest form means
+    something only in the service's own namespace. A headless service has names of its pods below it.
+    """
+    service = view.service
+    suffix = f".svc.{domain}"
+    forms = [service.host]
+    if service.host.endswith(suffix):
+        base = f"{service.name}.{service.namespace}"
+        forms += [service.name] if own_namespace else []
+        forms += [base, f"{base}.svc"]
+    if service.headless:
+        forms += [f"*.{service.host}"]
+    forms += [_literal(address) for address in view.listens_at(port)]
+    return tuple(dict.fromkeys(forms))
+
+
+def _literal(address: str) -> str:
+    """An address as it stands in a Host header: IPv6 in brackets (RFC 3986)."""
+    return f"[{address}]" if ":" in address else address
+
+
+def virtual_host(view: ServiceView, port: int, *, own_namespace: bool, settings: MeshSettings) -> bytes:
+    """The encoded virtual host of a service on a port, ready to be joined into a route configuration."""
+    service = view.service
+    message = route_components_pb2.VirtualHost(
+        name=f"{service.host}:{port}",
+        domains=domains(view, port, own_namespace=own_namespace, domain=settings.domain),
+        routes=[_route("default", naming.outbound(port, service.host), retry=True)],
+        include_request_attempt_count=True,
+    )
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
+
+
+def route_configuration(name: str, virtual_hosts: Iterable[bytes], settings: MeshSettings) -> XdsResource:
+    """The routes of one port number: known services, and what to do with unknown hosts."""
+    head = route_pb2.RouteConfiguration(
+        name=name,
+        validate_clusters=boolean(False),
+        ignore_port_in_host_matching=True,
+    ).SerializeToString(deterministic=True)
+    hosts = (*virtual_hosts, _unknown(settings).SerializeToString(deterministic=True))
+    return XdsResource(RDS, name, head + b"".join(length_delimited(_VIRTUAL_HOSTS, host) for host in hosts))
+
+
+def inbound_routes(port: int) -> Message:
+    """The routes of a workload's port, in the listener itself: everything to the application."""
+    host = route_components_pb2.VirtualHost(
+        name=f"inbound|http|{port}",
+        domains=["*"],
+        routes=[_route("default", naming.inbound(port), retry=False)],
+    )
+    return route_pb2.RouteConfiguration(
+        name=naming.inbound(port), virtual_hosts=[host], validate_clusters=boolean(False)
+    )
+
+
+def _unknown(settings: MeshSettings) -> Message:
+    """Hosts that the mesh does not know: to where the caller meant to go, or 502 where that is not allowed."""
+    if settings.allow_any:
+        route = _route("allow_any", naming.PASSTHROUGH, retry=False)
+        return route_components_pb2.VirtualHost(name="allow_any", domains=["*"], routes=[route])
+    answer = route_components_pb2.Route(
+        name="block_all",
+        match=route_components_pb2.RouteMatch(prefix="/"),
+        direct_response=route_components_pb2.DirectResponseAction(status=502),
+    )
+    return route_components_pb2.VirtualHost(name="block_all", domains=["*"], routes=[answer])
+
+
+def _route(name: str, cluster: str, *, retry: bool) -> Message:
+    action = route_components_pb2.RouteAction(cluster=cluster, timeout=seconds(0))
+    if retry:
+        action.retry_policy.CopyFrom(_retries())
+    return route_components_pb2.Route(name=name, match=route_components_pb2.RouteMatch(prefix="/"), route=action)
+
+
+def _retries() -> Message:
+    """Try again, elsewhere, what certainly did not reach an application (and 503, as Istio does)."""
+    predicate = route_components_pb2.RetryPolicy.RetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
+    )
+    return route_components_pb2.RetryPolicy(
+        retry_on=RETRY_ON,
+        num_retries=u32(RETRIES),
+        retry_host_predicate=[predicate],
+        host_selection_retry_max_attempts=HOST_ATTEMPTS,
+        retriable_status_codes=RETRY_CODES,
+    )

@@ -1,0 +1,76 @@
+"""Mesh mTLS on both ends: certificates over SDS from the agent, exact peers, Istio's ALPN and SNI."""
+
+from collections.abc import Iterable
+
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from envoy.type.matcher.v3 import string_pb2
+
+from isthmus.envoy.build import Message, agent_sds, boolean, packed
+from isthmus.envoy.naming import SDS_CLUSTER
+from isthmus.model.rows import Protocol
+
+CERTIFICATE = "default"
+ROOTS = "ROOTCA"
+
+MESH_ALPN = ("istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2")
+"""What a client of the mesh offers; a server takes any of these for mesh mTLS (SN3)."""
+
+TCP_ALPN = ("istio-peer-exchange", "istio")
+HTTP1_ALPN = ("istio-http/1.1", "istio", "http/1.1")
+HTTP2_ALPN = ("istio-h2", "istio", "h2")
+SNIFFED_ALPN = ("istio",)
+"""Offered where the version follows the caller: nothing may be agreed on, so that the server looks at the bytes."""
+
+
+def client_alpn(protocol: Protocol) -> tuple[str, ...]:
+    """What a client offers for a port of this protocol."""
+    if protocol in (Protocol.HTTP2, Protocol.GRPC):
+        return HTTP2_ALPN
+    return HTTP1_ALPN if protocol is Protocol.HTTP else TCP_ALPN
+
+
+def client_socket(*, sni: str, alpn: Iterable[str], peers: Iterable[str], fallback_prefix: str) -> Message:
+    """Mesh mTLS towards a service: its endpoints must be one of `peers` exactly (TR5).
+
+    A service with no known identity has no endpoint either; while that may differ by a moment, its peers must at
+    least have `fallback_prefix`. Istio would check nothing.
+    """
+    matchers = [_uri(exact=peer) for peer in peers] or [_uri(prefix=fallback_prefix)]
+    context = tls_pb2.UpstreamTlsContext(common_tls_context=_common(matchers, alpn), sni=sni)
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def server_socket(*, trust_domains: Iterable[str], alpn: Iterable[str]) -> Message:
+    """Mesh mTLS of a workload: clients need a certificate of an accepted trust domain (TR4)."""
+    matchers = [_uri(prefix=f"spiffe://{domain}/") for domain in trust_domains]
+    context = tls_pb2.DownstreamTlsContext(
+        common_tls_context=_common(matchers, alpn), require_client_certificate=boolean(True)
+    )
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def plain_socket() -> Message:
+    """No TLS."""
+    return base_pb2.TransportSocket(
+        name="envoy.transport_sockets.raw_buffer", typed_config=packed(raw_buffer_pb2.RawBuffer())
+    )
+
+
+def _common(matchers: list[Message], alpn: Iterable[str]) -> Message:
+    source = agent_sds(SDS_CLUSTER)
+    return tls_pb2.CommonTlsContext(
+        alpn_protocols=list(alpn),
+        tls_params=common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2),
+        tls_certificate_sds_secret_configs=[secret_pb2.SdsSecretConfig(name=CERTIFICATE, sds_config=source)],
+        combined_validation_context=tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
+            default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=matchers),
+            validation_context_sds_secret_config=secret_pb2.SdsSecretConfig(name=ROOTS, sds_config=source),
+        ),
+    )
+
+
+def _uri(*, exact: str = "", prefix: str = "") -> Message:
+    matcher = string_pb2.StringMatcher(exact=exact) if exact else string_pb2.StringMatcher(prefix=prefix)
+    return common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=matcher)

@@ -1,0 +1,140 @@
+"""How connections to endpoints are made, kept and given up: socket options, protocol versions, outlier detection.
+
+The numbers answer one question: a gateway dies, or the network behind it is cut, while a service has endpoints
+elsewhere. What a caller may notice is at most the requests that were on the wire.
+
+* A new connection that does not come up within `connect_timeout` (handshake included) fails, and so is tried
+  elsewhere by the route's retry policy: no error, some latency.
+* TCP_USER_TIMEOUT bounds how long sent bytes may stay without acknowledgement, keepalive how long an idle pooled
+  connection may be dead unnoticed.
+* Three local failures in a row take an endpoint out at once, for 3 s, then 6 s, 9 s, up to 15 s while it goes on.
+* `max_ejection_percent` 99: with n endpoints at most n-1 are ever out, whatever n, so the last path stays; no
+  endpoint of a single one is taken out. The panic threshold is 0: with one endpoint left of five, traffic goes to
+  that one, not to all five again.
+"""
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
+from envoy.config.core.v3 import address_pb2, protocol_pb2, socket_option_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.type.v3 import percent_pb2
+
+from isthmus.envoy.build import Message, packed, seconds, u32
+from isthmus.model.rows import ConnectionPool, OutlierDetection, Protocol
+
+SOL_SOCKET, SO_MARK = 1, 36
+IPPROTO_TCP, TCP_USER_TIMEOUT = 6, 18
+USER_TIMEOUT_MS = 1500
+KEEPALIVE_PROBES, KEEPALIVE_TIME, KEEPALIVE_INTERVAL = 3, 3, 1
+PING_INTERVAL, PING_TIMEOUT = 2.0, 1.5
+
+UNLIMITED = 2**32 - 1
+MAX_EJECTION_PERCENT = 99
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def bind_config(mark: int) -> Message:
+    """Socket options of upstream connections: the mark that exempts them from capture, and fast failure."""
+    options = [_option(IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS)]
+    if mark:
+        options.insert(0, _option(SOL_SOCKET, SO_MARK, mark))
+    return address_pb2.BindConfig(socket_options=options)
+
+
+def _option(level: int, name: int, value: int) -> Message:
+    return socket_option_pb2.SocketOption(
+        level=level, name=name, int_value=value, state=socket_option_pb2.SocketOption.STATE_PREBIND
+    )
+
+
+def connection_options() -> Message:
+    """TCP keepalive."""
+    return cluster_pb2.UpstreamConnectionOptions(
+        tcp_keepalive=address_pb2.TcpKeepalive(
+            keepalive_probes=u32(KEEPALIVE_PROBES),
+            keepalive_time=u32(KEEPALIVE_TIME),
+            keepalive_interval=u32(KEEPALIVE_INTERVAL),
+        )
+    )
+
+
+def protocol_options(protocol: Protocol, pool: ConnectionPool | None = None) -> dict[str, Message]:
+    """typed_extension_protocol_options: which HTTP version endpoints of this port get; none for bytes."""
+    if not protocol.is_http:
+        return {}
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    explicit = options.explicit_http_config
+    if protocol is Protocol.HTTP:
+        explicit.http_protocol_options.SetInParent()
+    else:
+        explicit.http2_protocol_options.CopyFrom(_http2(pool))
+    if pool is not None and pool.max_requests_per_connection:
+        options.common_http_protocol_options.max_requests_per_connection.value = pool.max_requests_per_connection
+    if pool is not None and pool.idle_timeout:
+        options.common_http_protocol_options.idle_timeout.CopyFrom(seconds(pool.idle_timeout))
+    return {HTTP_OPTIONS: packed(options)}
+
+
+def downstream_protocol() -> dict[str, Message]:
+    """typed_extension_protocol_options: the endpoint gets the HTTP version that the caller spoke."""
+    use = http_protocol_options_pb2.HttpProtocolOptions.UseDownstreamHttpConfig(
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(),
+        http2_protocol_options=_http2(None),
+    )
+    options = http_protocol_options_pb2.HttpProtocolOptions(use_downstream_protocol_config=use)
+    return {HTTP_OPTIONS: packed(options)}
+
+
+def _http2(pool: ConnectionPool | None) -> Message:
+    """Pings find a dead connection that carries many requests; max_concurrent_streams as Istio's."""
+    options = protocol_pb2.Http2ProtocolOptions(
+        connection_keepalive=protocol_pb2.KeepaliveSettings(
+            interval=seconds(PING_INTERVAL), timeout=seconds(PING_TIMEOUT)
+        )
+    )
+    if pool is not None and pool.http2_max_requests:
+        options.max_concurrent_streams.value = min(pool.http2_max_requests, 2**31 - 1)
+    return options
+
+
+def circuit_breakers(pool: ConnectionPool | None = None) -> Message:
+    """Limits of one destination; without a rule there are none (Envoy's own default is 3 retries at a time)."""
+    rule = pool or ConnectionPool()
+    thresholds = circuit_breaker_pb2.CircuitBreakers.Thresholds(
+        max_connections=u32(rule.max_connections or UNLIMITED),
+        max_pending_requests=u32(rule.http1_max_pending_requests or UNLIMITED),
+        max_requests=u32(rule.http2_max_requests or UNLIMITED),
+        max_retries=u32(rule.max_retries or UNLIMITED),
+        track_remaining=True,
+    )
+    return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
+
+
+def outlier_detection(rule: OutlierDetection | None = None) -> Message:
+    """When an endpoint is taken out. A DestinationRule replaces what it names of the defaults above."""
+    said = rule or OutlierDetection()
+    return outlier_detection_pb2.OutlierDetection(
+        consecutive_5xx=u32(_or(said.consecutive_5xx, 5)),
+        enforcing_consecutive_5xx=u32(100 if said.consecutive_5xx else 0),
+        consecutive_gateway_failure=u32(_or(said.consecutive_gateway_errors, 5)),
+        enforcing_consecutive_gateway_failure=u32(0 if said.consecutive_gateway_errors == 0 else 100),
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=u32(_or(said.consecutive_local_origin_failures, 3)),
+        enforcing_consecutive_local_origin_failure=u32(0 if said.consecutive_local_origin_failures == 0 else 100),
+        enforcing_success_rate=u32(0),
+        enforcing_local_origin_success_rate=u32(0),
+        interval=seconds(said.interval or 1),
+        base_ejection_time=seconds(said.base_ejection_time or 3),
+        max_ejection_time=seconds(max(said.base_ejection_time or 0, 15)),
+        max_ejection_percent=u32(_or(said.max_ejection_percent, MAX_EJECTION_PERCENT)),
+    )
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def common_lb(rule: OutlierDetection | None = None) -> Message:
+    """Panic threshold 0 unless a rule's minHealthPercent says otherwise."""
+    percent = rule.min_health_percent if rule is not None and rule.min_health_percent else 0
+    return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=percent))

@@ -1,0 +1,156 @@
+"""The mesh as the rest of the product sees it: rows in, resources out, and whom each change concerns."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from isthmus.graph.observed import Meshwide, Scopes, Sources
+from isthmus.graph.resources import Resources
+from isthmus.graph.settings import MeshSettings
+from isthmus.graph.subscriptions import Dirty, Subscriptions, split
+from isthmus.model.rows import Proxy
+from isthmus.model.scopes import Scope
+from isthmus.tables.changes import Change, Drop, Key, Put, Replace
+from isthmus.tables.graph import Graph
+from isthmus.xds.resource import XdsResource
+
+__all__ = ["Dirty", "Mesh", "MeshSettings"]
+
+
+class Mesh:
+    """What a proxy must know, as a function of what was observed; kept up to date by the change.
+
+    A connected proxy is a row of the table `proxies`. All methods are synchronous and belong to one thread.
+    """
+
+    def __init__(self, settings: MeshSettings) -> None:
+        self.settings = settings
+        self.graph = Graph(strict=settings.strict_engine)
+        self.sources = Sources(self.graph)
+        self.meshwide = Meshwide(self.graph, self.sources, settings)
+        self._scopes = Scopes(self.graph, self.meshwide)
+        self._resources = Resources(self.graph, self.meshwide)
+        self._subscriptions = Subscriptions(self.graph, self._resources)
+        self._type_of = {table.name: type_url for type_url, table in self._resources.tables.items()}
+        self._keys: dict[str, Key] = {}
+        self._ids: dict[Key, str] = {}
+
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    def apply(self, changes: Iterable[Change]) -> Dirty:
+        """Take changes in as one revision; returns, for each proxy, the subscribed resources that may differ."""
+        changes = list(changes)
+        came, went = self._proxy_changes(changes)
+        changed = split(self.graph.apply(changes))
+        dirty: Dirty = {}
+        for key, before, after in changed.get(self._resources.names.name, ()):
+            scope, type_url = key
+            self._subscriptions.names_changed(scope, type_url, before, after, dirty)
+        for name, type_url in self._type_of.items():
+            for (scope, resource), _, _ in changed.get(name, ()):
+                self._subscriptions.resource_changed(type_url, scope, resource, dirty)
+        for key, _, after in changed.get(self._scopes.of_proxy.name, ()):
+            if key not in went:
+                self._subscriptions.scopes_changed(self._ids[key], after, dirty)
+        for key in went:
+            self._forget(key, dirty)
+        for key, row in came.items():
+            self._welcome(key, row, dirty)
+        self.graph.collect()
+        return dirty
+
+    def _proxy_changes(self, changes: list[Change]) -> tuple[dict[Key, Proxy], set[Key]]:
+        """Proxies that were not connected before these changes and are after, and the other way round."""
+        rows: dict[Key, Any] = {}
+        for change in changes:
+            if change.table != Proxy.TABLE:
+                continue
+            match change:
+                case Put(key=key, row=row):
+                    rows[key] = row
+                case Drop(key=key):
+                    rows[key] = None
+                case Replace(prefix=prefix, rows=fresh):
+                    rows.update((key, None) for key in self._ids if key[: len(prefix)] == prefix)
+                    rows.update(fresh)
+        came = {key: row for key, row in rows.items() if row is not None and key not in self._ids}
+        return came, {key for key, row in rows.items() if row is None and key in self._ids}
+
+    def _welcome(self, key: Key, row: Proxy, dirty: Dirty) -> None:
+        self._keys[row.id] = key
+        self._ids[key] = row.id
+        self._subscriptions.connect(row.id)
+        self._subscriptions.scopes_changed(row.id, self.graph.pin(self._scopes.of_proxy, key), dirty)
+
+    def _forget(self, key: Key, dirty: Dirty) -> None:
+        proxy_id = self._ids.pop(key)
+        del self._keys[proxy_id]
+        self.graph.unpin(self._scopes.of_proxy, key)
+        self._subscriptions.disconnect(proxy_id)
+        dirty.pop(proxy_id, None)
+
+    def connect(self, proxy: Proxy) -> Dirty:
+        """A proxy is there, or says something else about itself: the same as putting its row."""
+        return self.apply([Put(Proxy.TABLE, proxy.key, proxy)])
+
+    def disconnect(self, proxy_id: str) -> None:
+        """A proxy is gone; what only it held is dropped."""
+        key = self._keys.get(proxy_id)
+        if key is not None:
+            self.apply([Drop(Proxy.TABLE, key)])
+
+    def subscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
+        """The proxy wants these names, too; "*" is everything of the type."""
+        self._subscriptions.subscribe(proxy_id, type_url, names)
+
+    def unsubscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
+        """The proxy wants these names no more."""
+        self._subscriptions.unsubscribe(proxy_id, type_url, names)
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
+        """What that name is to that proxy now, subscribed or not."""
+        subscriber = self._subscriptions.subscriber(proxy_id)
+        if subscriber is None or type_url not in self._resources.tables:
+            return None
+        found = self._subscriptions.find(subscriber, type_url, name)
+        self.graph.collect()
+        return found
+
+    def resources(self, proxy_id: str, type_url: str) -> dict[str, XdsResource]:
+        """Everything of a type that exists for that proxy: what the wildcard names."""
+        subscriber = self._subscriptions.subscriber(proxy_id)
+        if subscriber is None or type_url not in self._resources.tables:
+            return {}
+        found = self._subscriptions.find_all(subscriber, type_url)
+        self.graph.collect()
+        return found
+
+    def scopes(self, proxy_id: str) -> tuple[Scope, ...]:
+        """The scopes of a proxy, in the order in which names are looked up."""
+        subscriber = self._subscriptions.subscriber(proxy_id)
+        return subscriber.scopes if subscriber is not None else ()
+
+    def table(self, name: str) -> list[tuple[Any, Any]]:
+        """The rows of a table that are there now, sorted by key. Unknown names raise KeyError."""
+        return self.graph.dump(name)
+
+    def tables(self) -> list[str]:
+        """The names of all tables, sources first, in the order of evaluation."""
+        return list(self.graph.tables)
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        """The connected proxies."""
+        rows = (self.sources.proxies.get(key) for key in self._ids)
+        return [row for row in rows if row is not None]
+
+    @property
+    def revision(self) -> int:
+        """Counts the calls of `apply`."""
+        return self.graph.revision
+
+    @property
+    def recomputed(self) -> list[tuple[str, Any]]:
+        """(table, key) of every row evaluated since the last revision began, in order."""
+        return self.graph.recomputed

@@ -1,0 +1,316 @@
+"""The wiring, first half: observed rows, the ways to find them, and what the mesh makes of them."""
+
+from collections.abc import Iterator
+
+from isthmus.derive import endpoints, networks, peers, proxies, rules, services
+from isthmus.derive.horizon import Candidate, Horizon, assign
+from isthmus.derive.rules import Rule
+from isthmus.model.mesh import (
+    Assignment,
+    Endpoint,
+    HostKey,
+    MeshService,
+    NetworkGateway,
+    PeerPolicy,
+    ServiceView,
+    SliceEndpoints,
+    WorkloadMode,
+)
+from isthmus.model.rows import (
+    Cluster,
+    DestinationRule,
+    EndpointSlice,
+    Gateway,
+    Namespace,
+    Node,
+    PeerAuthentication,
+    Proxy,
+    Row,
+    Service,
+    Workload,
+    labels_match,
+)
+from isthmus.model.scopes import InboundProfile, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.model.settings import MeshSettings
+from isthmus.tables.changes import Key
+from isthmus.tables.graph import Derived, Get, Graph
+
+ALL = ()
+"""Key of tables and index entries that hold one thing for the whole mesh."""
+
+
+def host_of(key: Key) -> HostKey:
+    """Namespace and name of the row with this key."""
+    return (str(key[1]), str(key[2]))
+
+
+class Sources:
+    """The observed tables and their indexes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.clusters = graph.source(Cluster.TABLE, Cluster)
+        self.namespaces = graph.source(Namespace.TABLE, Namespace)
+        self.nodes = graph.source(Node.TABLE, Node)
+        self.services = graph.source(Service.TABLE, Service)
+        self.slices = graph.source(EndpointSlice.TABLE, EndpointSlice)
+        self.workloads = graph.source(Workload.TABLE, Workload)
+        self.gateways = graph.source(Gateway.TABLE, Gateway)
+        self.peer_authentications = graph.source(PeerAuthentication.TABLE, PeerAuthentication)
+        self.destination_rules = graph.source(DestinationRule.TABLE, DestinationRule)
+        self.proxies = graph.source(Proxy.TABLE, Proxy)
+
+        self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
+        self.all_services = graph.index("services.all", self.services, lambda _: [ALL])
+        self.services_at = graph.index("services.by_address", self.services, lambda row: row.cluster_ips)
+        self.services_for_label = graph.index("services.by_selector", self.services, _selector_entry)
+        self.gateway_services = graph.index("services.by_network", self.services, _network_entry)
+        self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
+        self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
+        self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)
+        self.rules_for = graph.index("destination_rules.by_host", self.destination_rules, lambda row: [row.host])
+        self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
+        self.all_gateways = graph.index("gateways.all", self.gateways, lambda _: [ALL])
+
+
+def _selector_entry(row: Service) -> list[Key]:
+    """One pair of the selector finds all services that may pick a pod."""
+    return [(row.cluster, row.namespace, row.selector[0])] if row.selector else []
+
+
+def _network_entry(row: Service) -> list[str]:
+    network = networks.label(row.labels, networks.NETWORK_LABEL)
+    return [network] if network else []
+
+
+def _pod_entries(row: EndpointSlice) -> list[Key]:
+    return [(row.cluster, row.namespace, endpoint.pod) for endpoint in row.endpoints if endpoint.pod]
+
+
+def _in_namespace(row: Row) -> list[str]:
+    return [row.namespace]
+
+
+class Meshwide:
+    """Derived rows that mean the same to every proxy."""
+
+    def __init__(self, graph: Graph, sources: Sources, settings: MeshSettings) -> None:
+        self.sources = sources
+        self.settings = settings
+        derived = graph.derived
+        self.trust_domain: Derived[str, str] = derived("derive.trust_domain", self._trust_domain)
+        self.system_namespace: Derived[str, Namespace | None] = derived("derive.default_network", self._system_ns)
+        self.peer_policy: Derived[str, PeerPolicy] = derived("derive.peer_policy", self._peer_policy)
+        self.endpoints: Derived[Key, SliceEndpoints | None] = derived("derive.endpoints", self._endpoints)
+        self.slice_identities: Derived[Key, tuple[str, ...]] = derived("derive.slice_identities", self._slice_ids)
+        self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.hosts", self._hosts)
+        self.services: Derived[HostKey, MeshService | None] = derived("derive.services", self._service)
+        self.views: Derived[tuple[str, HostKey], ServiceView | None] = derived("derive.service_views", self._view)
+        self.identities: Derived[HostKey, tuple[str, ...]] = derived("derive.identities", self._identities)
+        self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways)
+        self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule)
+        self.assignments: Derived[AssignmentKey, Assignment] = derived("derive.assignments", self._assignment)
+
+    def _trust_domain(self, get: Get, cluster: str) -> str:
+        row = get(self.sources.clusters, (cluster, "", cluster))
+        return row.trust_domain if row is not None else self.settings.trust_domain
+
+    def _system_ns(self, get: Get, cluster: str) -> Namespace | None:
+        """The labels of a cluster's system namespace, where its default network is (NW1)."""
+        row = get(self.sources.namespaces, (cluster, "", self.settings.system_namespace))
+        if row is None:
+            return None
+        kept = tuple(pair for pair in row.labels if pair[0] == networks.NETWORK_LABEL)
+        return Namespace(cluster=cluster, name=row.name, labels=kept)
+
+    def _peer_policy(self, get: Get, namespace: str) -> PeerPolicy:
+        own = list(self._peers_in(get, namespace))
+        root = self.settings.system_namespace
+        return peers.namespace_policy(own, own if namespace == root else self._peers_in(get, root))
+
+    def _peers_in(self, get: Get, namespace: str) -> Iterator[PeerAuthentication]:
+        """Policies are those of the config cluster (TE5)."""
+        for key in get(self.sources.peers_in, namespace):
+            row = get(self.sources.peer_authentications, key)
+            if row is not None and row.cluster == self.settings.config_cluster:
+                yield row
+
+    def _endpoints(self, get: Get, key: Key) -> SliceEndpoints | None:
+        row = get(self.sources.slices, key)
+        if row is None:
+            return None
+        sources = self.sources
+
+        def network(workload: Workload | None) -> str:
+            labels = workload.labels if workload is not None else ()
+            return networks.workload_network(labels, get(self.system_namespace, row.cluster))
+
+        around = endpoints.Surroundings(
+            pod=lambda name: get(sources.workloads, (row.cluster, row.namespace, name)),
+            node=lambda name: get(sources.nodes, (row.cluster, "", name)),
+            network=network,
+            policy=get(self.peer_policy, row.namespace),
+            trust_domain=get(self.trust_domain, row.cluster),
+        )
+        return endpoints.from_slice(row, around)
+
+    def _slice_ids(self, get: Get, key: Key) -> tuple[str, ...]:
+        found = get(self.endpoints, key)
+        return endpoints.identities(found) if found is not None else ()
+
+    def _hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
+        """Every namespace and name that is a service somewhere."""
+        return tuple(sorted({host_of(key) for key in get(self.sources.all_services, ALL)}))
+
+    def _service(self, get: Get, host: HostKey) -> MeshService | None:
+        rows = (get(self.sources.services, key) for key in get(self.sources.services_of_host, host))
+        return services.merge((row for row in rows if row is not None), self.settings)
+
+    def _view(self, get: Get, key: tuple[str, HostKey]) -> ServiceView | None:
+        cluster, host = key
+        service = get(self.services, host)
+        if service is None:
+            return None
+
+        def claimants(address: str) -> list[MeshService]:
+            hosts = {host_of(owner) for owner in get(self.sources.services_at, address)}
+            found = (get(self.services, other) for other in sorted(hosts))
+            return [other for other in found if other is not None]
+
+        return services.view(service, cluster, claimants)
+
+    def _identities(self, get: Get, host: HostKey) -> tuple[str, ...]:
+        """Who a client may meet behind a service, over all clusters, under each name of the trust domain (TR5)."""
+        found = {name for key in get(self.sources.slices_of_host, host) for name in get(self.slice_identities, key)}
+        return endpoints.under_aliases(found, self.settings.trust_domains)
+
+    def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
+        rows = (get(self.sources.services, key) for key in get(self.sources.gateway_services, network))
+        return networks.gateways_of_network(network, (row for row in rows if row is not None))
+
+    def _rule(self, get: Get, key: tuple[str, HostKey]) -> Rule:
+        """The rule by which clients of a namespace go: their own, else the service's, else the mesh's."""
+        client, host = key
+        service = get(self.services, host)
+        if service is None:
+            return rules.NO_RULE
+        rows = list(self._rules_for(get, service.host))
+        for namespace in (client, service.namespace, self.settings.system_namespace):
+            for pattern in rules.host_patterns(service.host):
+                mine = [r for r in rows if r.namespace == namespace and r.host == pattern and rules.visible(r, client)]
+                if mine:
+                    return rules.merge(mine)
+        return rules.NO_RULE
+
+    def _rules_for(self, get: Get, host: str) -> Iterator[DestinationRule]:
+        for pattern in rules.host_patterns(host):
+            for key in get(self.sources.rules_for, pattern):
+                row = get(self.sources.destination_rules, key)
+                if row is not None and row.cluster == self.settings.config_cluster:
+                    yield row
+
+    def _assignment(self, get: Get, key: "AssignmentKey") -> Assignment:
+        horizon, host, port, subset, client = key
+        service = get(self.services, host)
+        if service is None or service.port(port) is None:
+            return Assignment()
+        rule = get(self.rules, (client, host))
+        candidates = self._candidates(get, service, port, rule=rule, subset=subset)
+        return assign(horizon, candidates, lambda network: get(self.gateways, network))
+
+    def _candidates(self, get: Get, service: MeshService, port: int, *, rule: Rule, subset: str) -> Iterator[Candidate]:
+        mode = rules.policy_for(rule, subset, port).tls_mode
+        chosen = rule.subset(subset)
+        if subset and chosen is None:
+            return
+        for slice_key in get(self.sources.slices_of_host, (service.namespace, service.name)):
+            found = get(self.endpoints, slice_key)
+            if found is None:
+                continue
+            number = found.port(self._port_name(get, service, port, found.cluster))
+            if not number:
+                continue
+            for endpoint in found.endpoints:
+                if chosen is None or labels_match(chosen.labels, endpoints.all_labels(endpoint)):
+                    yield Candidate(endpoint, number, endpoints.speaks_mtls(endpoint, number, mode))
+
+    def _port_name(self, get: Get, service: MeshService, port: int, cluster: str) -> str:
+        """The name that a cluster's own Service gives the port, by which its slices know it (SH22)."""
+        row = get(self.sources.services, (cluster, service.namespace, service.name))
+        for candidates in (row.ports if row is not None else (), service.ports):
+            for known in candidates:
+                if known.port == port:
+                    return known.name
+        return ""
+
+    def ready_endpoints(self, get: Get, host: HostKey) -> Iterator[Endpoint]:
+        """The ready endpoints of a service in all clusters."""
+        for key in get(self.sources.slices_of_host, host):
+            found = get(self.endpoints, key)
+            if found is not None:
+                yield from (endpoint for endpoint in found.endpoints if endpoint.ready)
+
+
+AssignmentKey = tuple[Horizon, HostKey, int, str, str]
+"""(where the view stands, service, port, subset, namespace of the client)."""
+
+
+class Scopes:
+    """From a proxy's row to the scopes it shares with others."""
+
+    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+        self.meshwide = meshwide
+        self.sources = meshwide.sources
+        self.workload_mode: Derived[Key, WorkloadMode] = graph.derived("derive.workload_mode", self._workload_mode)
+        self.of_proxy: Derived[Key, tuple[Scope, ...]] = graph.derived("derive.scopes", self._scopes)
+
+    def _workload_mode(self, get: Get, key: Key) -> WorkloadMode:
+        proxy = get(self.sources.proxies, key)
+        if proxy is None:
+            return WorkloadMode()
+        return peers.workload_mode(get(self.meshwide.peer_policy, proxy.namespace), proxy.labels)
+
+    def _scopes(self, get: Get, key: Key) -> tuple[Scope, ...]:
+        proxy = get(self.sources.proxies, key)
+        if proxy is None:
+            return ()
+        network = proxy.network or networks.workload_network(
+            proxy.labels, get(self.meshwide.system_namespace, proxy.cluster)
+        )
+        families = networks.families(proxy.addresses)
+        if proxy.type == "router":
+            return (self._router(get, proxy, network, families),)
+        outbound = OutboundView(cluster=proxy.cluster, network=network, families=families)
+        return (self._inbound(get, proxy), NamespaceView(view=outbound, namespace=proxy.namespace), outbound)
+
+    def _router(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> RouterView:
+        rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))
+        config = self.meshwide.settings.config_cluster
+        gateways = [row for row in rows if row is not None and row.cluster == config]
+        return RouterView(
+            cluster=proxy.cluster,
+            network=network,
+            network_view=proxy.requested_network_view,
+            servers=proxies.router_servers(gateways, proxy.labels, self._services_of(get, proxy)),
+            families=families,
+        )
+
+    def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
+        workload = get(self.sources.workloads, proxy.key)
+        return proxies.inbound_profile(self._services_of(get, proxy), workload, get(self.workload_mode, proxy.key))
+
+    def _services_of(self, get: Get, proxy: Proxy) -> list[Service]:
+        """The services of its own cluster that pick the proxy by labels, or by a slice that names its pod (AG4)."""
+        found: dict[Key, Service] = {}
+        for pair in proxy.labels:
+            for key in get(self.sources.services_for_label, (proxy.cluster, proxy.namespace, pair)):
+                row = get(self.sources.services, key)
+                if row is not None and proxies.selects(row, proxy.labels):
+                    found[key] = row
+        for slice_key in get(self.sources.slices_of_pod, proxy.key):
+            piece = get(self.sources.slices, slice_key)
+            if piece is not None:
+                key = (proxy.cluster, proxy.namespace, piece.service)
+                row = get(self.sources.services, key)
+                if row is not None and not row.selector:
+                    found[key] = row
+        return [found[key] for key in sorted(found)]

@@ -1,0 +1,381 @@
+"""The wiring, second half: which names exist in each scope, and how each is made into bytes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from isthmus.derive import rules
+from isthmus.derive.horizon import Horizon
+from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
+from isthmus.envoy.clusters import Destination
+from isthmus.graph.observed import ALL, Meshwide
+from isthmus.model.mesh import Endpoint, HostKey, MeshService, ServiceView
+from isthmus.model.rows import Protocol, ServicePort
+from isthmus.model.scopes import InboundProfile, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.tables.graph import Derived, Get, Graph
+from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS, XdsResource
+
+PROVIDES: dict[type[Scope], tuple[str, ...]] = {
+    InboundProfile: (CDS, LDS),
+    NamespaceView: (CDS, EDS, RDS),
+    OutboundView: (CDS, EDS, LDS, NDS),
+    RouterView: (CDS, EDS, LDS),
+}
+"""Which types each kind of scope can hold: nothing is looked up elsewhere."""
+
+ScopedName = tuple[Scope, str]
+ScopedType = tuple[Scope, str]
+Names = frozenset[str]
+NOTHING: Names = frozenset()
+Listeners = tuple[tuple[str, str], ...]
+"""(name of an address listener, cluster it leads to)."""
+
+ANYBODY = ""
+"""Client namespace of a view that all namespaces share: only public rules count."""
+
+
+def tcp_ports(service: MeshService) -> Iterator[ServicePort]:
+    """The ports that a proxy handles."""
+    return (port for port in service.ports if port.protocol is not Protocol.UDP)
+
+
+def client_of(scope: Scope) -> str:
+    """The namespace whose rules a scope goes by."""
+    return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
+
+
+class Resources:
+    """Names and resources of every scope, each a derived table."""
+
+    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+        self.meshwide = meshwide
+        self.settings = meshwide.settings
+        derived = graph.derived
+        self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
+            "derive.host_clusters", self._host_clusters
+        )
+        self.host_listeners: Derived[tuple[OutboundView, HostKey], tuple[Listeners, tuple[int, ...]]] = derived(
+            "derive.host_listeners", self._host_listeners
+        )
+        self.address_listeners: Derived[OutboundView, Mapping[str, str]] = derived(
+            "derive.address_listeners", self._address_listeners
+        )
+        self.listener_cluster: Derived[tuple[OutboundView, str], str] = derived(
+            "derive.listener_cluster", self._listener_cluster
+        )
+        self.headless_mtls: Derived[tuple[OutboundView, HostKey, int], bool] = derived(
+            "derive.headless_mtls", self._headless_mtls
+        )
+        self.http_hosts: Derived[OutboundView, tuple[tuple[int, tuple[HostKey, ...]], ...]] = derived(
+            "derive.http_ports", self._http_ports
+        )
+        self.http_port: Derived[tuple[OutboundView, int], tuple[HostKey, ...]] = derived(
+            "derive.http_hosts", self._http_hosts
+        )
+        self.overrides: Derived[str, tuple[HostKey, ...]] = derived("derive.rule_overrides", self._overrides)
+        self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names)
+        self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool], bytes] = derived(
+            "envoy.virtual_hosts", self._virtual_host
+        )
+        self.gateway_chains: Derived[HostKey, tuple[bytes, ...]] = derived("envoy.gateway_chains", self._chains)
+        self.name_entries: Derived[tuple[OutboundView, HostKey], tuple[names.Entry, ...]] = derived(
+            "envoy.name_entries", self._name_entries
+        )
+        self.tables: dict[str, Derived[ScopedName, XdsResource | None]] = {
+            CDS: derived("envoy.clusters", self._cluster),
+            EDS: derived("envoy.endpoints", self._endpoints),
+            LDS: derived("envoy.listeners", self._listener),
+            RDS: derived("envoy.routes", self._routes),
+            NDS: derived("envoy.name_tables", self._name_table),
+        }
+
+    # -- names ----------------------------------------------------------------------------------------------------
+
+    def _names(self, get: Get, key: ScopedType) -> Names:
+        scope, type_url = key
+        match scope:
+            case OutboundView():
+                return self._outbound_names(get, scope, type_url)
+            case NamespaceView():
+                return self._namespace_names(get, scope, type_url)
+            case InboundProfile():
+                return self._inbound_names(scope, type_url)
+            case RouterView():
+                return self._router_names(get, scope, type_url)
+
+    def _outbound_names(self, get: Get, view: OutboundView, type_url: str) -> Names:
+        hosts = get(self.meshwide.hosts, ALL)
+        if type_url == CDS:
+            fixed = {naming.PASSTHROUGH, naming.BLACK_HOLE}
+            return NOTHING.union(fixed, *(get(self.host_clusters, (ANYBODY, host))[0] for host in hosts))
+        if type_url == EDS:
+            return NOTHING.union(*(get(self.host_clusters, (ANYBODY, host))[1] for host in hosts))
+        if type_url == LDS:
+            ports = (naming.port_listener(port) for port, _ in get(self.http_hosts, view))
+            return NOTHING.union([naming.VIRTUAL_OUTBOUND], ports, get(self.address_listeners, view))
+        return frozenset((names.NAME,))
+
+    def _namespace_names(self, get: Get, scope: NamespaceView, type_url: str) -> Names:
+        if type_url == RDS:
+            return frozenset(str(port) for port, _ in get(self.http_hosts, scope.view))
+        which = 0 if type_url == CDS else 1
+        hosts = get(self.overrides, scope.namespace)
+        return NOTHING.union(*(get(self.host_clusters, (scope.namespace, host))[which] for host in hosts))
+
+    def _inbound_names(self, profile: InboundProfile, type_url: str) -> Names:
+        if type_url == LDS:
+            return frozenset((naming.VIRTUAL_INBOUND,))
+        ports = (naming.inbound(port.port) for port in profile.ports)
+        return frozenset((naming.INBOUND_PASSTHROUGH, *ports))
+
+    def _router_names(self, get: Get, view: RouterView, type_url: str) -> Names:
+        if type_url == LDS:
+            return frozenset(naming.port_listener(server.port) for server in view.servers)
+        return frozenset(
+            naming.sni_dnat(port, service.host, subset)
+            for service in self._exposed(get, view)
+            for port, subset in self._targets(get, ANYBODY, service)
+        )
+
+    def _exposed(self, get: Get, view: RouterView) -> Iterator[MeshService]:
+        for host in get(self.meshwide.hosts, ALL):
+            service = get(self.meshwide.services, host)
+            if service is not None and router.exposed(view.servers, service):
+                yield service
+
+    def _targets(self, get: Get, client: str, service: MeshService) -> Iterator[tuple[int, str]]:
+        """(port, subset) of every destination that a service offers to clients of a namespace."""
+        rule = get(self.meshwide.rules, (client, (service.namespace, service.name)))
+        for port in tcp_ports(service):
+            yield (port.port, "")
+            yield from ((port.port, subset.name) for subset in rule.subsets)
+
+    def _host_clusters(self, get: Get, key: tuple[str, HostKey]) -> tuple[Names, Names]:
+        client, host = key
+        service = get(self.meshwide.services, host)
+        if service is None:
+            return (NOTHING, NOTHING)
+        found = frozenset(
+            naming.outbound(port, service.host, subset) for port, subset in self._targets(get, client, service)
+        )
+        return (found, NOTHING if service.headless else found)
+
+    def _host_listeners(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[Listeners, tuple[int, ...]]:
+        """The address listeners and the HTTP port numbers of a service.
+
+        A headless service has a listener at each pod of this network: its clients choose pods themselves (DN3).
+        """
+        view, host = key
+        seen = get(self.meshwide.views, (view.cluster, host))
+        if seen is None:
+            return ((), ())
+        listeners: dict[str, str] = {}
+        http: list[int] = []
+        for port in tcp_ports(seen.service):
+            if port.port in naming.RESERVED_PORTS:
+                continue
+            if port.protocol.is_http:
+                http.append(port.port)
+                continue
+            addresses: Iterable[str] = seen.listens_at(port.port)
+            if seen.service.headless:
+                addresses = (endpoint.address for endpoint in self.near_endpoints(get, view, host))
+            cluster = naming.outbound(port.port, seen.service.host)
+            listeners.update((naming.address_listener(address, port.port), cluster) for address in addresses)
+        return (tuple(sorted(listeners.items())), tuple(http))
+
+    def _address_listeners(self, get: Get, view: OutboundView) -> Mapping[str, str]:
+        """Every address listener and the cluster it leads to; the first host by name keeps what two claim."""
+        found: dict[str, str] = {}
+        for host in get(self.meshwide.hosts, ALL):
+            for name, cluster in get(self.host_listeners, (view, host))[0]:
+                found.setdefault(name, cluster)
+        return found
+
+    def _listener_cluster(self, get: Get, key: tuple[OutboundView, str]) -> str:
+        view, name = key
+        return get(self.address_listeners, view).get(name, "")
+
+    def _headless_mtls(self, get: Get, key: tuple[OutboundView, HostKey, int]) -> bool:
+        """True if every pod in reach takes mesh mTLS on this service port: one cluster serves them all alike."""
+        view, host, port = key
+        seen = get(self.meshwide.views, (view.cluster, host))
+        if seen is None or not seen.service.headless:
+            return False
+        near = list(self.near_endpoints(get, view, host))
+        return bool(near) and all(endpoint.takes_mtls(port) for endpoint in near)
+
+    def near_endpoints(self, get: Get, view: OutboundView, host: HostKey) -> Iterator[Endpoint]:
+        """The ready endpoints that a view reaches without a gateway."""
+        for endpoint in self.meshwide.ready_endpoints(get, host):
+            if not endpoint.network or not view.network or endpoint.network == view.network:
+                yield endpoint
+
+    def _http_ports(self, get: Get, view: OutboundView) -> tuple[tuple[int, tuple[HostKey, ...]], ...]:
+        found: dict[int, list[HostKey]] = {}
+        for host in get(self.meshwide.hosts, ALL):
+            for port in get(self.host_listeners, (view, host))[1]:
+                found.setdefault(port, []).append(host)
+        return tuple((port, tuple(found[port])) for port in sorted(found))
+
+    def _http_hosts(self, get: Get, key: tuple[OutboundView, int]) -> tuple[HostKey, ...]:
+        view, number = key
+        for port, hosts in get(self.http_hosts, view):
+            if port == number:
+                return hosts
+        return ()
+
+    def _overrides(self, get: Get, namespace: str) -> tuple[HostKey, ...]:
+        """Services that clients of this namespace treat by rules that not everybody goes by."""
+        patterns = set()
+        for key in get(self.meshwide.sources.rules_in, namespace):
+            row = get(self.meshwide.sources.destination_rules, key)
+            if row is not None and row.cluster == self.settings.config_cluster:
+                patterns.add(row.host)
+        return tuple(host for host in get(self.meshwide.hosts, ALL) if self._overridden(get, namespace, host, patterns))
+
+    def _overridden(self, get: Get, namespace: str, host: HostKey, patterns: set[str]) -> bool:
+        service = get(self.meshwide.services, host) if patterns else None
+        if service is None or patterns.isdisjoint(rules.host_patterns(service.host)):
+            return False
+        return get(self.meshwide.rules, (namespace, host)) != get(self.meshwide.rules, (ANYBODY, host))
+
+    # -- resources ------------------------------------------------------------------------------------------------
+
+    def _find(self, get: Get, parsed: naming.ClusterName | None) -> MeshService | None:
+        if parsed is None:
+            return None
+        suffix = f".svc.{self.settings.domain}"
+        name, _, namespace = parsed.host.removesuffix(suffix).partition(".")
+        return get(self.meshwide.services, (namespace, name))
+
+    def _destination(self, get: Get, scope: Scope, name: str) -> Destination | None:
+        """What an outbound or SNI-DNAT cluster's name stands for, in one scope."""
+        parsed = naming.parse(name)
+        service = self._find(get, parsed)
+        port = service.port(parsed.port) if service is not None and parsed is not None else None
+        if parsed is None or service is None or port is None:
+            return None
+        host = (service.namespace, service.name)
+        rule = get(self.meshwide.rules, (client_of(scope), host))
+        view = scope.view if isinstance(scope, NamespaceView) else scope
+        headless_mtls = False
+        if service.headless and isinstance(view, OutboundView):
+            headless_mtls = get(self.headless_mtls, (view, host, port.port))
+        return Destination(
+            service=service,
+            port=port,
+            subset=parsed.subset,
+            policy=rules.policy_for(rule, parsed.subset, port.port),
+            peers=get(self.meshwide.identities, host),
+            headless_mtls=headless_mtls,
+        )
+
+    def _cluster(self, get: Get, key: ScopedName) -> XdsResource | None:
+        scope, name = key
+        if isinstance(scope, InboundProfile):
+            return self._inbound_cluster(scope, name)
+        if name == naming.PASSTHROUGH:
+            return clusters.passthrough(name, self.settings)
+        if name == naming.BLACK_HOLE:
+            return clusters.black_hole()
+        destination = self._destination(get, scope, name)
+        if destination is None:
+            return None
+        build = clusters.sni_dnat if isinstance(scope, RouterView) else clusters.outbound
+        return build(destination, self.settings)
+
+    def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
+        if name == naming.INBOUND_PASSTHROUGH:
+            return clusters.passthrough(name, self.settings)
+        for port in profile.ports:
+            if naming.inbound(port.port) == name:
+                return clusters.inbound(port.port, port.protocol, self.settings)
+        return None
+
+    def _endpoints(self, get: Get, key: ScopedName) -> XdsResource | None:
+        scope, name = key
+        parsed = naming.parse(name)
+        service = self._find(get, parsed)
+        if parsed is None or service is None:
+            return None
+        horizon = self.horizon(scope, service)
+        host = (service.namespace, service.name)
+        assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope)))
+        return endpoints.load_assignment(name, assigned)
+
+    def horizon(self, scope: Scope, service: MeshService) -> Horizon:
+        """Where a scope stands when it looks at a service."""
+        if isinstance(scope, RouterView):
+            return Horizon(network=scope.network, families=scope.families, networks=scope.network_view, mtls_only=True)
+        view = scope.view if isinstance(scope, NamespaceView) else scope
+        if not isinstance(view, OutboundView):
+            return Horizon()
+        only = view.cluster if service.cluster_local else ""
+        return Horizon(network=view.network, families=view.families, only_cluster=only)
+
+    def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
+        scope, name = key
+        if isinstance(scope, InboundProfile):
+            return inbound.virtual_inbound(scope, self.settings)
+        if name == naming.VIRTUAL_OUTBOUND:
+            return outbound.virtual_outbound(self.settings)
+        place = naming.parse_listener(name)
+        if place is None:
+            return None
+        address, port = place
+        if isinstance(scope, RouterView):
+            return self._gateway_listener(get, scope, port)
+        if address == "0.0.0.0":
+            return outbound.http_listener(port, self.settings)
+        if isinstance(scope, OutboundView):
+            cluster = get(self.listener_cluster, (scope, name))
+            return outbound.tcp_listener(address, port, cluster) if cluster else None
+        return None
+
+    def _gateway_listener(self, get: Get, view: RouterView, port: int) -> XdsResource | None:
+        servers = tuple(server for server in view.servers if server.port == port)
+        chains: list[bytes] = []
+        for host in get(self.meshwide.hosts, ALL):
+            service = get(self.meshwide.services, host)
+            if service is not None and router.exposed(servers, service):
+                chains.extend(get(self.gateway_chains, host))
+        return router.passthrough_listener(port, chains)
+
+    def _chains(self, get: Get, host: HostKey) -> tuple[bytes, ...]:
+        service = get(self.meshwide.services, host)
+        if service is None:
+            return ()
+        targets = self._targets(get, ANYBODY, service)
+        return tuple(router.passthrough_chain(port, service.host, subset) for port, subset in targets)
+
+    def _routes(self, get: Get, key: ScopedName) -> XdsResource | None:
+        scope, name = key
+        if not isinstance(scope, NamespaceView) or not name.isdecimal():
+            return None
+        port = int(name)
+        hosts = get(self.http_port, (scope.view, port))
+        bodies = (get(self.virtual_hosts, (scope.view, host, port, host[0] == scope.namespace)) for host in hosts)
+        return routes.route_configuration(name, bodies, self.settings)
+
+    def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool]) -> bytes:
+        view, host, port, own = key
+        seen = get(self.meshwide.views, (view.cluster, host))
+        if seen is None:
+            return b""
+        return routes.virtual_host(seen, port, own_namespace=own, settings=self.settings)
+
+    def _name_entries(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[names.Entry, ...]:
+        view, host = key
+        seen: ServiceView | None = get(self.meshwide.views, (view.cluster, host))
+        if seen is None:
+            return ()
+        found: list[Endpoint] = []
+        if seen.service.headless:
+            found = sorted(self.near_endpoints(get, view, host), key=lambda e: (e.cluster != view.cluster, e.cluster))
+        return names.service_entries(seen, view.network, found)
+
+    def _name_table(self, get: Get, key: ScopedName) -> XdsResource | None:
+        scope, _ = key
+        if not isinstance(scope, OutboundView):
+            return None
+        hosts = get(self.meshwide.hosts, ALL)
+        return names.name_table(entry for host in hosts for entry in get(self.name_entries, (scope, host)))

@@ -1,0 +1,150 @@
+"""Derived rows: what the mesh makes of the observed ones. Floors above agree on these.
+
+A service of the mesh is named by its host key (namespace, name): the same in every cluster is one service (AG1).
+"""
+
+import msgspec
+
+from isthmus.model.rows import Labels, Locality, MtlsMode, Protocol, ServicePort
+
+HostKey = tuple[str, str]
+"""(namespace, name) of a service of the mesh."""
+
+
+class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One service over all clusters. Ports and kind are those of the first cluster, config cluster first (AG1).
+
+    `addresses` are the virtual IPs in each cluster that has any, first cluster first.
+    """
+
+    namespace: str
+    name: str
+    host: str
+    ports: tuple[ServicePort, ...]
+    headless: bool = False
+    cluster_local: bool = False
+    addresses: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    clusters: tuple[str, ...] = ()
+
+    def port(self, number: int) -> ServicePort | None:
+        """The TCP-based port of that number."""
+        for port in self.ports:
+            if port.port == number and port.protocol is not Protocol.UDP:
+                return port
+        return None
+
+
+class ServiceView(msgspec.Struct, frozen=True, gc=False):
+    """A service as the proxies of one cluster see it: its addresses there, and the (address, port) it may not claim.
+
+    A service without address in this cluster is reached at another cluster's (DN2, AG5). That address may belong to
+    somebody else here, if the service ranges overlap: who is at home keeps it.
+    """
+
+    service: MeshService
+    addresses: tuple[str, ...] = ()
+    blocked: tuple[tuple[str, int], ...] = ()
+
+    def listens_at(self, port: int) -> tuple[str, ...]:
+        """The addresses at which this service may be recognised on `port`."""
+        return tuple(address for address in self.addresses if (address, port) not in self.blocked)
+
+
+class NetworkGateway(msgspec.Struct, frozen=True, gc=False, order=True):
+    """An address through which a network is entered with mutual TLS (NW4)."""
+
+    network: str
+    cluster: str
+    address: str
+    port: int
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One address that serves, as seen from nowhere in particular.
+
+    `mtls` says that its workload takes mesh mTLS; `plain_ports` are workload ports where policy switched it off.
+    """
+
+    cluster: str
+    network: str
+    address: str
+    identity: str = ""
+    locality: Locality = Locality()
+    labels: Labels = ()
+    mtls: bool = False
+    plain_ports: tuple[int, ...] = ()
+    ready: bool = True
+    workload: str = ""
+    node: str = ""
+    hostname: str = ""
+
+    def takes_mtls(self, port: int) -> bool:
+        """True if a client should speak mesh mTLS to this workload port (SH13)."""
+        return self.mtls and port not in self.plain_ports
+
+
+class SliceEndpoints(msgspec.Struct, frozen=True, gc=False):
+    """A slice with everything known of its endpoints: port name -> number, and the endpoints."""
+
+    cluster: str
+    ports: tuple[tuple[str, int], ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+
+    def port(self, name: str) -> int:
+        """The number behind a port name, 0 if the slice has no such port (SH22)."""
+        for known, number in self.ports:
+            if known == name:
+                return number
+        return 0
+
+
+class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
+    """One member of a load assignment: an endpoint, or a gateway that stands for several in its network."""
+
+    address: str
+    port: int
+    weight: int
+    mtls: bool
+    network: str
+    cluster: str
+    workload: str
+    locality: Locality = Locality()
+    priority: int = 0
+    gateway: bool = False
+
+
+class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):
+    """Endpoints that a view cannot use, and why: `not-mtls` (SH12), `no-gateway`, `gateway-family` (SH8)."""
+
+    reason: str
+    cluster: str
+    network: str
+    count: int
+
+
+class Assignment(msgspec.Struct, frozen=True, gc=False):
+    """The endpoints of one port of one service, as one view must use them, with exact weights."""
+
+    members: tuple[LbEndpoint, ...] = ()
+    hidden: tuple[Hidden, ...] = ()
+
+
+class PeerPolicy(msgspec.Struct, frozen=True, gc=False):
+    """PeerAuthentication of one namespace: its own mode after inheriting the mesh's, and those with a selector."""
+
+    mode: MtlsMode = MtlsMode.PERMISSIVE
+    workloads: tuple[tuple[Labels, MtlsMode, tuple[tuple[int, MtlsMode], ...]], ...] = ()
+
+
+class WorkloadMode(msgspec.Struct, frozen=True, gc=False):
+    """What one workload demands of its peers: a mode, and ports that differ from it."""
+
+    mode: MtlsMode = MtlsMode.PERMISSIVE
+    ports: tuple[tuple[int, MtlsMode], ...] = ()
+
+    def at(self, port: int) -> MtlsMode:
+        """The mode of one workload port."""
+        for number, mode in self.ports:
+            if number == port:
+                return mode
+        return self.mode

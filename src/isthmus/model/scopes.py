@@ -1,0 +1,70 @@
+"""Scopes: sets of resources that some proxies share. A proxy's row yields an ordered tuple of them.
+
+A scope is its own key: two proxies whose rows yield equal scopes share every resource in it, so there is no cache
+and no cache key to get wrong. A name is looked up in a proxy's scopes in order; the first that has it wins.
+"""
+
+import msgspec
+
+from isthmus.model.rows import GatewayServer, MtlsMode, Protocol
+
+
+class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What every sidecar of one cluster and network sees: clusters, endpoints, outbound listeners, name table.
+
+    `families` are the IP versions its gateways must have (SH8), empty for any.
+    """
+
+    cluster: str
+    network: str = ""
+    families: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"outbound:{self.cluster}/{self.network}"
+
+
+class NamespaceView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What differs by the client's namespace: routes (short names), destinations with rules of that namespace."""
+
+    view: OutboundView
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"namespace:{self.view.cluster}/{self.view.network}/{self.namespace}"
+
+
+class InboundPort(msgspec.Struct, frozen=True):
+    """One workload port that a service names: number in the workload, what it speaks, which peers it takes."""
+
+    port: int
+    protocol: Protocol
+    mode: MtlsMode
+
+
+class InboundProfile(msgspec.Struct, frozen=True, cache_hash=True):
+    """How workloads receive: their ports, and the mode of all other ports."""
+
+    ports: tuple[InboundPort, ...] = ()
+    mode: MtlsMode = MtlsMode.PERMISSIVE
+
+    def __str__(self) -> str:
+        return (
+            "inbound:" + ",".join(f"{port.port}/{port.protocol}/{port.mode}" for port in self.ports) + f":{self.mode}"
+        )
+
+
+class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What a gateway serves: the servers that select it, seen from its cluster and network (SN5, SH24)."""
+
+    cluster: str
+    network: str = ""
+    network_view: tuple[str, ...] = ()
+    servers: tuple[GatewayServer, ...] = ()
+    families: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        ports = ",".join(f"{server.port}/{server.tls_mode}" for server in self.servers)
+        return f"router:{self.cluster}/{self.network}:{ports}"
+
+
+Scope = OutboundView | NamespaceView | InboundProfile | RouterView

@@ -1,0 +1,34 @@
+"""What the pure core is told once, at start: the frozen configuration of the mesh."""
+
+import msgspec
+
+from isthmus.base.names import DEFAULT_DOMAIN
+
+
+class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Mesh-wide choices. Durations in seconds.
+
+    `cluster_local` are host names, or `*.<suffix>` patterns, of services that never leave their cluster (CL1).
+    `mark` is the SO_MARK of the proxy's own upstream sockets, by which capture tells them from the application's.
+    """
+
+    config_cluster: str
+    trust_domain: str = DEFAULT_DOMAIN
+    trust_domain_aliases: tuple[str, ...] = ()
+    domain: str = DEFAULT_DOMAIN
+    system_namespace: str = "istio-system"
+    allow_any: bool = True
+    mark: int = 1337
+    connect_timeout: float = 1.0
+    cluster_local: tuple[str, ...] = (
+        "*.kube-system.svc.cluster.local",
+        "kubernetes.default.svc.cluster.local",
+        "istiod.istio-system.svc.cluster.local",
+    )
+    strict_engine: bool = False
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """All trust domains of the mesh, its own first (TR4)."""
+        others = (domain for domain in self.trust_domain_aliases if domain != self.trust_domain)
+        return (self.trust_domain, *others)
