@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -109,6 +109,17 @@ def _bound(address: str) -> socket.socket:
 
 async def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(options, stop)
+
+
+async def serve(
+    options: Options, stop: asyncio.Event, ready: Callable[[ApiServer, list[str]], None] | None = None
+) -> None:
+    """Serves until `stop`; calls `ready` with the URLs once it listens."""
     started = time.monotonic()
     settings = options.settings
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -116,14 +127,12 @@ async def run(options: Options) -> None:
     state = State(settings=settings, store=Store(settings.data_dir / "store.db"), registry=Registry(), clock=time.time)
     api = ApiServer(state)
     http = HttpServer(api.handler)
-    urls = await _listen(http, options, tls_context(options, state, api.secrets.authority))
-    _write_files(options, api, urls)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    _LOG.info("serving", cluster=settings.cluster, urls=urls, seconds=round(time.monotonic() - started, 3))
     try:
+        urls = await _listen(http, options, tls_context(options, state, api.secrets.authority))
+        _write_files(options, api, urls)
+        _LOG.info("serving", cluster=settings.cluster, urls=urls, seconds=round(time.monotonic() - started, 3))
+        if ready is not None:
+            ready(api, urls)
         await _work(options, api, stop)
     finally:
         await http.close()

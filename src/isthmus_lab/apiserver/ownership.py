@@ -11,9 +11,10 @@ from typing import Any
 from isthmus_lab.apiserver import fieldset
 from isthmus_lab.apiserver.errors import Cause, apply_conflict
 from isthmus_lab.apiserver.fieldset import Tree
-from isthmus_lab.apiserver.objects import JsonObject, items, section
+from isthmus_lab.apiserver.objects import JsonObject, decode, items, section
 from isthmus_lab.apiserver.schema import ANY, Schema
 
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _UNTRACKED = (
     "name", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation",
     "managedFields", "resourceVersion", "selfLink", "uid",
@@ -155,6 +156,8 @@ def apply(live: JsonObject, wanted: JsonObject, schema: Schema, *, manager: Mana
     changed = fieldset.changed(before, merged, schema) or None
     if changed is not None:
         conflicts = [] if force else _conflicts(ownership.others(manager), changed)
+        if conflicts and manager.name == "kubectl":
+            conflicts = _beyond_last_applied(conflicts, live, schema)
         if conflicts:
             raise apply_conflict(conflicts)
         ownership.take(manager, changed)
@@ -198,6 +201,24 @@ def _conflicts(others: list[Owned], changed: Tree) -> list[Cause]:
                 for path in fieldset.leaves(common)
             ]
     return found
+
+
+def _beyond_last_applied(conflicts: list[Cause], live: JsonObject, schema: Schema) -> list[Cause]:
+    """Conflicts that are not about what this same user applied before, client-side: kubectl takes its own fields over."""
+    text = section(section(live, "metadata"), "annotations").get(_LAST_APPLIED)
+    try:
+        last = decode(str(text).encode())
+    except ValueError:
+        return conflicts
+    if not isinstance(last, dict):
+        return conflicts
+    config = tracked(last)
+    now = tracked(live)
+    applied = fieldset.fields_of(config, schema)
+    since = fieldset.changed(now, merge(now, config, schema), schema)
+    same = fieldset.minus(applied, since) if since is not None else applied
+    mine = {fieldset.show(path) for path in fieldset.leaves(same)} if same else set()
+    return [conflict for conflict in conflicts if conflict.field not in mine]
 
 
 def _show(owned: Owned) -> str:
