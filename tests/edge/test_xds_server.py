@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,6 @@ from isthmus.edge.grpc_server import bind, make_server
 from isthmus.edge.xds_server import SERVICE, XdsService
 from isthmus.edge.xds_streams import Dirty, Streams
 from isthmus.model.rows import Proxy
-from isthmus.tables.changes import Change, Put
 from isthmus.trust.caller import Caller
 from isthmus.xds.node import Node
 from isthmus.xds.resource import CDS, EDS, XdsResource
@@ -46,16 +45,10 @@ class Mesh:
     def put(self, type_url: str, name: str, body: str) -> None:
         self.exists[type_url][name] = XdsResource(type_url, name, body.encode(), body)
 
-    def apply(self, changes: Iterable[Change]) -> Dirty:
-        for change in changes:
-            assert isinstance(change, Put)
-            assert isinstance(change.row, Proxy)
-            self.proxies[change.row.id] = change.row
-        return {proxy_id: {CDS: {"a"}} for proxy_id in self.proxies}
-
-    def connect(self, proxy: Proxy) -> None:
-        assert proxy.id not in self.proxies
+    def connect(self, proxy: Proxy) -> Dirty:
+        known = proxy.id in self.proxies
         self.proxies[proxy.id] = proxy
+        return {proxy.id: {CDS: {"a"}}} if known else {}
 
     def disconnect(self, proxy_id: str) -> None:
         del self.proxies[proxy_id]

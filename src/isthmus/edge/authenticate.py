@@ -25,7 +25,7 @@ class UnauthenticatedError(IsthmusError):
 
 
 class Reviewer(Protocol):
-    """Asks the API servers of the known clusters. Each call raises UnreachableError when there is no answer."""
+    """Asks the API servers of the known clusters. Each call raises IsthmusError when there is no answer."""
 
     @property
     def config_cluster(self) -> str:
@@ -123,11 +123,12 @@ class Authenticator:
             if now < state.down_until:
                 raise UnreachableError(f"the API server of cluster {cluster} did not answer a moment ago")
             caller = await self._review(cluster, token)
-        except UnreachableError as error:
-            state.down_until = max(state.down_until, now + self._settings.assume_down)
-            return await self._fall_back(cluster, token, str(error))
         except TokenError as error:
             return _Kept(None, str(error), now + self._settings.keep_refusal)
+        except IsthmusError as error:
+            # No answer, or an answer about ourselves (our credentials, an internal error): nobody judged the token.
+            state.down_until = max(state.down_until, now + self._settings.assume_down)
+            return await self._fall_back(cluster, token, str(error).rstrip("."))
         return self._accept(caller)
 
     def _accept(self, caller: Caller) -> _Kept:
@@ -177,7 +178,7 @@ class Authenticator:
             try:
                 async with asyncio.timeout(self._settings.review_timeout):
                     state.keys = await self._reviewer.signing_keys(cluster)
-            except (UnreachableError, TimeoutError):
+            except (IsthmusError, TimeoutError):
                 return False
             state.fetched_at = now
             return True

@@ -5,12 +5,11 @@ a subscription once.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from isthmus.model.rows import Proxy
-from isthmus.tables.changes import Change, Put
 from isthmus.trust.caller import Caller
 from isthmus.xds.node import Node
 from isthmus.xds.resource import XdsResource
@@ -23,11 +22,8 @@ Dirty = Mapping[str, Mapping[str, Collection[str]]]
 class MeshPort(Protocol):
     """What the streams need of the mesh (`isthmus.graph.mesh.Mesh`)."""
 
-    def apply(self, changes: Iterable[Change]) -> Dirty:
-        """One revision."""
-
-    def connect(self, proxy: Proxy) -> None:
-        """A proxy is there."""
+    def connect(self, proxy: Proxy) -> Dirty:
+        """A proxy is there, or says something else about itself."""
 
     def disconnect(self, proxy_id: str) -> None:
         """A proxy left."""
@@ -128,10 +124,10 @@ class Streams:
         follower = self._followers.get(stream.proxy.id)
         if follower is None:
             follower = self._followers[stream.proxy.id] = _Follower(stream.proxy)
-            self._mesh.connect(stream.proxy)
+            self.dispatch(self._mesh.connect(stream.proxy))
         elif follower.proxy != stream.proxy:
             follower.proxy = stream.proxy
-            self.dispatch(self._mesh.apply([Put(Proxy.TABLE, stream.proxy.key, stream.proxy)]))
+            self.dispatch(self._mesh.connect(stream.proxy))
         self._numbers += 1
         stream.number = self._numbers
         source = self._sources[stream.number] = _ProxySource(self._mesh, follower)

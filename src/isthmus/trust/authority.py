@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from isthmus.trust.errors import TrustError
-from isthmus.trust.issue import PemPair, Validity, make_root, sign_leaf
+from isthmus.trust.issue import PemPair, Validity, issuer_organization, make_root, sign_leaf
 from isthmus.trust.pem import (
     SigningKey,
     certificate_to_pem,
@@ -176,6 +176,12 @@ def root_needs_renewal(authority: Authority, now: float) -> bool:
     start = authority.certificate.not_valid_before_utc.timestamp()
     remaining = authority.not_after - now
     return self_signed(authority.certificate) and remaining < ROOT_RENEWAL_SHARE * (authority.not_after - start)
+
+
+def renewed_root(authority: Authority, *, now: float, serial: int) -> PemPair:
+    """The same self-signed authority with a new certificate: same key and name, so what it signed stays valid."""
+    organization = issuer_organization(authority.certificate)
+    return make_root(authority.key, now=now, serial=serial, organization=organization)
 
 
 def _check_signer(certificate: x509.Certificate, key: SigningKey, now: float) -> None:

@@ -1,0 +1,118 @@
+"""The debug pages: what is known, as rows and plain data. Read only."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from google.protobuf import any_pb2, json_format
+
+from isthmus.app.cluster_settings import ClusterStatus
+from isthmus.base.clock import Clock
+from isthmus.base.errors import Problem
+from isthmus.edge.admin_server import Answer
+from isthmus.edge.xds_streams import Stream, Streams
+from isthmus.xds.resource import PUSH_ORDER, SHORT_NAMES, XdsResource
+
+
+class MeshView(Protocol):
+    """What the pages read of the mesh."""
+
+    @property
+    def revision(self) -> int:
+        """How many batches were applied."""
+
+    def tables(self) -> Sequence[str]:
+        """Observed and derived tables."""
+
+    def table(self, name: str) -> Sequence[tuple[Any, Any]]:
+        """Keys and rows of a table. Raises KeyError."""
+
+    def resources(self, proxy_id: str, type_url: str) -> Mapping[str, XdsResource]:
+        """All that the wildcard of a type names."""
+
+
+class DebugPages:
+    """Answers for the admin server."""
+
+    def __init__(
+        self,
+        mesh: MeshView,
+        streams: Streams,
+        clock: Clock,
+        *,
+        instance: str,
+        statuses: Callable[[], Sequence[ClusterStatus]],
+        problems: Callable[[], Sequence[Problem]],
+    ) -> None:
+        self._mesh = mesh
+        self._streams = streams
+        self._clock = clock
+        self._instance = instance
+        self._statuses = statuses
+        self._problems = problems
+
+    def pages(self) -> dict[str, Answer]:
+        """By name below /debug/."""
+        return {
+            "clusterz": lambda _: {"istiod": self._instance, "clusters": list(self._statuses())},
+            "syncz": lambda _: self._syncz(),
+            "networkz": lambda _: [
+                gateway for _, gateways in self._mesh.table("derive.gateways") for gateway in gateways
+            ],
+            "problems": lambda _: list(self._problems()),
+            "tables": lambda _: {name: len(self._mesh.table(name)) for name in self._mesh.tables()},
+            "tables/": lambda query: [{"key": key, "row": row} for key, row in self._mesh.table(query["name"])],
+            "config_dump": self._config_dump,
+        }
+
+    def _syncz(self) -> dict[str, Any]:
+        now = self._clock.now()
+        rows = [self._stream_row(stream, now) for stream in self._streams.all()]
+        return {"istiod": self._instance, "revision": self._mesh.revision, "now": now, "proxies": rows}
+
+    @staticmethod
+    def _stream_row(stream: Stream, now: float) -> dict[str, Any]:
+        types = [
+            {
+                "type": status.type,
+                "state": status.state.value,
+                "age": round(now - max(status.sent_at, status.answered_at), 3) if status.sent_at else None,
+                "error": status.error,
+                "held": status.held,
+            }
+            for status in stream.session.status()
+        ]
+        return {
+            "proxy": f"{stream.proxy.name}.{stream.proxy.namespace}",
+            "id": stream.proxy.id,
+            "cluster": stream.proxy.cluster,
+            "type": stream.proxy.type,
+            "network": stream.proxy.network,
+            "version": stream.node.version,
+            "identity": str(stream.caller) if stream.caller else "",
+            "peer": stream.peer,
+            "connected_at": stream.connected_at,
+            "types": types,
+        }
+
+    def _config_dump(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Everything that a connected proxy is to have, decoded: `?proxyID=<name>.<namespace>`."""
+        wanted = query.get("proxyID", "")
+        stream = next((s for s in self._streams.all() if wanted in (s.proxy.id, s.proxy.id.partition("@")[0])), None)
+        if stream is None:
+            raise KeyError(f"proxy {wanted!r}" if wanted else "the parameter proxyID")
+        proxy_id = stream.proxy.id
+        return {
+            SHORT_NAMES[url]: [
+                _decoded(resource) for _, resource in sorted(self._mesh.resources(proxy_id, url).items())
+            ]
+            for url in PUSH_ORDER
+        }
+
+
+def _decoded(resource: XdsResource) -> dict[str, Any]:
+    message = any_pb2.Any(type_url=resource.type_url, value=resource.body)
+    try:
+        body = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    except (TypeError, KeyError):
+        body = {"@type": resource.type_url, "bytes": resource.size}
+    return {"name": resource.name, "version": resource.version, "resource": body}

@@ -1,0 +1,333 @@
+"""The control plane's composition root: everything is built once, started and stopped in order, here."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import structlog
+
+from isthmus.app.cluster_settings import SYNCED, ClusterSettings
+from isthmus.app.clusters import ClusterManager
+from isthmus.app.debug import DebugPages
+from isthmus.app.inbox import Inbox
+from isthmus.app.settings import ServeSettings
+from isthmus.base.clock import Clock
+from isthmus.base.errors import IsthmusError
+from isthmus.edge.admin_server import AdminPages, admin_app
+from isthmus.edge.authenticate import Authenticator
+from isthmus.edge.ca_server import CertificateService
+from isthmus.edge.clock import SystemClock
+from isthmus.edge.grpc_server import ServingCertificate, bind, make_server
+from isthmus.edge.http_server import HttpServer, load_identity, server_context
+from isthmus.edge.kube_client import KubeClient
+from isthmus.edge.metrics import Metrics
+from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
+from isthmus.edge.webhook_server import Manifest, webhook_app
+from isthmus.edge.xds_server import XdsService
+from isthmus.edge.xds_streams import Stream, Streams
+from isthmus.graph.mesh import Mesh
+from isthmus.graph.settings import MeshSettings
+from isthmus.ingest.proxy import Identity, NodeInfo, proxy
+from isthmus.model.rows import Locality, Namespace, Proxy
+from isthmus.tables.changes import Change
+from isthmus.trust.caller import Caller
+from isthmus.xds.node import Node
+from isthmus.xds.session import Event, Push
+
+log = structlog.get_logger()
+
+KEYS_FILE = "signing-keys.json"
+KEYS_INTERVAL = 30.0
+"""Seconds between looks at the clusters' signing keys; each is asked again when its answer is old."""
+
+
+class ControlPlane:
+    """One `isthmus serve`. Build it in a running loop, `run` it once, `stop` it."""
+
+    def __init__(self, settings: ServeSettings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self.mesh = Mesh(_mesh_settings(settings))
+        self.streams = Streams(self.mesh)
+        self.inbox = Inbox(self._apply)
+        self.clusters = ClusterManager(_cluster_settings(settings), emit=self._emit, clock=self.clock)
+        self.authenticator = Authenticator(self.clusters, self.clock)
+        self.trust = TrustKeeper(
+            _trust_settings(settings), self.clock, client=self._own_client, on_serving=self._on_serving
+        )
+        self.ports: dict[str, int] = {}
+        self._values = settings.injected
+        self._webhook_tls = server_context()
+        self._certificate: ServingCertificate | None = None
+        self._stopping = asyncio.Event()
+        self._waiting_for = "start"
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until `stop`. Raises IsthmusError for what cannot work at all, such as a taken port."""
+        async with asyncio.TaskGroup() as group:
+            admin = self._admin_server()
+            parts = [
+                group.create_task(admin.run(), name="admin"),
+                group.create_task(self.clusters.run(), name="clusters"),
+            ]
+            work = group.create_task(self._work(group, parts), name="work")
+            await self._stopping.wait()
+            self._waiting_for = "the end"
+            log.info("stopping")
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+            for part in reversed(parts):
+                part.cancel()
+
+    def stop(self) -> None:
+        """End `run` gracefully; safe to call from a signal handler of the loop."""
+        self._stopping.set()
+
+    async def _work(self, group: asyncio.TaskGroup, parts: list[asyncio.Task[None]]) -> None:
+        """Everything after the admin page and the watchers: identities, listeners, readiness."""
+        self._waiting_for = "the certificate authority"
+        await self._start_trust()
+        parts.append(group.create_task(self.trust.run(), name="trust"))
+        parts.append(group.create_task(self._refresh_keys(), name="signing keys"))
+        webhook = self._webhook_server()
+        parts.append(group.create_task(webhook.run(), name="webhook"))
+        servers = self._grpc_servers()
+        for server in servers:
+            await server.start()
+        log.info("listening", **self.ports)
+        try:
+            self._waiting_for = "the clusters to be listed"
+            await self._looked_at_everything()
+            self._waiting_for = ""
+            log.info("ready", clusters=sorted(self._known_clusters()), revision=self.mesh.revision)
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.gather(*(server.stop(self.settings.drain_seconds) for server in servers))
+
+    async def _start_trust(self) -> None:
+        """Without an authority there is nothing to serve with: try until there is one."""
+        delay = 0.1
+        while True:
+            try:
+                await self.trust.start()
+                return
+            except IsthmusError as error:
+                # The first attempts come before the client of our own cluster is there.
+                if delay > 1:
+                    log.warning("no certificate authority yet", error=str(error))
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 3.0)
+
+    async def _looked_at_everything(self) -> None:
+        """Return when every known cluster was listed or restored, and the mesh knows what was found there."""
+        await self.clusters.synced()
+        self.inbox.flush()
+
+    # -- servers --------------------------------------------------------------------------------------------------
+
+    def _grpc_servers(self) -> list[grpc.aio.Server]:
+        assert self._certificate is not None
+        listen = self.settings.listen
+        ca = CertificateService(
+            lambda: self.trust.authority,
+            self.clock,
+            authenticator=self.authenticator,
+            trust_domain=self.settings.trust_domain,
+            longest=self.settings.max_certificate_lifetime,
+        )
+        self.certificates = ca
+        secure = make_server([self._xds(self.authenticator).handler(), ca.handler()])
+        plain = make_server([self._xds(None).handler()])
+        self.ports["tls"] = bind(secure, f"{listen.host}:{listen.tls}", self._certificate)
+        self.ports["plain"] = bind(plain, f"{listen.loopback}:{listen.plain}", None)
+        return [secure, plain]
+
+    def _xds(self, authenticator: Authenticator | None) -> XdsService:
+        service = XdsService(
+            self.streams,
+            self.clock,
+            make_row=self._proxy_row,
+            gate=self._looked_at_everything,
+            authenticator=authenticator,
+        )
+        service.observe(self._on_push, self._on_event)
+        return service
+
+    def _webhook_server(self) -> HttpServer:
+        listen = self.settings.listen
+        server = HttpServer(
+            webhook_app(self._inject, ready=lambda: self._waiting_for), listen.host, listen.webhook, self._webhook_tls
+        )
+        self.ports["webhook"] = server.port
+        return server
+
+    def _admin_server(self) -> HttpServer:
+        listen = self.settings.listen
+        debug = DebugPages(
+            self.mesh,
+            self.streams,
+            self.clock,
+            instance=self.settings.instance,
+            statuses=self.clusters.statuses,
+            problems=self.clusters.problems,
+        )
+        pages = AdminPages(ready=lambda: self._waiting_for, metrics=self._render_metrics, debug=debug.pages())
+        server = HttpServer(admin_app(pages), listen.loopback, listen.admin)
+        self.ports["admin"] = server.port
+        return server
+
+    def _on_serving(self, serving: Serving) -> None:
+        """A new server certificate: every listener shows it from the next connection on."""
+        chain = serving.issued.presented
+        load_identity(self._webhook_tls, serving.key, chain)
+        if self._certificate is None:
+            self._certificate = ServingCertificate(serving.key, chain)
+        else:
+            self._certificate.replace(serving.key, chain)
+        log.info("server certificate issued", names=self.settings.dns_names, expires=int(serving.issued.not_after))
+
+    # -- the main flow --------------------------------------------------------------------------------------------
+
+    def _emit(self, changes: list[Change]) -> None:
+        if any(change.table == Namespace.TABLE for change in changes):
+            self.trust.poke()
+        self.inbox.put(changes)
+
+    def _apply(self, batch: list[Change]) -> None:
+        """One revision, and the streams it concerns."""
+        begin = self.clock.monotonic()
+        dirty = self.mesh.apply(batch)
+        applied = self.clock.monotonic()
+        told = self.streams.dispatch(dirty)
+        self.metrics.changes.inc(len(batch))
+        self.metrics.told.inc(told)
+        self.metrics.applied.observe(applied - begin)
+        log.debug(
+            "revision",
+            revision=self.mesh.revision,
+            changes=len(batch),
+            told=told,
+            milliseconds=round((self.clock.monotonic() - begin) * 1000, 2),
+        )
+
+    def _proxy_row(self, node: Node, caller: Caller | None) -> Proxy:
+        """The proxy's row from its node and its verified identity. Raises IsthmusError."""
+        domain = self.settings.trust_domain
+        identity = Identity(caller.cluster, caller.namespace, caller.service_account, domain) if caller else None
+        info = NodeInfo(node.id, node.metadata, Locality(*node.locality))
+        row, problems = proxy(info, identity, default_cluster=self.settings.cluster, trust_domain=domain)
+        if row is None:
+            raise IsthmusError(problems[-1].message, problems[-1].remedy)
+        for problem in problems:
+            log.warning("node metadata set aside", problem=str(problem))
+        return row
+
+    def _inject(self, pod: Manifest, request: Manifest, environment: Mapping[str, str]) -> list[Manifest]:
+        """The patch that puts the sidecar into a pod; what the webhook's path says wins over our own (PR2)."""
+        from isthmus.install.inject import inject
+
+        env = dict(environment)
+        values = replace(
+            self._values,
+            cluster=env.pop("ISTIO_META_CLUSTER_ID", self._values.cluster),
+            network=env.pop("ISTIO_META_NETWORK", self._values.network),
+            proxy_env={**self._values.proxy_env, **env},
+        )
+        return inject(pod, request, values)
+
+    # -- clusters and keys ----------------------------------------------------------------------------------------
+
+    def _known_clusters(self) -> list[str]:
+        return [status.id for status in self.clusters.statuses()]
+
+    def _own_client(self) -> KubeClient | None:
+        return self.clusters.client(self.settings.cluster)
+
+    async def _refresh_keys(self) -> None:
+        """Have every cluster's signing keys at hand before its API server is gone, also over a restart."""
+        path = Path(self.settings.checkpoint_dir) / KEYS_FILE if self.settings.checkpoint_dir else None
+        saved = await asyncio.to_thread(_read_keys, path)
+        self.authenticator.adopt_keys(saved)
+        while True:
+            await asyncio.gather(*map(self.authenticator.refresh_keys, self._known_clusters()))
+            known = self.authenticator.known_keys()
+            if path and known != saved:
+                saved = known
+                await asyncio.to_thread(_write_keys, path, known)
+            pause = KEYS_INTERVAL if set(known) >= set(self._known_clusters()) else 1.0
+            await asyncio.sleep(pause)
+
+    # -- what is counted ------------------------------------------------------------------------------------------
+
+    def _on_push(self, push: Push) -> None:
+        self.metrics.on_push(push)
+
+    def _on_event(self, _: Stream, event: Event) -> None:
+        self.metrics.on_event(event)
+
+    def _render_metrics(self) -> bytes:
+        metrics = self.metrics
+        metrics.streams.set(len(self.streams))
+        metrics.revision.set(self.mesh.revision)
+        metrics.problems.set(len(self.clusters.problems()))
+        statuses = [status.status for status in self.clusters.statuses()]
+        for name in {SYNCED, *statuses}:
+            metrics.clusters.labels(name).set(statuses.count(name))
+        if self.ports.get("tls"):
+            metrics.certificates.set(self.certificates.issued)
+            metrics.ca_expiry.set(self.trust.authority.not_after)
+        return metrics.render()
+
+
+def _mesh_settings(settings: ServeSettings) -> MeshSettings:
+    return MeshSettings(
+        config_cluster=settings.cluster,
+        trust_domain=settings.trust_domain,
+        trust_domain_aliases=settings.trust_domain_aliases,
+        domain=settings.domain,
+        system_namespace=settings.system_namespace,
+    )
+
+
+def _cluster_settings(settings: ServeSettings) -> ClusterSettings:
+    return ClusterSettings(
+        config_cluster=settings.cluster,
+        access=settings.access,
+        system_namespace=settings.system_namespace,
+        domain=settings.domain,
+        trust_domain=settings.trust_domain,
+        checkpoint_dir=settings.checkpoint_dir,
+    )
+
+
+def _trust_settings(settings: ServeSettings) -> TrustSettings:
+    return TrustSettings(
+        system_namespace=settings.system_namespace,
+        dns_names=settings.dns_names,
+        ca_directory=settings.ca_directory,
+        serving_lifetime=settings.serving_lifetime,
+    )
+
+
+def _read_keys(path: Path | None) -> dict[str, Mapping[str, Any]]:
+    try:
+        found = json.loads(path.read_text()) if path else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_keys(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(keys))
+    fresh.replace(path)

@@ -1,0 +1,87 @@
+"""What `isthmus serve` is told: one frozen object from flags and environment, passed down."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isthmus.base.errors import UsageError
+from isthmus.base.names import DEFAULT_DOMAIN
+from isthmus.ingest.place import SYSTEM_NAMESPACE
+from isthmus.install.values import Images, MeshValues
+from isthmus.kube.kubeconfig import Access
+from isthmus.trust.authority import MAX_LIFETIME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Addresses and ports (AU7); port 0 takes any free one. Admin and plaintext are for loopback only."""
+
+    host: str = "0.0.0.0"
+    tls: int = 15012
+    plain: int = 15010
+    webhook: int = 15017
+    admin: int = 15014
+    loopback: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """One control plane. `instance` is its pod's name; times are in seconds.
+
+    `checkpoint_dir` keeps rows and signing keys for a restart; empty: nothing is kept. `ca_directory` is where the
+    secret `cacerts` may be mounted.
+    """
+
+    cluster: str
+    access: Access
+    network: str = ""
+    mesh_id: str = "mesh1"
+    dns_capture: bool = True
+    images: Images = field(default_factory=Images)
+    instance: str = "istiod"
+    revision: str = "default"
+    trust_domain: str = DEFAULT_DOMAIN
+    trust_domain_aliases: tuple[str, ...] = ()
+    domain: str = DEFAULT_DOMAIN
+    system_namespace: str = SYSTEM_NAMESPACE
+    custom_hosts: tuple[str, ...] = ()
+    listen: Listen = Listen()
+    checkpoint_dir: str = ""
+    ca_directory: Path = Path("/etc/cacerts")
+    max_certificate_lifetime: float = MAX_LIFETIME
+    serving_lifetime: float = 86_400.0
+    drain_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.cluster:
+            raise UsageError("the cluster has no name", "Set CLUSTER_ID or give --cluster")
+        if "/" in self.trust_domain or not self.trust_domain:
+            raise UsageError(f"{self.trust_domain!r} is no trust domain", "Give a DNS name such as cluster.local")
+        if self.listen.loopback not in ("127.0.0.1", "::1"):
+            raise UsageError(
+                f"the plaintext and admin ports must not be on {self.listen.loopback}", "They know no callers"
+            )
+
+    @property
+    def dns_names(self) -> tuple[str, ...]:
+        """Names in the server certificate (TR12): what proxies and API servers call this control plane."""
+        services = ["istiod", "istiod-remote", "istio-pilot"]
+        if self.revision not in ("", "default"):
+            services.append(f"istiod-{self.revision}")
+        names = [*self.custom_hosts, *(f"{service}.{self.system_namespace}.svc" for service in services)]
+        names.append(f"istiod.{self.system_namespace}.svc.{self.domain}")
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def injected(self) -> MeshValues:
+        """What injected pods are given."""
+        return MeshValues(
+            cluster=self.cluster,
+            network=self.network,
+            mesh_id=self.mesh_id,
+            trust_domain=self.trust_domain,
+            domain=self.domain,
+            namespace=self.system_namespace,
+            revision=self.revision,
+            dns_capture=self.dns_capture,
+            images=self.images,
+        )

@@ -1,0 +1,291 @@
+"""Keeps the control plane's own trust: its authority, its server certificate, and the roots where clients look.
+
+The authority comes from mounted files, else from the secret `cacerts`, else from a self-signed one that is kept in
+`istio-ca-secret` (TR1). Roots go to every namespace's ConfigMap (TR3) and into the webhooks' caBundle.
+"""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from isthmus.base.clock import Clock
+from isthmus.base.errors import IsthmusError
+from isthmus.edge.kube_client import KubeClient, KubeError
+from isthmus.kube.requests import CONFIG_MAPS, NAMESPACES, SECRETS, Resource, Scope
+from isthmus.trust.authority import (
+    PLUG_IN_SECRET,
+    SELF_SIGNED_SECRET,
+    Authority,
+    Issued,
+    from_secret,
+    renewed_root,
+    root_needs_renewal,
+    secret_data,
+    self_signed_authority,
+    server_names,
+)
+from isthmus.trust.errors import TrustError
+from isthmus.trust.issue import Validity, serial_from
+from isthmus.trust.pem import key_to_pem, new_key
+from isthmus.trust.rotation import due
+
+log = structlog.get_logger()
+
+ROOT_CONFIG_MAP = "istio-ca-root-cert"
+ROOT_KEY = "root-cert.pem"
+CONFIG_LABEL = "istio.io/config"
+MANAGER = "isthmus"
+WEBHOOKS = Resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", namespaced=False)
+CA_FILES = ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "tls.crt", "tls.key", "ca.crt")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustSettings:
+    """Where things are and how often they are looked at. Times in seconds."""
+
+    system_namespace: str
+    dns_names: tuple[str, ...]
+    ca_directory: Path
+    webhook_name: str = "istio-sidecar-injector"
+    serving_lifetime: float = 86_400.0
+    interval: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The control plane's own certificate: PEM key and chain."""
+
+    key: bytes
+    issued: Issued
+
+
+class TrustKeeper:
+    """Call `start` once, then `run`. `on_serving` is told of each new server certificate."""
+
+    def __init__(
+        self,
+        settings: TrustSettings,
+        clock: Clock,
+        *,
+        client: Callable[[], KubeClient | None],
+        on_serving: Callable[[Serving], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._client = client
+        self._on_serving = on_serving
+        self._authority: Authority | None = None
+        self._serving: Serving | None = None
+        self._poked = asyncio.Event()
+        self.last_error = ""
+
+    @property
+    def authority(self) -> Authority:
+        """The authority in force. Raises TrustError before `start`."""
+        if self._authority is None:
+            raise TrustError("there is no certificate authority yet", "Wait until the control plane is ready")
+        return self._authority
+
+    def poke(self) -> None:
+        """Something may have to be written: a namespace appeared."""
+        self._poked.set()
+
+    async def start(self) -> Serving:
+        """Load or make the authority and issue the server certificate. Raises IsthmusError."""
+        self._authority = await self._load()
+        serving = self._renew_serving()
+        log.info(
+            "authority ready",
+            issuer=self._authority.certificate.subject.rfc4514_string(),
+            expires=int(self._authority.not_after),
+        )
+        return serving
+
+    async def run(self) -> None:
+        """Look after everything until cancelled; what fails is logged and tried again."""
+        while True:
+            self._poked.clear()
+            try:
+                await self._round()
+                self.last_error = ""
+            except IsthmusError as error:
+                if str(error) != self.last_error:
+                    log.warning("trust could not be looked after", error=str(error))
+                self.last_error = str(error)
+            try:
+                async with asyncio.timeout(self._settings.interval):
+                    await self._poked.wait()
+            except TimeoutError:
+                continue
+
+    async def _round(self) -> None:
+        self._renew_serving()
+        client = self._client()
+        if client is None:
+            return
+        self._adopt(await self._load())
+        await self._distribute(client)
+        await self._patch_webhooks(client)
+
+    def _adopt(self, found: Authority) -> None:
+        """Take over a changed authority if peers can follow (TR2)."""
+        current = self.authority
+        if found.certificate == current.certificate and found.roots == current.roots:
+            return
+        if set(found.roots) <= set(current.roots) or set(found.roots) >= set(current.roots):
+            log.info("authority replaced", issuer=found.certificate.subject.rfc4514_string())
+            self._authority = found
+            self._renew_serving(force=True)
+            return
+        raise TrustError(
+            "the new certificate authority shares no root with the present one and is ignored",
+            "Add the new root to root-cert.pem beside the old one first, then replace the intermediate",
+        )
+
+    async def _load(self) -> Authority:
+        now = self._clock.now()
+        mounted = await asyncio.to_thread(_read_directory, self._settings.ca_directory)
+        if mounted:
+            return from_secret(mounted, now=now)
+        client = self._client()
+        if client is None:
+            raise TrustError(
+                "there is no certificate authority: the cluster's API server cannot be asked",
+                f"Mount the secret {PLUG_IN_SECRET} at {self._settings.ca_directory}",
+            )
+        for name in (PLUG_IN_SECRET, SELF_SIGNED_SECRET):
+            secret = await client.find(SECRETS, self._settings.system_namespace, name)
+            if secret is not None:
+                data = _decode(secret)
+                if name == SELF_SIGNED_SECRET:
+                    return await self._renew_root(client, data)
+                return from_secret(data, now=now)
+        return await self._make_self_signed(client)
+
+    async def _make_self_signed(self, client: KubeClient) -> Authority:
+        """A new root of our own. Two replicas may try: the one that comes second takes what the first wrote."""
+        now = self._clock.now()
+        authority, data = self_signed_authority(new_key(), now=now, serial=serial_from(secrets.token_bytes(19)))
+        body = _secret(self._settings.system_namespace, SELF_SIGNED_SECRET, data)
+        try:
+            await client.create(SECRETS, body, namespace=self._settings.system_namespace)
+        except KubeError as error:
+            if error.status != 409:
+                raise
+            found = await client.get(SECRETS, self._settings.system_namespace, SELF_SIGNED_SECRET)
+            return from_secret(_decode(found), now=now)
+        log.info("self-signed authority made", secret=SELF_SIGNED_SECRET)
+        return authority
+
+    async def _renew_root(self, client: KubeClient, data: Mapping[str, bytes]) -> Authority:
+        """The authority in our own secret, with its root renewed under the same key when it nears its end (TR1)."""
+        now = self._clock.now()
+        authority = from_secret(data, now=now)
+        if not root_needs_renewal(authority, now):
+            return authority
+        pair = renewed_root(authority, now=now, serial=serial_from(secrets.token_bytes(19)))
+        root = pair.certificate + authority.root_bundle
+        fresh = secret_data(pair, b"", root)
+        body = _secret(self._settings.system_namespace, SELF_SIGNED_SECRET, fresh)
+        await client.apply(SECRETS, body, manager=MANAGER)
+        log.info("self-signed root renewed", secret=SELF_SIGNED_SECRET)
+        return from_secret(fresh, now=now)
+
+    def _renew_serving(self, *, force: bool = False) -> Serving:
+        """Issue the server certificate when it is due (TR12)."""
+        now = self._clock.now()
+        current = self._serving
+        if current and not force and not due(current.issued.not_before, current.issued.not_after, now):
+            return current
+        key = new_key()
+        issued = self.authority.issue(
+            key.public_key(),
+            server_names(self._settings.dns_names),
+            validity=Validity(now, self._settings.serving_lifetime),
+            serial=serial_from(secrets.token_bytes(19)),
+        )
+        self._serving = Serving(key_to_pem(key), issued)
+        self._on_serving(self._serving)
+        return self._serving
+
+    async def _distribute(self, client: KubeClient) -> None:
+        """Every namespace of our own cluster has the roots in its ConfigMap (TR3)."""
+        roots = self.authority.root_bundle.decode()
+        scope = Scope(field_selector=f"metadata.name={ROOT_CONFIG_MAP}")
+        have = {
+            item["metadata"]["namespace"]: (item.get("data") or {}).get(ROOT_KEY)
+            for item in await client.list(CONFIG_MAPS, scope)
+        }
+        for namespace in await client.list(NAMESPACES):
+            name = namespace["metadata"]["name"]
+            active = (namespace.get("status") or {}).get("phase", "Active") == "Active"
+            if active and have.get(name) != roots:
+                await self._write_roots(client, name, roots)
+
+    @staticmethod
+    async def _write_roots(client: KubeClient, namespace: str, roots: str) -> None:
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": ROOT_CONFIG_MAP, "namespace": namespace, "labels": {CONFIG_LABEL: "true"}},
+            "data": {ROOT_KEY: roots},
+        }
+        try:
+            await client.apply(CONFIG_MAPS, body, manager=MANAGER)
+        except KubeError as error:
+            # A namespace may go away, or be one that nobody may write to: the others still get theirs.
+            if error.status not in (403, 404, 409):
+                raise
+            log.warning("roots not written", namespace=namespace, error=str(error))
+
+    async def _patch_webhooks(self, client: KubeClient) -> None:
+        """The API server must trust our webhook: its caBundle is our root bundle."""
+        bundle = base64.b64encode(self.authority.root_bundle).decode()
+        found = await client.find(WEBHOOKS, "", self._settings.webhook_name)
+        if found is None:
+            return
+        hooks: list[dict[str, Any]] = found.get("webhooks") or []
+        patch = [
+            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
+            for index, hook in enumerate(hooks)
+            if (hook.get("clientConfig") or {}).get("caBundle") != bundle
+        ]
+        if patch:
+            await client.patch(
+                WEBHOOKS,
+                patch,
+                namespace="",
+                name=self._settings.webhook_name,
+                content_type="application/json-patch+json",
+            )
+            log.info("webhook trusts us", webhook=self._settings.webhook_name)
+
+
+def _read_directory(directory: Path) -> dict[str, bytes]:
+    found = {}
+    for name in CA_FILES:
+        path = directory / name
+        if path.is_file():
+            found[name] = path.read_bytes()
+    return found
+
+
+def _decode(secret: Mapping[str, Any]) -> dict[str, bytes]:
+    data: Mapping[str, str] = secret.get("data") or {}
+    return {name: base64.b64decode(value) for name, value in data.items()}
+
+
+def _secret(namespace: str, name: str, data: Mapping[str, bytes]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "istio.io/ca-root",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+    }
