@@ -50,7 +50,7 @@ class Front:
     async def _answer(self, request: Request) -> Answer:
         info = requestinfo.parse(request.method, request.path, watch=request.flag("watch"))
         user = self._impersonated(self._authenticator.user(request), request)
-        self._authorize(user, info)
+        self._authorize(user, info, requestinfo.selected_name(request.param("fieldSelector")))
         if not info.is_resource:
             return await self._path(request)
         resource = self._state.registry.find(info.group, info.version, info.plural)
@@ -76,7 +76,7 @@ class Front:
                 raise errors.forbidden("", ask.resource, ask.name, rbac.denial(user, ask))
         return authn.impersonated(name, groups)
 
-    def _authorize(self, user: User, info: RequestInfo) -> None:
+    def _authorize(self, user: User, info: RequestInfo, selected: str) -> None:
         if not info.is_resource:
             ask = rbac.Attributes(verb=info.verb, path=info.path)
             if info.path in _PUBLIC or self._authorizer.allows(user, ask):
@@ -84,7 +84,7 @@ class Front:
             raise ApiError(403, "Forbidden", f"forbidden: {rbac.denial(user, ask)}", details={})
         ask = rbac.Attributes(
             verb=info.verb, group=info.group, resource=info.plural, subresource=info.subresource,
-            namespace=info.namespace, name=info.name,
+            namespace=info.namespace, name=info.name or selected,
         )  # fmt: skip
         if not self._authorizer.allows(user, ask):
             raise errors.forbidden(info.group, info.plural, info.name, rbac.denial(user, ask))

@@ -49,3 +49,12 @@ def parse(method: str, path: str, *, watch: bool = False) -> RequestInfo:
         path=path, verb=verb, is_resource=True, group=group, version=version, namespace=namespace, plural=rest[0],
         name=name, subresource=rest[2] if len(rest) > 2 else "", rest="/".join(rest[3:]),
     )  # fmt: skip
+
+
+def selected_name(field_selector: str) -> str:
+    """The one name that a list or watch is narrowed to: a right bound to that name suffices, as in Kubernetes."""
+    for term in field_selector.split(","):
+        field, _, value = term.partition("=")
+        if field.strip() == "metadata.name":
+            return value.removeprefix("=").strip()
+    return ""
