@@ -1,0 +1,181 @@
+"""How the scenarios speak to a lab: through the commands a user has, and through the API servers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent.parent
+ISTHMUS = str(Path(sys.executable).parent / "isthmus")
+
+
+def eventually(condition: Callable[[], Any], *, within: float, what: str, every: float = 0.2) -> Any:
+    """Wait until the condition holds, at most `within` seconds, and return what it returned."""
+    deadline = time.monotonic() + within
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {what}; last seen: {value!r}")
+        time.sleep(every)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request of the load client."""
+
+    ok: bool
+    status: int
+    cluster: str
+    identity: str
+    at: float
+    error: str
+
+
+@dataclass
+class Calls:
+    """What a run of the load client brought."""
+
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Call]:
+        """The requests without a good answer."""
+        return [call for call in self.calls if not call.ok]
+
+    def share(self, cluster: str) -> float:
+        """Which part of the good answers a cluster gave, in percent."""
+        good = [call for call in self.calls if call.ok]
+        return 100 * sum(call.cluster == cluster for call in good) / len(good) if good else 0.0
+
+    @property
+    def clusters(self) -> Counter[str]:
+        """Good answers by cluster."""
+        return Counter(call.cluster for call in self.calls if call.ok)
+
+    @property
+    def identities(self) -> set[str]:
+        """The client identities that the servers were shown."""
+        return {call.identity for call in self.calls if call.ok}
+
+
+class Lab:
+    """A running lab, driven as a user drives it."""
+
+    def __init__(self, example: str, state: Path) -> None:
+        self.example = REPOSITORY / "examples" / example
+        self.state = state
+        self.kubeconfig = state / "kubeconfig.test"
+
+    def run(
+        self, *words: str, check: bool = True, within: float = 120, stdin: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `isthmus …` against this lab."""
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig), "NO_COLOR": "1", "COLUMNS": "200"}
+        done = subprocess.run(
+            [ISTHMUS, *words], input=stdin, capture_output=True, text=True, timeout=within, env=environment, check=False
+        )
+        if check and done.returncode:
+            raise AssertionError(f"isthmus {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def lab(
+        self, verb: str, *words: str, check: bool = True, within: float = 120
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `isthmus lab VERB --state-dir … …`."""
+        return self.run("lab", verb, "--state-dir", str(self.state), *words, check=check, within=within)
+
+    def up(self) -> None:
+        """Start it and write the kubeconfig."""
+        self.lab("up", str(self.example), within=180)
+        self.kubeconfig.write_text(self.lab("kubeconfig").stdout)
+        self.kubeconfig.chmod(0o600)
+
+    def down(self) -> None:
+        """Stop it; nothing stays behind."""
+        self.lab("down", "--purge", within=60)
+
+    def status(self) -> dict[str, Any]:
+        """`isthmus lab status -o json`."""
+        decoded: dict[str, Any] = json.loads(self.lab("status", "-o", "json").stdout)
+        return decoded
+
+    def exec(
+        self, workload: str, *command: str, check: bool = True, within: float = 120
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a workload (`cluster/namespace/name` or `cluster/name`)."""
+        return self.lab("exec", workload, "--", *command, check=check, within=within)
+
+    def command(self, workload: str, url: str, options: tuple[str, ...]) -> list[str]:
+        """The load client's command line."""
+        return [
+            ISTHMUS, "lab", "exec", "--state-dir", str(self.state), workload, "--",
+            sys.executable, "-m", "isthmus_lab.apps.call", url, "-o", "json", *options,
+        ]  # fmt: skip
+
+    def call(self, workload: str, url: str, *options: str, within: float = 180) -> Calls:
+        """Run the load client in a workload and wait for its report."""
+        with self.calling(workload, url, *options, within=within) as calls:
+            pass
+        return calls
+
+    @contextmanager
+    def calling(self, workload: str, url: str, *options: str, within: float = 180) -> Iterator[Calls]:
+        """Run the load client while the body runs; its report is complete after the body."""
+        client = subprocess.Popen(
+            self.command(workload, url, options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        calls = Calls()
+        try:
+            yield calls
+            output, errors = client.communicate(timeout=within)
+        finally:
+            client.kill()
+            client.wait()
+        if not output.strip():
+            raise AssertionError(f"the load client said nothing: {errors}")
+        calls.calls = [parsed(item) for item in json.loads(output)["calls"]]
+
+    def kubectl(self, cluster: str, *words: str, stdin: str = "", check: bool = True) -> str:
+        """The API server's answer, by kubectl where it is on PATH."""
+        done = subprocess.run(
+            ["kubectl", "--kubeconfig", str(self.kubeconfig), "--context", cluster, *words],
+            input=stdin, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+    def remote_clusters(self, cluster: str) -> list[dict[str, Any]]:
+        """`isthmus remote-clusters --context … -o json`."""
+        rows: list[dict[str, Any]] = json.loads(self.run("remote-clusters", "--context", cluster, "-o", "json").stdout)
+        return rows
+
+
+def parsed(item: dict[str, Any]) -> Call:
+    """One entry of the load client's report."""
+    body = item.get("body") or {}
+    status = int(item.get("status") or 0)
+    return Call(
+        ok=status == 200,
+        status=status,
+        cluster=str(body.get("cluster", "")),
+        identity=str(body.get("identity", "")),
+        at=float(item.get("start", 0.0)),
+        error=str(item.get("error") or ""),
+    )
+
+
+def manifest(text: str) -> list[dict[str, Any]]:
+    """The objects of a YAML text."""
+    return [item for item in yaml.safe_load_all(text) if item]
