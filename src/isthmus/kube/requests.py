@@ -76,6 +76,8 @@ SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
 CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False)
 CLUSTER_ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False)
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles")
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings")
 TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", namespaced=False)
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
