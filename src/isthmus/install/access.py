@@ -1,0 +1,88 @@
+"""Who may do what: the control plane exactly what it does, the reader of another cluster only to read."""
+
+from collections.abc import Sequence
+
+from isthmus.install.values import READER_ACCOUNT, ROOT_CONFIG_MAP, Manifest
+
+_READ = ("get", "list", "watch")
+_WRITE = ("create", "patch", "update")
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str], names: Sequence[str] = ()) -> Manifest:
+    rule: Manifest = {"apiGroups": list(groups), "resources": list(resources), "verbs": list(verbs)}
+    return {**rule, "resourceNames": list(names)} if names else rule
+
+
+_WORKLOADS = (
+    _rule([""], ["namespaces", "nodes", "pods", "services"], _READ),
+    _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
+    _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
+)
+
+READER_RULES: tuple[Manifest, ...] = _WORKLOADS
+"""What the control plane of another cluster does here (RS10, AU2): it reads no Secrets and writes nothing."""
+
+READER_SYSTEM_RULES: tuple[Manifest, ...] = (_rule([""], ["configmaps"], _READ, ["istio"]),)
+"""And in the system namespace: the trust domain of this cluster (TR6)."""
+
+ISTIOD_RULES: tuple[Manifest, ...] = (
+    *_WORKLOADS,
+    _rule(["networking.istio.io"], ["destinationrules", "gateways"], _READ),
+    _rule(["security.istio.io"], ["peerauthentications"], _READ),
+    # The roots go into a ConfigMap of every namespace (TR3); listing and creating cannot be bound to a name.
+    _rule([""], ["configmaps"], ["list", "create"]),
+    _rule([""], ["configmaps"], ["get", "patch", "update"], [ROOT_CONFIG_MAP]),
+)
+"""What the control plane does in the whole of its own cluster, beside its webhooks."""
+
+SYSTEM_RULES: tuple[Manifest, ...] = (
+    _rule([""], ["secrets"], [*_READ, *_WRITE]),
+    _rule([""], ["configmaps"], _READ, ["istio"]),
+)
+"""What it does in its own namespace: remote secrets, the authority's secrets, the mesh configuration."""
+
+
+def webhook_rules(name: str) -> tuple[Manifest, ...]:
+    """It writes its root into this one MutatingWebhookConfiguration and sees no other."""
+    group = ["admissionregistration.k8s.io"]
+    return (_rule(group, ["mutatingwebhookconfigurations"], ["get", "patch", "update"], [name]),)
+
+
+def service_account(name: str, namespace: str, labels: dict[str, str]) -> Manifest:
+    """A ServiceAccount."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+    }
+
+
+def granted(
+    name: str, rules: Sequence[Manifest], account: tuple[str, str], labels: dict[str, str], *, namespaced: bool = False
+) -> list[Manifest]:
+    """A role and its binding to one ServiceAccount `(namespace, name)`: in its namespace, or in the whole cluster."""
+    namespace, subject = account
+    prefix = "" if namespaced else "Cluster"
+    meta = {"name": name, "labels": labels, **({"namespace": namespace} if namespaced else {})}
+    role = {"apiVersion": f"{_RBAC}/v1", "kind": f"{prefix}Role", "metadata": meta, "rules": list(rules)}
+    binding = {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": f"{prefix}RoleBinding",
+        "metadata": dict(meta),
+        "roleRef": {"apiGroup": _RBAC, "kind": f"{prefix}Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": subject, "namespace": namespace}],
+    }
+    return [role, binding]
+
+
+def reader(namespace: str, labels: dict[str, str]) -> list[Manifest]:
+    """The account whose token a remote secret holds (RS13)."""
+    name = f"istio-reader-clusterrole-{namespace}"
+    account = service_account(READER_ACCOUNT, namespace, labels)
+    owner = (namespace, READER_ACCOUNT)
+    return [
+        account,
+        *granted(name, READER_RULES, owner, labels),
+        *granted("istio-reader", READER_SYSTEM_RULES, owner, labels, namespaced=True),
+    ]
