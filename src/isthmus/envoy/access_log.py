@@ -24,6 +24,7 @@ FIELDS = {
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
     "upstream_host": "%UPSTREAM_HOST%",
     "upstream_cluster": "%UPSTREAM_CLUSTER%",
+    "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
     "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "upstream_request_attempt_count": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
@@ -33,6 +34,7 @@ FIELDS = {
     "duration": "%DURATION%",
     "route_name": "%ROUTE_NAME%",
     "x_request_id": "%REQ(X-REQUEST-ID)%",
+    "log_type": "%ACCESS_LOG_TYPE%",
 }
 """Key -> Envoy's command. `bytes` are those sent to the caller."""
 

@@ -81,14 +81,27 @@ def inbound(port: int, protocol: Protocol, settings: MeshSettings) -> XdsResourc
         type=Cluster.ORIGINAL_DST,
         lb_policy=Cluster.CLUSTER_PROVIDED,
         outlier=False,
-        typed_extension_protocol_options=upstream.protocol_options(protocol) if protocol is not Protocol.HTTP else {},
+        upstream_bind_config=upstream.inbound_bind_config(settings.mark),
+        typed_extension_protocol_options=upstream.downstream_protocol() if protocol.is_http else {},
     )
 
 
-def passthrough(name: str, settings: MeshSettings) -> XdsResource:
+def inbound_passthrough(settings: MeshSettings) -> XdsResource:
+    """Ports of the workload that no service names."""
+    return _encode(
+        naming.INBOUND_PASSTHROUGH,
+        settings,
+        type=Cluster.ORIGINAL_DST,
+        lb_policy=Cluster.CLUSTER_PROVIDED,
+        outlier=False,
+        upstream_bind_config=upstream.inbound_bind_config(settings.mark),
+    )
+
+
+def passthrough(settings: MeshSettings) -> XdsResource:
     """Wherever the caller meant to go, in the HTTP version it speaks."""
     return _encode(
-        name,
+        naming.PASSTHROUGH,
         settings,
         type=Cluster.ORIGINAL_DST,
         lb_policy=Cluster.CLUSTER_PROVIDED,
@@ -120,7 +133,7 @@ def _encode(
         name=name,
         connect_timeout=seconds(timeout),
         circuit_breakers=upstream.circuit_breakers(pool),
-        upstream_bind_config=upstream.bind_config(settings.mark),
+        upstream_bind_config=fields.pop("upstream_bind_config", None) or upstream.bind_config(settings.mark),
         upstream_connection_options=upstream.connection_options(),
         **fields,
     )

@@ -11,7 +11,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from isthmus.envoy.access_log import access_log
+from isthmus.envoy.access_log import GATEWAY, access_log
 from isthmus.envoy.build import Message, boolean, packed, seconds, u32
 
 TCP_ATTEMPTS = 3
@@ -22,13 +22,18 @@ HTTP_ALPN = ("http/1.0", "http/1.1", "h2c")
 
 
 def tcp_proxy(cluster: str, direction: str, *, attempts: int = TCP_ATTEMPTS) -> Message:
-    """Carry a connection to a cluster."""
+    """Carry a connection to a cluster.
+
+    Connections between networks live long, so a gateway logs them when they come up, too (`log_type` tells which).
+    """
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=cluster,
         cluster=cluster,
         max_connect_attempts=u32(attempts),
         access_log=[access_log(direction)],
     )
+    if direction == GATEWAY:
+        proxy.access_log_options.flush_access_log_on_connected = True
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 

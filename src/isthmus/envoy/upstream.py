@@ -41,6 +41,22 @@ def bind_config(mark: int) -> Message:
     return address_pb2.BindConfig(socket_options=options)
 
 
+def inbound_bind_config(mark: int) -> Message:
+    """The same for connections to the workload itself, from the address that capture lets through to it.
+
+    A connection to the pod's own address with the proxy's mark and any other source is one where the proxy chose
+    its own workload as the endpoint: capture sends that to the inbound listener, so this one must differ.
+    """
+    config = bind_config(mark)
+    config.source_address.CopyFrom(_any_port("127.0.0.6"))
+    config.extra_source_addresses.add(address=_any_port("::6"))
+    return config
+
+
+def _any_port(address: str) -> Message:
+    return address_pb2.SocketAddress(address=address, port_value=0)
+
+
 def _option(level: int, name: int, value: int) -> Message:
     return socket_option_pb2.SocketOption(
         level=level, name=name, int_value=value, state=socket_option_pb2.SocketOption.STATE_PREBIND

@@ -274,7 +274,7 @@ class Resources:
         if isinstance(scope, InboundProfile):
             return self._inbound_cluster(scope, name)
         if name == naming.PASSTHROUGH:
-            return clusters.passthrough(name, self.settings)
+            return clusters.passthrough(self.settings)
         if name == naming.BLACK_HOLE:
             return clusters.black_hole()
         destination = self._destination(get, scope, name)
@@ -285,7 +285,7 @@ class Resources:
 
     def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
         if name == naming.INBOUND_PASSTHROUGH:
-            return clusters.passthrough(name, self.settings)
+            return clusters.inbound_passthrough(self.settings)
         for port in profile.ports:
             if naming.inbound(port.port) == name:
                 return clusters.inbound(port.port, port.protocol, self.settings)
