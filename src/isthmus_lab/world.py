@@ -46,6 +46,15 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What `lab verify` calls, and from where (`<cluster>/[<namespace>/]<workload>`)."""
+
+    client: str
+    url: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """A whole lab. `links` are the pairs of networks whose WAN segments reach each other, each pair sorted."""
 
@@ -56,6 +65,7 @@ class World:
     clusters: tuple[Cluster, ...]
     links: frozenset[tuple[str, str]]
     directory: Path
+    check: Check | None = None
 
     def network(self, name: str) -> Network:
         """The network of that name, which validation made sure exists."""
@@ -99,7 +109,7 @@ def parse(raw: object, directory: Path) -> tuple[World | None, list[str]]:
     if not isinstance(raw, dict):
         return None, ["lab.yaml: the document must be a mapping with networks and clusters"]
     reader = _Reader()
-    reader.known("lab", raw, {"name", "meshID", "controlPlanes", "networks", "clusters", "links"})
+    reader.known("lab", raw, {"name", "meshID", "controlPlanes", "networks", "clusters", "links", "verify"})
     name = reader.name("lab", "name", raw.get("name", directory.name))
     networks = tuple(reader.network(i, item) for i, item in enumerate(reader.items("lab", "networks", raw)))
     reader.unique("networks", [n.name for n in networks])
@@ -114,9 +124,10 @@ def parse(raw: object, directory: Path) -> tuple[World | None, list[str]]:
     if planes not in CONTROL_PLANES:
         reader.say("lab", "controlPlanes", f"{planes!r} is not known", f"use one of {', '.join(CONTROL_PLANES)}")
     mesh_id = reader.name("lab", "meshID", raw.get("meshID", "mesh1"))
+    check = reader.check(raw.get("verify"), {c.name for c in clusters})
     if reader.problems:
         return None, reader.problems
-    return World(name, mesh_id, str(planes), networks, clusters, links, directory), []
+    return World(name, mesh_id, str(planes), networks, clusters, links, directory, check), []
 
 
 class _Reader:
@@ -207,6 +218,24 @@ class _Reader:
                 if net.overlaps(ipaddress.IPv4Network(cluster.service_cidr)):
                     message = f"{cluster.service_cidr} overlaps the pods of network {network.name} ({net})"
                     self.say(f"cluster {cluster.name}", "serviceCIDR", message, "choose another range")
+
+    def check(self, raw: object, clusters: set[str]) -> Check | None:
+        """The optional `verify` section."""
+        if raw is None:
+            return None
+        if not isinstance(raw, dict):
+            self.say("lab", "verify", f"{raw!r} is not a mapping", "write verify: {client: east/sleep, url: http://…}")
+            return None
+        self.known("verify", raw, {"client", "url", "count"})
+        client, url, count = str(raw.get("client", "")), str(raw.get("url", "")), raw.get("count", 20)
+        if client.partition("/")[0] not in clusters or "/" not in client:
+            self.say("verify", "client", f"{client!r} names no workload", "write <cluster>/<workload>")
+        if not url.startswith("http://"):
+            self.say("verify", "url", f"{url!r} is no http URL", "write http://<service>.<namespace>:<port>/<path>")
+        if not isinstance(count, int) or not 1 <= count <= 10000:
+            self.say("verify", "count", f"{count!r} is not between 1 and 10000", "write a number")
+            count = 1
+        return Check(client, url, count)
 
     def links(self, raw: object, networks: list[str]) -> frozenset[tuple[str, str]]:
         every = frozenset(combinations(networks, 2))

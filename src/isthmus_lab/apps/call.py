@@ -213,7 +213,7 @@ def main(arguments: list[str]) -> int:
 
     results = asyncio.run(call(options, show))
     if output == "json":
-        _say(json.dumps({"summary": summary(results), "requests": [asdict(r) for r in results]}))
+        _say(json.dumps({"summary": summary(results), "calls": [asdict(r) for r in results]}))
     return 0 if all(r.good for r in results) else 1
 
 

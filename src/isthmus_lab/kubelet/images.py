@@ -9,10 +9,14 @@ PROXY_IMAGE = "isthmus/proxy"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`entry` is a Python function that runs in a fork of the runtime; without it `argv` is executed."""
+    """`entry` is a Python function that runs in a fork of the runtime; without it `argv` is executed.
+
+    `default` are the arguments when the container names none.
+    """
 
     argv: tuple[str, ...]
     entry: str | None = None
+    default: tuple[str, ...] = ()
 
 
 class UnknownImageError(Exception):
@@ -30,8 +34,8 @@ IMAGES: dict[str, Image] = {
     "isthmus/sleep": Image(("sleep",), "isthmus_lab.apps.sleep:main"),
     "isthmus/tcp-echo": Image(("tcp-echo",), "isthmus_lab.apps.tcp_echo:main"),
     "isthmus/init": Image(("isthmus-lab-init",), "isthmus_lab.init:main"),
-    "isthmus/pilot": Image((*_ISTHMUS, "serve")),
-    PROXY_IMAGE: Image((*_ISTHMUS, "agent")),
+    "isthmus/pilot": Image(_ISTHMUS, default=("serve",)),
+    PROXY_IMAGE: Image(_ISTHMUS, default=("agent",)),
 }
 
 
@@ -60,7 +64,7 @@ def command_line(image: Image, command: list[str], arguments: list[str]) -> tupl
     """The argv and entry of a container, as Kubernetes combines image, `command` and `args`."""
     if command:
         return [*command, *arguments], None
-    return [*image.argv, *arguments], image.entry
+    return [*image.argv, *(arguments or image.default)], image.entry
 
 
 def base_environment() -> dict[str, str]:

@@ -250,7 +250,7 @@ class PodWorker:
         target = probes.Target(
             place.box.netns, place.box.ip, _ports(container), self._executor(place, state.name, engine)
         )
-        return Runner(container, state, engine, around, target, before=self._attempts_before(state))
+        return Runner(container, state, engine, around, target, prefix, before=self._attempts_before(state))
 
     def _attempts_before(self, state: ContainerState) -> int:
         """How often the container was started before this kubelet and its runtime knew it."""

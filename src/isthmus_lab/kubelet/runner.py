@@ -54,13 +54,17 @@ class Surroundings:
 
 @dataclass
 class Runner:
-    """Runs one container until its pod ends; `state` is what the pod's status shows, `before` its attempts so far."""
+    """Runs one container until its pod ends; `state` is what the pod's status shows.
+
+    `name` is unique in the lab; `before` counts the attempts of an earlier life of the node.
+    """
 
     container: Object
     state: ContainerState
     engine: Engine
     around: Surroundings
     target: probes.Target
+    name: str
     started: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
@@ -123,6 +127,7 @@ class Runner:
         else:
             self.state.restarts = attempt
             self.state.pid = pid
+            self.state.container_id = f"isthmus-lab://{self.name}/{attempt}"
             self.state.last = self.state.ended or self.state.last
             self.state.ended, self.state.running_since = None, time.time()
             self.around.event("Normal", "Started", f"Started container {self.state.name}")

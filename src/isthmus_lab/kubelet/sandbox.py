@@ -91,7 +91,7 @@ class Sandboxes:
             netns.create(box.netns)
             with netns.entered(box.netns):
                 netns.write_sysctls(fabric.POD_SYSCTLS)
-            links.attach(box.netns, legs, root=fabric.ROOT)
+            links.attach(box.netns, legs, root=netns.ROOT)
 
         await self._in_thread(make)
         return box
@@ -127,7 +127,7 @@ class Sandboxes:
 
     @staticmethod
     def _unmake(box: Sandbox) -> None:
-        links.detach([f"p{box.tag}l", f"p{box.tag}w"], root=fabric.ROOT)
+        links.detach([f"p{box.tag}l", f"p{box.tag}w"], root=netns.ROOT)
         netns.delete(box.netns)
 
     async def apply_services(self, chains: list[nft.Chain], only: str | None = None) -> None:

@@ -217,6 +217,9 @@ def _describe(worker: PodWorker) -> Object:
         "labels": meta.get("labels") or {},
         "ready": worker.is_ready,
         "held": worker.held,
+        "ip": worker.place.box.ip if worker.place else "",
+        "wanIP": (worker.place.box.wan_ip if worker.place else None) or "",
+        "restarts": sum(r.state.restarts for r in worker.runners.values()),
         "troubles": worker.troubles(),
         "pids": {r.state.name: r.state.pid for r in running},
     }

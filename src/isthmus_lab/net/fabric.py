@@ -2,10 +2,8 @@
 
 from isthmus_lab.net import links, netns, nft, rules
 from isthmus_lab.net.links import Leg
+from isthmus_lab.net.netns import ROOT
 from isthmus_lab.net.plan import WAN_RANGE, ClusterPlan, NetworkPlan, NodePlan, Plan
-
-ROOT = "root"
-"""The lab's root namespace under a name, for those who live in another one: kubelets hang pods on its bridges."""
 
 _WAN_PREFIX = 20
 _QUIET = {

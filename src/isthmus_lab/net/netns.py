@@ -9,6 +9,9 @@ from isthmus_lab.net import linux
 
 DIRECTORY = Path("/run/netns")
 
+ROOT = "root"
+"""The lab's root namespace under a name, for those who live in another one: kubelets hang pods on its bridges."""
+
 
 def path(name: str) -> str:
     """Where the namespace of that name is kept."""

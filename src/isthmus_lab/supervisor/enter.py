@@ -7,7 +7,6 @@ from pathlib import Path
 
 from isthmus.base.errors import UnreachableError
 from isthmus_lab.net import linux, netns
-from isthmus_lab.net.fabric import ROOT
 from isthmus_lab.supervisor.state import INSIDE, StateDirectory
 
 _SPACES = linux.CLONE_NEWNET | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC
@@ -83,7 +82,7 @@ def furnish(state: StateDirectory) -> StateDirectory:
     os.close(directory)
     netns.DIRECTORY.mkdir()
     linux.mount("tmpfs", str(netns.DIRECTORY), kind="tmpfs", data="mode=755")
-    root = netns.DIRECTORY / ROOT
+    root = netns.DIRECTORY / netns.ROOT
     root.touch()
     linux.mount("/proc/self/ns/net", str(root), flags=linux.MS_BIND)
     return StateDirectory(INSIDE)

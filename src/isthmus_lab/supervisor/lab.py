@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import time
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus.base.errors import IsthmusError, UnreachableError
 from isthmus_lab.kubelet.client import ApiError
@@ -17,6 +18,9 @@ from isthmus_lab.supervisor.processes import Processes
 from isthmus_lab.supervisor.progress import Progress
 from isthmus_lab.supervisor.state import StateDirectory
 from isthmus_lab.world import World
+
+if TYPE_CHECKING:
+    from isthmus.trust.issue import PemPair
 
 READY_SECONDS = 120.0
 _POLL = 0.15
@@ -59,6 +63,8 @@ class Lab:
             for cluster in self.clusters.values():
                 self._start_cluster(cluster)
             await asyncio.gather(*(self._populate(c) for c in self.clusters.values()))
+            if self._has_mesh:
+                await self._introduce()
             await self._until_ready()
         except (IsthmusError, ApiError, OSError) as error:
             await self.progress.say(str(error), failed=True)
@@ -73,18 +79,56 @@ class Lab:
             self.processes.start(cluster.node_program(node))
 
     async def _populate(self, cluster: ClusterControl) -> None:
-        """Manifests, once: what was changed since then by hand stays, unless the manifests themselves changed."""
+        """Mesh and manifests, once: what was changed by hand since then stays, unless the manifests changed too."""
         name = cluster.plan.name
         await cluster.wait_for_api()
         await self.progress.say(f"{name}: API server answers")
-        objects = manifests.read(manifests.files_for(self.world.directory, name))
+        objects = await asyncio.to_thread(self._objects, cluster)
         mark, fingerprint = self.state.cluster(name) / "applied", manifests.fingerprint(objects)
-        if _read(mark) != fingerprint:
-            await manifests.Applier(cluster.client).apply(objects)
-            mark.write_text(fingerprint)
-            await self.progress.say(f"{name}: {len(objects)} objects applied")
-        else:
+        if _read(mark) == fingerprint:
             await self.progress.say(f"{name}: objects of the last run found again")
+            return
+        if self._has_mesh:
+            from isthmus_lab.supervisor import mesh
+
+            await mesh.ensure_cacerts(cluster, self._root)
+        await manifests.Applier(cluster.client).apply(objects)
+        mark.write_text(fingerprint)
+        await self.progress.say(f"{name}: {len(objects)} objects applied")
+
+    @property
+    def _has_mesh(self) -> bool:
+        return self.world.control_planes == "multi-primary"
+
+    @cached_property
+    def _root(self) -> "PemPair":
+        from isthmus_lab.supervisor.mesh import RootAuthority
+
+        return RootAuthority(self.state.path / "ca").load()
+
+    def _objects(self, cluster: ClusterControl) -> list[manifests.Object]:
+        files = manifests.files_for(self.world.directory, cluster.plan.name)
+        if not self._has_mesh:
+            return manifests.read(files)
+        from isthmus_lab.supervisor import mesh
+
+        return [*mesh.mesh_objects(self.world, cluster), *manifests.read(files)]
+
+    async def _introduce(self) -> None:
+        """Give every control plane the credentials of the other clusters."""
+        from isthmus_lab.supervisor import mesh
+
+        mark = self.state.path / "introduced"
+        clusters = list(self.clusters.values())
+        names = " ".join(sorted(self.clusters))
+        if len(clusters) < 2 or _read(mark) == names:
+            return
+        secrets = await asyncio.gather(*(mesh.remote_secret_of(c) for c in clusters))
+        for reader in clusters:
+            others = [s for c, s in zip(clusters, secrets, strict=True) if c is not reader]
+            await manifests.Applier(reader.client).apply(others)
+        mark.write_text(names)
+        await self.progress.say("every control plane knows the other clusters (remote secrets)")
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -1,0 +1,1 @@
+"""What stands behind `isthmus lab …`: finding labs, asking their parts, showing answers."""

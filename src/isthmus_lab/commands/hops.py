@@ -1,0 +1,136 @@
+"""Which way calls took and as whom the caller was seen: read from the access logs of the proxies on the way."""
+
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus_lab.commands import talk
+from isthmus_lab.commands.talk import LabError
+from isthmus_lab.supervisor.state import StateDirectory
+
+Document = dict[str, Any]
+PROXY = "istio-proxy"
+_LOG_SECONDS = 12.0
+_POLL = 0.2
+_GATEWAY_LABEL = "eastwestgateway"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hop:
+    """Calls that one pod answered: the path they took and the identity that the pod's proxy verified."""
+
+    calls: int
+    pod: str
+    path: str
+    identity: str
+
+    def document(self) -> Document:
+        """As JSON."""
+        return {"calls": self.calls, "pod": self.pod, "path": self.path, "identity": self.identity}
+
+    def row(self) -> list[object]:
+        """For a table."""
+        return [self.calls, self.pod, self.path, self.identity]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyLog:
+    """A proxy and how many lines it had written before."""
+
+    cluster: str
+    node: str
+    namespace: str
+    pod: str
+    ip: str
+    wan_ip: str
+    gateway: bool
+    seen: int
+
+
+def mark_logs(state: StateDirectory, clusters: Iterable[str]) -> list[ProxyLog]:
+    """Remember where each proxy's log ends now."""
+    marks = []
+    for cluster in clusters:
+        for pod in talk.pods_of(state, cluster):
+            if PROXY in pod["pids"]:
+                log = ProxyLog(
+                    cluster=cluster,
+                    node=pod["node"],
+                    namespace=pod["namespace"],
+                    pod=pod["name"],
+                    ip=pod["ip"],
+                    wan_ip=pod["wanIP"],
+                    gateway=pod["labels"].get("istio") == _GATEWAY_LABEL,
+                    seen=0,
+                )
+                marks.append(_with_seen(log, len(_lines(state, log))))
+    return marks
+
+
+def _with_seen(log: ProxyLog, seen: int) -> ProxyLog:
+    values = {name: getattr(log, name) for name in ProxyLog.__slots__}
+    return ProxyLog(**{**values, "seen": seen})
+
+
+def _lines(state: StateDirectory, log: ProxyLog) -> list[str]:
+    out = io.BytesIO()
+    request = {"namespace": log.namespace, "pod": log.pod, "container": PROXY, "follow": False, "previous": False}
+    try:
+        with talk.kubelet(state, log.cluster, log.node) as sock:
+            talk.logs(sock, request, out)
+    except LabError:
+        return []
+    return out.getvalue().decode(errors="replace").splitlines()
+
+
+def new_entries(lines: Iterable[str]) -> list[Document]:
+    """The access log entries among lines of a proxy's log."""
+    found = []
+    for line in lines:
+        if line.startswith("{"):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if "direction" in entry:
+                found.append(entry)
+    return found
+
+
+def host_of(address: object) -> str:
+    """`10.0.0.1:80` without the port."""
+    return str(address or "").rpartition(":")[0]
+
+
+def follow_calls(state: StateDirectory, marks: list[ProxyLog], report: Document) -> list[Hop]:
+    """Count what servers' proxies logged since `mark_logs`, by pod, path and identity.
+
+    An inbound entry whose caller's address is a gateway's came through that gateway. Proxies write their logs now and
+    then, so this waits until every answered call is found, or some seconds.
+    """
+    answered = Counter(item["body"].get("instance") for item in report["calls"] if item["body"])
+    deadline = time.monotonic() + _LOG_SECONDS
+    while True:
+        counts = _count(state, marks, set(answered))
+        if counts.total() >= answered.total() or time.monotonic() > deadline:
+            return sorted((Hop(count, *key) for key, count in counts.items()), reverse=True)
+        time.sleep(_POLL)
+
+
+def _count(state: StateDirectory, marks: list[ProxyLog], answered: set[str]) -> Counter[tuple[str, str, str]]:
+    gateways = {log.ip: log for log in marks if log.gateway}
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for log in marks:
+        if log.pod not in answered:
+            continue
+        for entry in new_entries(_lines(state, log)[log.seen :]):
+            if entry["direction"] == "inbound":
+                through = gateways.get(host_of(entry.get("downstream_remote_address")))
+                path = f"through gateway {through.cluster}/{through.pod}" if through else "direct"
+                identity = str(entry.get("downstream_peer_uri_san") or "none (plain text)")
+                counts[(f"{log.cluster}/{log.pod}", path, identity)] += 1
+    return counts

@@ -1,0 +1,85 @@
+"""Tables for people: colours only on a terminal."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Document = dict[str, Any]
+
+
+def console() -> Console:
+    """Standard output; without a terminal as wide as the content needs, and without colours."""
+    out = Console(highlight=False, soft_wrap=True)
+    if not out.is_terminal:
+        out = Console(highlight=False, soft_wrap=True, width=240, no_color=True)
+    return out
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table; cells are taken literally."""
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, header_style="bold", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return made
+
+
+def state_word(*, good: bool, text: str) -> Text:
+    """A word in green or red."""
+    return Text(text, style="green" if good else "red")
+
+
+def print_json(document: Document) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def status_tables(document: Document) -> list[Table]:
+    """`isthmus lab status` for people."""
+    clusters, nodes, pods = [], [], []
+    for name, cluster in document["clusters"].items():
+        api = cluster["apiServer"]
+        clusters.append([name, cluster["network"], api["host"], api["wan"], _alive(api), api["pid"] or "-"])
+        for node in cluster["nodes"]:
+            place = f"{node['region']}/{node['zone']}"
+            nodes.append([name, node["name"], place, node["ip"], _alive(node), node["pid"] or "-"])
+        for pod in cluster["pods"]:
+            ready = state_word(good=pod["ready"], text="ready" if pod["ready"] else "not ready")
+            if pod["held"]:
+                ready = state_word(good=False, text="killed")
+            where = pod["ip"] + (f", WAN {pod['wanIP']}" if pod["wanIP"] else "")
+            pids = " ".join(f"{container}={pid}" for container, pid in pod["pids"].items())
+            full = f"{pod['namespace']}/{pod['name']}"
+            pods.append([name, full, pod["node"], where, ready, pod["restarts"], pids])
+    return [
+        table("Clusters", ["CLUSTER", "NETWORK", "API SERVER", "ON THE WAN", "STATE", "PID"], clusters),
+        table("Nodes", ["CLUSTER", "NODE", "REGION/ZONE", "ADDRESS", "STATE", "PID"], nodes),
+        table("Pods", ["CLUSTER", "POD", "NODE", "ADDRESS", "STATE", "RESTARTS", "PIDS"], pods),
+    ]
+
+
+def _alive(process: Document) -> Text:
+    if process["held"]:
+        return state_word(good=False, text="killed")
+    return state_word(good=process["running"], text="running" if process["running"] else "starting")
+
+
+def call_tables(report: Document, identities: dict[str, int]) -> list[Table]:
+    """`isthmus lab call` for people: who answered, as whom the caller was seen, what failed."""
+    summary = report["summary"]
+    good = max(summary["good"], 1)
+    shares = [
+        [cluster or "(no name)", count, f"{100 * count / good:.0f} %"] for cluster, count in summary["clusters"].items()
+    ]
+    found = [table("", ["ANSWERED BY", "CALLS", "SHARE"], shares)]
+    if identities:
+        found.append(table("", ["CLIENT IDENTITY SEEN", "CALLS"], identities.items()))
+    if summary["errors"]:
+        found.append(table("", ["ERROR", "CALLS"], summary["errors"].items()))
+    return found

@@ -1,0 +1,112 @@
+"""The mesh of a lab, installed as a user would: a common root, control planes, gateways, remote secrets."""
+
+import asyncio
+import base64
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isthmus.base.errors import UnreachableError
+from isthmus.install.manifests import control_plane, east_west_gateway
+from isthmus.install.values import (
+    READER_ACCOUNT,
+    SYSTEM_NAMESPACE,
+    ControlPlaneValues,
+    GatewayValues,
+    MeshValues,
+)
+from isthmus.kube import remote_secret
+from isthmus.trust.authority import secret_data
+from isthmus.trust.issue import PemPair, make_intermediate, make_root, serial_from
+from isthmus.trust.pem import new_key
+from isthmus_lab.kubelet.client import ApiError
+from isthmus_lab.kubelet.sandbox import WAN_ANNOTATION
+from isthmus_lab.supervisor.cluster import ClusterControl
+from isthmus_lab.world import World
+
+Object = dict[str, Any]
+_TOKEN_SECONDS = 20.0
+_POLL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class RootAuthority:
+    """The common root of all clusters, kept in the state directory."""
+
+    directory: Path
+
+    def load(self) -> PemPair:
+        """The root; made at the first call."""
+        key_file, certificate_file = self.directory / "root-key.pem", self.directory / "root-cert.pem"
+        if certificate_file.exists():
+            return PemPair(certificate_file.read_bytes(), key_file.read_bytes())
+        pair = make_root(new_key(), now=time.time(), serial=_serial())
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(pair.key)
+        certificate_file.write_bytes(pair.certificate)
+        return pair
+
+
+def _serial() -> int:
+    return serial_from(os.urandom(20))
+
+
+def cacerts(cluster: str, root: PemPair) -> Object:
+    """The secret with a new intermediate of the root for one cluster's control plane."""
+    pair = make_intermediate(root, new_key(), now=time.time(), serial=_serial(), cluster=cluster)
+    data = secret_data(pair, pair.certificate + root.certificate, root.certificate)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "cacerts", "namespace": SYSTEM_NAMESPACE},
+        "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
+    }
+
+
+def mesh_objects(world: World, cluster: ClusterControl) -> list[Object]:
+    """The control plane and the east-west gateway of one cluster."""
+    mesh = MeshValues(cluster=cluster.plan.name, network=cluster.plan.network, mesh_id=world.mesh_id)
+    gateway = GatewayValues(mesh=mesh, pod_annotations={WAN_ANNOTATION: "true"})
+    return [*control_plane(ControlPlaneValues(mesh=mesh)), *east_west_gateway(gateway)]
+
+
+async def ensure_cacerts(cluster: ClusterControl, root: PemPair) -> None:
+    """Give the cluster its intermediate, once."""
+    namespace = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}"
+    try:
+        await cluster.client.get(f"{namespace}/secrets/cacerts")
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        await cluster.ensure_namespace(SYSTEM_NAMESPACE)
+        await cluster.client.post(f"{namespace}/secrets", cacerts(cluster.plan.name, root))
+
+
+async def remote_secret_of(cluster: ClusterControl) -> Object:
+    """What `isthmus create-remote-secret` prints for this cluster: its WAN address and its reader's token."""
+    path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
+    wanted = remote_secret.token_secret(READER_ACCOUNT, SYSTEM_NAMESPACE)
+    try:
+        await cluster.client.post(path, wanted)
+    except ApiError as error:
+        if error.code != 409:
+            raise
+    token, authority = await _token(cluster, f"{path}/{wanted['metadata']['name']}")
+    info = await cluster.client.get("/api/v1/namespaces/kube-public/configmaps/cluster-info")
+    server = remote_secret.Server(remote_secret.published_server(info))
+    name = cluster.plan.name
+    document = remote_secret.kubeconfig_document(name, server, authority, remote_secret.User(token=token))
+    return remote_secret.remote_secret(name, document, namespace=SYSTEM_NAMESPACE)
+
+
+async def _token(cluster: ClusterControl, path: str) -> tuple[str, bytes]:
+    deadline = time.monotonic() + _TOKEN_SECONDS
+    while time.monotonic() < deadline:
+        found = remote_secret.token_and_ca(await cluster.client.get(path))
+        if found:
+            return found
+        await asyncio.sleep(_POLL)
+    raise UnreachableError(f"{cluster.plan.name}: the reader's secret got no token", "See its apiserver.log.")
