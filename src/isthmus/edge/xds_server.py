@@ -83,7 +83,7 @@ class XdsService:
         requests: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext[bytes, bytes],
         parse: Parse,
-        make_session: Callable[[Any], Session[Any]],
+        make_session: Callable[[Any, Any], Session[Any]],
     ) -> None:
         stream: Stream | None = None
         pump = _Pump(context, self._clock, self._on_push)
@@ -107,7 +107,7 @@ class XdsService:
         self,
         request: Request,
         context: grpc.aio.ServicerContext[bytes, bytes],
-        make_session: Callable[[Any], Session[Any]],
+        make_session: Callable[[Any, Any], Session[Any]],
         pump: "_Pump",
     ) -> Stream:
         """Who is it, may it be that, and is there anything to answer with yet?"""

@@ -4,16 +4,16 @@ A proxy may have several streams (its Envoy's and its agent's); they share one r
 a subscription once.
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from isthmus.model.rows import Proxy
 from isthmus.trust.caller import Caller
+from isthmus.xds.holdings import Pool
 from isthmus.xds.node import Node
 from isthmus.xds.resource import XdsResource
-from isthmus.xds.session import Session
+from isthmus.xds.session import Session, Source
 
 Dirty = Mapping[str, Mapping[str, Collection[str]]]
 """What differs for whom: proxy id, type, names."""
@@ -60,19 +60,19 @@ class Stream:
 class _Follower:
     proxy: Proxy
     streams: list[Stream] = field(default_factory=list)
-    wanted: dict[str, Counter[str]] = field(default_factory=dict)
 
 
 class _ProxySource:
-    """One proxy's view of the mesh, as a stream's session asks it."""
+    """One proxy's view of the mesh, as one of its streams asks it. The mesh hears of a name from the first stream
+    that wants it, and again when the last one lets it go."""
 
-    __slots__ = ("_follower", "_mesh", "_mine", "_proxy_id")
+    __slots__ = ("_follower", "_mesh", "_proxy_id", "_stream")
 
-    def __init__(self, mesh: MeshPort, follower: _Follower) -> None:
+    def __init__(self, mesh: MeshPort, follower: _Follower, stream: Stream) -> None:
         self._mesh = mesh
         self._follower = follower
+        self._stream = stream
         self._proxy_id = follower.proxy.id
-        self._mine: dict[str, set[str]] = {}
 
     def resource(self, type_url: str, name: str) -> XdsResource | None:
         return self._mesh.resource(self._proxy_id, type_url, name)
@@ -81,30 +81,24 @@ class _ProxySource:
         return self._mesh.resources(self._proxy_id, type_url)
 
     def subscribe(self, type_url: str, names: Collection[str]) -> None:
-        mine = self._mine.setdefault(type_url, set())
-        new = [name for name in names if name not in mine]
-        mine.update(new)
-        count = self._follower.wanted.setdefault(type_url, Counter())
-        first = [name for name in new if not count[name]]
-        count.update(new)
-        if first:
-            self._mesh.subscribe(self._proxy_id, type_url, first)
+        mine = self._wanted_here_only(type_url, names)
+        if mine:
+            self._mesh.subscribe(self._proxy_id, type_url, mine)
 
     def unsubscribe(self, type_url: str, names: Collection[str]) -> None:
-        mine = self._mine.get(type_url, set())
-        dropped = [name for name in names if name in mine]
-        mine.difference_update(dropped)
-        count = self._follower.wanted.get(type_url, Counter())
-        count.subtract(dropped)
-        last = [name for name in dropped if count[name] <= 0]
-        for name in last:
-            del count[name]
-        if last:
-            self._mesh.unsubscribe(self._proxy_id, type_url, last)
+        mine = self._wanted_here_only(type_url, names)
+        if mine:
+            self._mesh.unsubscribe(self._proxy_id, type_url, mine)
+
+    def _wanted_here_only(self, type_url: str, names: Collection[str]) -> Collection[str]:
+        others = [stream.session for stream in self._follower.streams if stream is not self._stream]
+        if not others:
+            return names
+        return [name for name in names if not any(other.asked_for(type_url, name) for other in others)]
 
     def leave(self) -> None:
-        for type_url, names in self._mine.items():
-            self.unsubscribe(type_url, list(names))
+        for type_url, subscription in self._stream.session.subscriptions.items():
+            self.unsubscribe(type_url, subscription.asked)
 
 
 class Streams:
@@ -113,13 +107,13 @@ class Streams:
     def __init__(self, mesh: MeshPort) -> None:
         self._mesh = mesh
         self._followers: dict[str, _Follower] = {}
-        self._sources: dict[int, _ProxySource] = {}
+        self._pool = Pool()
         self._numbers = 0
 
     def __len__(self) -> int:
         return sum(len(follower.streams) for follower in self._followers.values())
 
-    def open(self, stream: Stream, make_session: Callable[[_ProxySource], Session[Any]]) -> None:
+    def open(self, stream: Stream, make_session: Callable[[Source, Pool], Session[Any]]) -> None:
         """A stream begins: its proxy's row enters the mesh, or replaces the one that another stream gave."""
         follower = self._followers.get(stream.proxy.id)
         if follower is None:
@@ -130,17 +124,15 @@ class Streams:
             self.dispatch(self._mesh.connect(stream.proxy))
         self._numbers += 1
         stream.number = self._numbers
-        source = self._sources[stream.number] = _ProxySource(self._mesh, follower)
-        stream.session = make_session(source)
+        stream.session = make_session(_ProxySource(self._mesh, follower, stream), self._pool)
         follower.streams.append(stream)
 
     def close(self, stream: Stream) -> None:
         """A stream ended; the last one takes its proxy out of the mesh."""
         follower = self._followers[stream.proxy.id]
-        follower.streams.remove(stream)
-        source = self._sources.pop(stream.number)
-        if follower.streams:
-            source.leave()
+        if len(follower.streams) > 1:
+            _ProxySource(self._mesh, follower, stream).leave()
+            follower.streams.remove(stream)
             return
         del self._followers[stream.proxy.id]
         self._mesh.disconnect(stream.proxy.id)

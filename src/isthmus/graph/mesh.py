@@ -39,6 +39,8 @@ class Mesh:
     def apply(self, changes: Iterable[Change]) -> Dirty:
         """Take changes in as one revision; returns, for each proxy, the subscribed resources that may differ."""
         changes = list(changes)
+        if any(change.table != Proxy.TABLE for change in changes):
+            self._subscriptions.observed_changed()
         came, went = self._proxy_changes(changes)
         changed = split(self.graph.apply(changes))
         dirty: Dirty = {}

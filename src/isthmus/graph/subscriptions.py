@@ -65,6 +65,7 @@ class Subscriptions:
         self._groups: dict[tuple[Scope, str], dict[Names | None, Group]] = {}
         self._holders: dict[tuple[str, Scope, str], dict[Group, None]] = {}
         self._same: dict[Names, Names] = {}
+        self._whole: dict[tuple[Scope, str], dict[str, XdsResource]] = {}
 
     def __len__(self) -> int:
         return len(self._subscribers)
@@ -253,15 +254,27 @@ class Subscriptions:
         return self._find(subscriber.scopes, type_url, name)
 
     def find_all(self, subscriber: Subscriber, type_url: str) -> dict[str, XdsResource]:
-        """Every resource of the type in the proxy's scopes."""
-        found: dict[str, XdsResource] = {}
-        for scope in subscriber.scopes:
-            if type_url not in PROVIDES[type(scope)]:
-                continue
-            for name in self.existing(scope, type_url):
-                if name not in found and (one := self._value(scope, type_url, name)) is not None:
-                    found[name] = one
-        return found
+        """Every resource of the type in the proxy's scopes; not to be changed, for others may be given the same."""
+        parts = [self._all_in(scope, type_url) for scope in subscriber.scopes if type_url in PROVIDES[type(scope)]]
+        parts = [part for part in parts if part]
+        if len(parts) == 1:
+            return parts[0]
+        merged: dict[str, XdsResource] = {}
+        for part in reversed(parts):
+            merged.update(part)
+        return merged
+
+    def _all_in(self, scope: Scope, type_url: str) -> dict[str, XdsResource]:
+        """Every resource of the type in a scope, put together once for all proxies that ask between two changes."""
+        known = self._whole.get((scope, type_url))
+        if known is None:
+            found = ((name, self._value(scope, type_url, name)) for name in self.existing(scope, type_url))
+            known = self._whole[scope, type_url] = {name: one for name, one in found if one is not None}
+        return known
+
+    def observed_changed(self) -> None:
+        """Something else than the connected proxies changed: nothing that was put together is true any more."""
+        self._whole.clear()
 
     def _find(self, scopes: Iterable[Scope], type_url: str, name: str) -> XdsResource | None:
         for scope in scopes:

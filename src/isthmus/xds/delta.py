@@ -3,7 +3,7 @@
 https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds
 """
 
-from sys import intern
+from collections.abc import Callable
 
 from envoy.service.discovery.v3 import discovery_pb2
 
@@ -14,6 +14,9 @@ from isthmus.xds.wire import delta_response
 
 REMOVAL_ORDER = (LDS, RDS, CDS, EDS)
 """What refers to others goes first; types that are not named go last."""
+
+MANY = 64
+"""From so many names on, they are looked up in all that there is instead of one by one."""
 
 
 class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
@@ -36,9 +39,10 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
         wanted, unwanted = list(request.resource_names_subscribe), list(request.resource_names_unsubscribe)
         if first:
             self._adopt(subscription, request)
-        added = subscription.subscribe(wanted, known=first and bool(subscription.held))
+        known = first and len(subscription.held) > 0
+        added = subscription.subscribe(wanted, known=known)
         if subscription.legacy_open and not (subscription.wildcard or wanted or unwanted):
-            subscription.open_legacy_wildcard(known=bool(subscription.held))
+            subscription.open_legacy_wildcard(known=known)
             added.append(WILDCARD)
         dropped = subscription.unsubscribe(unwanted)
         return events + self._tell_source(subscription, added, dropped)
@@ -51,11 +55,11 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
         """
         named = set(request.resource_names_subscribe)
         all_of_them = WILDCARD in named or not named
-        subscription.held = {
-            intern(name): intern(version)
-            for name, version in request.initial_resource_versions.items()
-            if all_of_them or name in named
-        }
+        versions = dict(request.initial_resource_versions)
+        if not all_of_them and not named.issuperset(versions):
+            versions = {name: version for name, version in versions.items() if name in named}
+        if versions:
+            subscription.held.adopt(versions)
 
     def next(self, now: float) -> Push | None:
         """Updates in push order first; when all of them were answered, what is no more."""
@@ -72,8 +76,10 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
         """What the client lacks of one type, or None if it lacks nothing."""
         absent: list[str] = []
         changed = self._compare_all(subscription) if subscription.refresh else {}
-        for name in sorted(subscription.dirty):
-            self._compare(subscription, name, changed, absent)
+        if subscription.dirty:
+            find = self._finder(subscription)
+            for name in sorted(subscription.dirty):
+                self._compare(subscription, name, find(name), changed, absent)
         due = subscription.answer_due
         subscription.dirty.clear()
         subscription.forced.clear()
@@ -82,27 +88,38 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
             return None
         self._note_warming(subscription.type_url, changed)
         for name, resource in changed.items():
-            subscription.held[intern(name)] = resource.version
+            subscription.held[name] = resource.version
             subscription.gone.discard(name)
         return self._push(subscription, changed, absent, now)
 
     def _compare_all(self, subscription: Subscription) -> dict[str, XdsResource]:
-        held, forced = subscription.held, subscription.forced
+        """Everything that the wildcard names against everything that the client holds."""
+        held, forced = subscription.held.versions(), subscription.forced
         current = self._source.resources(subscription.type_url)
         subscription.gone.update(name for name in held if name not in current and name not in subscription.explicit)
-        return {
-            name: resource for name, resource in current.items() if name in forced or held.get(name) != resource.version
-        }
+        get = held.get
+        return {name: resource for name, resource in current.items() if get(name) != resource.version or name in forced}
+
+    def _finder(self, subscription: Subscription) -> Callable[[str], XdsResource | None]:
+        """How to look names up: one by one, or, for many, in all that there is."""
+        type_url = subscription.type_url
+        if len(subscription.dirty) > MANY:
+            return self._source.resources(type_url).get
+        return lambda name: self._source.resource(type_url, name)
 
     def _compare(
-        self, subscription: Subscription, name: str, changed: dict[str, XdsResource], absent: list[str]
+        self,
+        subscription: Subscription,
+        name: str,
+        resource: XdsResource | None,
+        changed: dict[str, XdsResource],
+        absent: list[str],
     ) -> None:
-        resource = self._source.resource(subscription.type_url, name)
         if resource is not None:
             subscription.gone.discard(name)
             must = name in subscription.forced or (subscription.type_url == EDS and name in self._warming)
             if must or subscription.held.get(name) != resource.version:
-                changed[name] = resource
+                changed[resource.name] = resource
         elif name in subscription.held:
             subscription.gone.add(name)
         elif name in subscription.forced:
@@ -117,7 +134,7 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
             names = sorted(subscription.gone)
             subscription.gone.clear()
             for name in names:
-                subscription.held.pop(name, None)
+                subscription.held.discard(name)
             return self._push(subscription, {}, names, now)
         return None
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from isthmus.xds.holdings import Pool
 from isthmus.xds.resource import CDS, EDS, LDS, PUSH_ORDER, RDS, SHORT_NAMES, XdsResource
 from isthmus.xds.subscription import Subscription, SyncState
 
@@ -20,7 +21,7 @@ class Source(Protocol):
         """The resource of that name as it is now."""
 
     def resources(self, type_url: str) -> Mapping[str, XdsResource]:
-        """Everything that the wildcard of that type names now."""
+        """Everything of that type that exists now: what the wildcard names."""
 
     def subscribe(self, type_url: str, names: Collection[str]) -> None:
         """The client wants these names ("*" is the wildcard): tell of their changes from now on."""
@@ -94,8 +95,9 @@ Request = TypeVar("Request")
 class Session(ABC, Generic[Request]):
     """The server's side of one stream."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, pool: Pool | None = None) -> None:
         self._source = source
+        self._pool = pool or Pool()
         self._count = 0
         self._last_names: dict[str, tuple[str, ...]] = {}
         self._warming: set[str] = set()
@@ -145,6 +147,11 @@ class Session(ABC, Generic[Request]):
             if subscription.active
         ]
 
+    def asked_for(self, type_url: str, name: str) -> bool:
+        """True if the client subscribed to exactly this name ("*" is one, too)."""
+        subscription = self.subscriptions.get(type_url)
+        return subscription is not None and subscription.asked_for(name)
+
     @property
     def idle(self) -> bool:
         """True if nothing is due and nothing awaits an answer."""
@@ -186,7 +193,7 @@ class Session(ABC, Generic[Request]):
     def _subscription(self, type_url: str) -> Subscription:
         found = self.subscriptions.get(type_url)
         if found is None:
-            found = self.subscriptions[type_url] = Subscription(type_url)
+            found = self.subscriptions[type_url] = Subscription(type_url, self._pool)
         return found
 
     def _next_nonce(self) -> str:

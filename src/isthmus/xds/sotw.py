@@ -4,7 +4,6 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol
 """
 
 from hashlib import blake2b
-from sys import intern
 
 from envoy.service.discovery.v3 import discovery_pb2
 
@@ -91,12 +90,13 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest]):
         looked_at = subscription.held if names is None else names
         gone = [name for name in looked_at if name in subscription.held and name not in current]
         for name in gone:
-            del subscription.held[name]
+            subscription.held.discard(name)
         self._clear(subscription)
         if not (changed or due or (gone and whole)):
             return None
         self._note_warming(subscription.type_url, changed)
-        subscription.held.update({intern(name): found.version for name, found in changed.items()})
+        for name, found in changed.items():
+            subscription.held[name] = found.version
         return self._push(subscription, current if whole else changed, now)
 
     def _current(self, subscription: Subscription, names: list[str] | None) -> dict[str, XdsResource]:

@@ -1,8 +1,9 @@
 """One stream's memory of one resource type: what the client asked for, what it has, what must be looked at."""
 
+from collections.abc import Collection
 from enum import StrEnum
-from sys import intern
 
+from isthmus.xds.holdings import NOTHING, Holdings, Names, Pool
 from isthmus.xds.resource import ECDS, EDS, RDS, SDS, WILDCARD
 
 ALWAYS_NAMED = frozenset({EDS, RDS, SDS, ECDS})
@@ -26,17 +27,18 @@ class Subscription:
     """
 
     __slots__ = (
-        "acked_at", "answer_due", "dirty", "error", "explicit", "forced", "gone", "held", "legacy_open", "nonce",
-        "refresh", "sent_at", "sent_once", "type_url", "waiting", "wildcard",
+        "_pool", "acked_at", "answer_due", "dirty", "error", "explicit", "forced", "gone", "held", "legacy_open",
+        "nonce", "refresh", "sent_at", "sent_once", "type_url", "waiting", "wildcard",
     )  # fmt: skip
 
-    def __init__(self, type_url: str) -> None:
+    def __init__(self, type_url: str, pool: Pool) -> None:
         self.type_url = type_url
+        self._pool = pool
         self.wildcard = False
         self.legacy_open = type_url not in ALWAYS_NAMED
         """No name was ever given on this stream, so an empty request still means the wildcard."""
-        self.explicit: set[str] = set()
-        self.held: dict[str, str] = {}
+        self.explicit: Names = NOTHING
+        self.held = Holdings(pool)
         self.dirty: set[str] = set()
         self.forced: set[str] = set()
         """Names that must be answered although the client seems to have them: asked again, or warming (XD7)."""
@@ -58,6 +60,15 @@ class Subscription:
         """True if the client asked for that name, itself or by wildcard."""
         return self.wildcard or name in self.explicit
 
+    def asked_for(self, name: str) -> bool:
+        """True if the client subscribed to exactly this name ("*" is one, too)."""
+        return self.wildcard if name == WILDCARD else name in self.explicit
+
+    @property
+    def asked(self) -> Names:
+        """What the client subscribed to, "*" among it."""
+        return self.explicit.union((WILDCARD,)) if self.wildcard else self.explicit
+
     @property
     def active(self) -> bool:
         """True while the client wants anything of this type."""
@@ -68,29 +79,31 @@ class Subscription:
         """True if something must be compared or answered."""
         return bool(self.dirty) or self.refresh or self.answer_due
 
-    def subscribe(self, names: list[str], *, known: bool = False) -> list[str]:
+    def subscribe(self, names: Collection[str], *, known: bool = False) -> list[str]:
         """Add names; `known`: the client told versions it has, so equal ones need no answer. Returns new names.
 
         A name that is already subscribed must be answered again: the client may have forgotten it.
         https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#subscribing-to-resources
         """
+        if not names:
+            return []
+        self.legacy_open = False
         added = []
-        for name in map(intern, names):
-            if name == WILDCARD:
-                if self.wildcard:
-                    self.forced.update(self.held)
-                else:
-                    added.append(name)
-                self.wildcard = self.refresh = True
-                self.answer_due = not known or not self.held
-                continue
-            if name not in self.explicit:
-                self.explicit.add(name)
-                added.append(name)
-            self.dirty.add(name)
-            if not (known and name in self.held):
-                self.forced.add(name)
-        self.legacy_open = self.legacy_open and not names
+        plain = names
+        if WILDCARD in names:
+            plain = [name for name in names if name != WILDCARD]
+            if self.wildcard:
+                self.forced.update(self.held)
+            else:
+                added.append(WILDCARD)
+            self.wildcard = self.refresh = True
+            self.answer_due = not known or not len(self.held)
+        added += [name for name in plain if name not in self.explicit]
+        if plain:
+            self.explicit = self._pool.names(self.explicit.union(plain))
+            self.dirty.update(plain)
+            held = self.held
+            self.forced.update([name for name in plain if name not in held] if known else plain)
         return added
 
     def open_legacy_wildcard(self, *, known: bool) -> None:
@@ -101,19 +114,17 @@ class Subscription:
         self.wildcard = self.refresh = True
         self.answer_due = not known
 
-    def unsubscribe(self, names: list[str]) -> list[str]:
+    def unsubscribe(self, names: Collection[str]) -> list[str]:
         """Forget names; returns those that were subscribed. Names never asked for are ignored."""
-        dropped = []
+        dropped = [name for name in names if name in self.explicit]
+        if dropped:
+            self.explicit = self._pool.names(self.explicit.difference(dropped))
         for name in names:
             if name == WILDCARD:
                 dropped.extend([name] if self.wildcard else [])
                 self.wildcard = self.legacy_open = self.refresh = False
                 self._keep_only_explicit()
-            elif name in self.explicit:
-                self.explicit.discard(name)
-                dropped.append(name)
-                self._release(name)
-            elif self.wildcard:
+            elif self.wildcard or name in dropped:
                 self._release(name)
         return dropped
 
@@ -124,12 +135,14 @@ class Subscription:
             self.dirty.add(name)
             self.forced.add(name)
             return
-        self.held.pop(name, None)
+        self.held.discard(name)
         for names in (self.dirty, self.forced, self.gone):
             names.discard(name)
 
     def _keep_only_explicit(self) -> None:
-        self.held = {name: version for name, version in self.held.items() if name in self.explicit}
+        for name in list(self.held):
+            if name not in self.explicit:
+                self.held.discard(name)
         for names in (self.dirty, self.forced, self.gone):
             names.intersection_update(self.explicit)
 
@@ -147,6 +160,7 @@ class Subscription:
         self.waiting = False
         self.acked_at = now
         self.error = error
+        self.held.settle()
         return True
 
     @property
@@ -156,4 +170,4 @@ class Subscription:
             return SyncState.ERROR
         if self.waiting or self.pending or self.gone:
             return SyncState.STALE
-        return SyncState.SYNCED if self.sent_once or self.held else SyncState.NOT_SENT
+        return SyncState.SYNCED if self.sent_once or len(self.held) else SyncState.NOT_SENT
