@@ -158,11 +158,15 @@ class Session:
         """Remember what is wrong, or that nothing is wrong any more; tell if that is news."""
         if self._errors.get(source, "") == error:
             return
+        known = set(self._errors.values())
         if error:
             self._errors[source] = error
-            log.warning("cluster cannot be read", cluster=self._place.cluster, source=source, error=error)
         else:
             del self._errors[source]
+        if error and error not in known:
+            log.warning("cluster cannot be read", cluster=self._place.cluster, source=source, error=error)
+        elif not self._errors:
+            log.info("cluster answers again", cluster=self._place.cluster)
         self._changed()
 
     async def _probe(self, client: KubeClient) -> None:

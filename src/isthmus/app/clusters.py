@@ -231,9 +231,19 @@ class ClusterManager:
     async def _write_dirty(self, store: CheckpointStore) -> None:
         for cluster in list(self._clusters.values()):
             if cluster.dirty and cluster.complete:
-                cluster.dirty = False
-                try:
-                    await store.write(cluster.checkpoint())
-                except OSError as error:
-                    cluster.dirty = True
-                    log.warning("checkpoint cannot be written", cluster=cluster.id, error=str(error))
+                await self._write(store, cluster)
+                if cluster.id not in self._clusters:
+                    await store.remove(cluster.id)
+
+    @staticmethod
+    async def _write(store: CheckpointStore, cluster: ManagedCluster) -> None:
+        cluster.dirty = False
+        written = False
+        try:
+            await store.write(cluster.checkpoint())
+            written = True
+        except OSError as error:
+            log.warning("checkpoint cannot be written", cluster=cluster.id, error=str(error))
+        finally:
+            # Also when cancelled in between: the last write at the end makes up for it.
+            cluster.dirty |= not written
