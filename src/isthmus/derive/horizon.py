@@ -33,7 +33,7 @@ class Horizon(msgspec.Struct, frozen=True):
     """Where the view stands: its network, the IP families its gateways must have (SH8), and limits on what it sees.
 
     `networks`: only endpoints of these networks or of none (SH24). `mtls_only`: SNI-DNAT clusters (SH27).
-    `only_cluster`: endpoints of no other cluster (CL4).
+    `only_cluster`: endpoints of no other cluster (CL4). `locality`: prefer what is near it (LB2, LB3).
     """
 
     network: str = ""
@@ -41,6 +41,7 @@ class Horizon(msgspec.Struct, frozen=True):
     networks: tuple[str, ...] = ()
     mtls_only: bool = False
     only_cluster: str = ""
+    locality: Locality | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -75,15 +76,45 @@ def assign(horizon: Horizon, candidates: Iterable[Candidate], gateways_of: Gatew
         else:
             remote.setdefault(route, []).append(endpoint)
     scale = _scale(remote)
-    members = [*(_direct(candidate, scale) for candidate in direct), *_through(remote, scale)]
+    once = {(candidate.endpoint.address, candidate.port): candidate for candidate in reversed(direct)}
+    near = Ranking(horizon.locality)
+    members = [_direct(candidate, scale, near) for candidate in once.values()]
+    members.extend(_through(remote, scale, near))
+    members = compacted(members)
     members.sort(key=_order)
     return Assignment(
         tuple(members), tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items()))
     )
 
 
-def _order(member: LbEndpoint) -> tuple[bool, Locality, str, int]:
-    return (member.gateway, member.locality, member.address, member.port)
+def _order(member: LbEndpoint) -> tuple[int, bool, Locality, str, int]:
+    return (member.priority, member.gateway, member.locality, member.address, member.port)
+
+
+class Ranking:
+    """How far a locality is from here: 0 same sub-zone, 1 same zone, 2 same region, 3 elsewhere (LB3)."""
+
+    def __init__(self, here: Locality | None) -> None:
+        self._here = here
+
+    def of(self, where: Locality) -> int:
+        """The rank of a locality; everything is equally near where nobody asked."""
+        here = self._here
+        if here is None:
+            return 0
+        if not where.region or where.region != here.region:
+            return 3
+        if where.zone != here.zone:
+            return 2
+        return 0 if where.subzone == here.subzone else 1
+
+
+def compacted(members: list[LbEndpoint]) -> list[LbEndpoint]:
+    """The same members with priorities from 0 without gaps, as Envoy wants them."""
+    ranks = {rank: place for place, rank in enumerate(sorted({member.priority for member in members}))}
+    if all(rank == place for rank, place in ranks.items()):
+        return members
+    return [msgspec.structs.replace(member, priority=ranks[member.priority]) for member in members]
 
 
 def _in_sight(horizon: Horizon, candidate: Candidate) -> bool:
@@ -112,7 +143,7 @@ def _scale(remote: Iterable[Gateways]) -> int:
     return min(scale, MAX_SCALE)
 
 
-def _direct(candidate: Candidate, scale: int) -> LbEndpoint:
+def _direct(candidate: Candidate, scale: int, near: Ranking) -> LbEndpoint:
     endpoint = candidate.endpoint
     return LbEndpoint(
         address=endpoint.address,
@@ -123,10 +154,12 @@ def _direct(candidate: Candidate, scale: int) -> LbEndpoint:
         cluster=endpoint.cluster,
         workload=endpoint.workload,
         locality=endpoint.locality,
+        priority=near.of(endpoint.locality),
     )
 
 
-def _through(remote: dict[Gateways, list[Endpoint]], scale: int) -> Iterable[LbEndpoint]:
+def _through(remote: dict[Gateways, list[Endpoint]], scale: int, near: Ranking) -> Iterable[LbEndpoint]:
+    """The gateways, each once. One that stands for endpoints of several localities is as near as the nearest."""
     weights: Counter[NetworkGateway] = Counter()
     behind: dict[NetworkGateway, list[Endpoint]] = {}
     for route, endpoints in remote.items():
@@ -143,6 +176,7 @@ def _through(remote: dict[Gateways, list[Endpoint]], scale: int) -> Iterable[LbE
             cluster=gateway.cluster,
             workload=f";;;;{gateway.cluster}",
             locality=_common_locality(behind[gateway]),
+            priority=min(near.of(endpoint.locality) for endpoint in behind[gateway]),
             gateway=True,
         )
 

@@ -81,3 +81,13 @@ def _at_port(policy: TrafficPolicy, port: int) -> TrafficPolicy:
         if number == port:
             return own
     return policy
+
+
+def detects_outliers(row: DestinationRule) -> bool:
+    """True if the rule takes failing endpoints out somewhere, which makes its service prefer near ones (LB2)."""
+    policies = [row.policy, *(subset.policy for subset in row.subsets)]
+    return any(
+        policy is not None
+        and (policy.outlier_detection is not None or any(own.outlier_detection for _, own in policy.port_policies))
+        for policy in policies
+    )

@@ -14,7 +14,7 @@ from isthmus.xds.resource import CDS, XdsResource
 
 Cluster = cluster_pb2.Cluster
 
-AUTO, MUTUAL = "", "ISTIO_MUTUAL"
+AUTO, MUTUAL, DISABLE = "", "ISTIO_MUTUAL", "DISABLE"
 
 LB_POLICIES = {
     "": Cluster.ROUND_ROBIN,
@@ -143,24 +143,18 @@ def _encode(
 def _transport(destination: Destination, settings: MeshSettings) -> dict[str, Any]:
     """Which transport endpoints get: mesh mTLS where they take it, unless a rule decides (SH13)."""
     mode = destination.policy.tls_mode
-    if destination.service.headless:
-        return (
-            {"transport_socket": _mesh_socket(destination, settings)}
-            if mode == MUTUAL or _auto_headless(destination)
-            else {}
-        )
-    if mode == MUTUAL:
+    if mode == DISABLE:
+        return {}
+    if mode not in (AUTO, MUTUAL):
+        return {"transport_socket": tls.originating_socket(sni=destination.policy.sni or destination.service.host)}
+    if mode == MUTUAL or (destination.service.headless and destination.headless_mtls):
         return {"transport_socket": _mesh_socket(destination, settings)}
-    if mode != AUTO:
+    if destination.service.headless:
         return {}
     match = Cluster.TransportSocketMatch
     mesh = match(name="tlsMode-istio", match=struct(TLS_MATCH), transport_socket=_mesh_socket(destination, settings))
     plain = match(name="tlsMode-disabled", match=struct({}), transport_socket=tls.plain_socket())
     return {"transport_socket_matches": [mesh, plain]}
-
-
-def _auto_headless(destination: Destination) -> bool:
-    return destination.policy.tls_mode == AUTO and destination.headless_mtls
 
 
 def _mesh_socket(destination: Destination, settings: MeshSettings) -> Message:

@@ -42,6 +42,15 @@ def client_socket(*, sni: str, alpn: Iterable[str], peers: Iterable[str], fallba
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
+def originating_socket(*, sni: str) -> Message:
+    """Ordinary TLS towards a server outside the mesh, as a rule of mode SIMPLE without a CA wants it: not verified.
+
+    A rule that also wants a client certificate gets this, too, and the server refuses it: closed, not open.
+    """
+    context = tls_pb2.UpstreamTlsContext(common_tls_context=tls_pb2.CommonTlsContext(), sni=sni)
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
 def server_socket(*, trust_domains: Iterable[str], alpn: Iterable[str]) -> Message:
     """Mesh mTLS of a workload: clients need a certificate of an accepted trust domain (TR4)."""
     matchers = [_uri(prefix=f"spiffe://{domain}/") for domain in trust_domains]

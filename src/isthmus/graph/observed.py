@@ -30,7 +30,7 @@ from isthmus.model.rows import (
     Workload,
     labels_match,
 )
-from isthmus.model.scopes import InboundProfile, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, OutboundView, RouterView, Scope
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
@@ -68,6 +68,7 @@ class Sources:
         self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
         self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)
         self.rules_for = graph.index("destination_rules.by_host", self.destination_rules, lambda row: [row.host])
+        self.all_rules = graph.index("destination_rules.all", self.destination_rules, lambda _: [ALL])
         self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
         self.all_gateways = graph.index("gateways.all", self.gateways, lambda _: [ALL])
 
@@ -280,7 +281,11 @@ class Scopes:
         if proxy.type == "router":
             return (self._router(get, proxy, network, families),)
         outbound = OutboundView(cluster=proxy.cluster, network=network, families=families)
-        return (self._inbound(get, proxy), NamespaceView(view=outbound, namespace=proxy.namespace), outbound)
+        inside = NamespaceView(view=outbound, namespace=proxy.namespace)
+        node = get(self.sources.nodes, (proxy.cluster, "", proxy.node)) if proxy.node else None
+        where = node.locality if node is not None else proxy.locality
+        near = (LocalityView(view=inside, locality=where),) if where.region else ()
+        return (self._inbound(get, proxy), *near, inside, outbound)
 
     def _router(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> RouterView:
         rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))

@@ -9,13 +9,15 @@ from isthmus.envoy.clusters import Destination
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.model.mesh import Endpoint, HostKey, MeshService, ServiceView
 from isthmus.model.rows import Protocol, ServicePort
-from isthmus.model.scopes import InboundProfile, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS, XdsResource
 
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS),
     NamespaceView: (CDS, EDS, RDS),
+    LocalityView: (EDS,),
     OutboundView: (CDS, EDS, LDS, NDS),
     RouterView: (CDS, EDS, LDS),
 }
@@ -39,7 +41,18 @@ def tcp_ports(service: MeshService) -> Iterator[ServicePort]:
 
 def client_of(scope: Scope) -> str:
     """The namespace whose rules a scope goes by."""
+    if isinstance(scope, LocalityView):
+        return scope.view.namespace
     return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
+
+
+def outbound_of(scope: Scope) -> OutboundView | None:
+    """The outbound view that a sidecar's scope is or refines."""
+    if isinstance(scope, LocalityView):
+        scope = scope.view
+    if isinstance(scope, NamespaceView):
+        scope = scope.view
+    return scope if isinstance(scope, OutboundView) else None
 
 
 class Resources:
@@ -70,6 +83,13 @@ class Resources:
         self.http_port: Derived[tuple[OutboundView, int], tuple[HostKey, ...]] = derived(
             "derive.http_hosts", self._http_hosts
         )
+        self.failover_patterns: Derived[Key, tuple[str, ...]] = derived(
+            "derive.failover_patterns", self._failover_patterns
+        )
+        self.ruled_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.failover_hosts", self._ruled_hosts)
+        self.failover_names: Derived[tuple[str, HostKey], Names] = derived(
+            "derive.failover_names", self._failover_names
+        )
         self.overrides: Derived[str, tuple[HostKey, ...]] = derived("derive.rule_overrides", self._overrides)
         self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names)
         self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool], bytes] = derived(
@@ -96,6 +116,8 @@ class Resources:
                 return self._outbound_names(get, scope, type_url)
             case NamespaceView():
                 return self._namespace_names(get, scope, type_url)
+            case LocalityView():
+                return self._locality_names(get, scope)
             case InboundProfile():
                 return self._inbound_names(scope, type_url)
             case RouterView():
@@ -119,6 +141,37 @@ class Resources:
         which = 0 if type_url == CDS else 1
         hosts = get(self.overrides, scope.namespace)
         return NOTHING.union(*(get(self.host_clusters, (scope.namespace, host))[which] for host in hosts))
+
+    def _locality_names(self, get: Get, scope: LocalityView) -> Names:
+        """Destinations whose rule has outlier detection: only these fail over by place (LB2)."""
+        client = scope.view.namespace
+        return NOTHING.union(*(get(self.failover_names, (client, host)) for host in get(self.ruled_hosts, ALL)))
+
+    def _ruled_hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
+        """Services that some rule with outlier detection may be about."""
+        patterns = set(get(self.failover_patterns, ALL))
+        if not patterns:
+            return ()
+        found = ((host, get(self.meshwide.services, host)) for host in get(self.meshwide.hosts, ALL))
+        return tuple(
+            host for host, service in found if service and not patterns.isdisjoint(rules.host_patterns(service.host))
+        )
+
+    def _failover_patterns(self, get: Get, key: Key) -> tuple[str, ...]:
+        rows = (get(self.meshwide.sources.destination_rules, key) for key in get(self.meshwide.sources.all_rules, ALL))
+        return tuple(sorted({row.host for row in rows if row is not None and rules.detects_outliers(row)}))
+
+    def _failover_names(self, get: Get, key: tuple[str, HostKey]) -> Names:
+        client, host = key
+        service = get(self.meshwide.services, host)
+        if service is None or service.headless:
+            return NOTHING
+        rule = get(self.meshwide.rules, (client, host))
+        return frozenset(
+            naming.outbound(port, service.host, subset)
+            for port, subset in self._targets(get, client, service)
+            if rules.policy_for(rule, subset, port).outlier_detection is not None
+        )
 
     def _inbound_names(self, profile: InboundProfile, type_url: str) -> Names:
         if type_url == LDS:
@@ -256,9 +309,9 @@ class Resources:
             return None
         host = (service.namespace, service.name)
         rule = get(self.meshwide.rules, (client_of(scope), host))
-        view = scope.view if isinstance(scope, NamespaceView) else scope
+        view = outbound_of(scope)
         headless_mtls = False
-        if service.headless and isinstance(view, OutboundView):
+        if service.headless and view is not None:
             headless_mtls = get(self.headless_mtls, (view, host, port.port))
         return Destination(
             service=service,
@@ -306,11 +359,12 @@ class Resources:
         """Where a scope stands when it looks at a service."""
         if isinstance(scope, RouterView):
             return Horizon(network=scope.network, families=scope.families, networks=scope.network_view, mtls_only=True)
-        view = scope.view if isinstance(scope, NamespaceView) else scope
-        if not isinstance(view, OutboundView):
+        view = outbound_of(scope)
+        if view is None:
             return Horizon()
         only = view.cluster if service.cluster_local else ""
-        return Horizon(network=view.network, families=view.families, only_cluster=only)
+        where = scope.locality if isinstance(scope, LocalityView) else None
+        return Horizon(network=view.network, families=view.families, only_cluster=only, locality=where)
 
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key

@@ -6,7 +6,7 @@ and no cache key to get wrong. A name is looked up in a proxy's scopes in order;
 
 import msgspec
 
-from isthmus.model.rows import GatewayServer, MtlsMode, Protocol
+from isthmus.model.rows import GatewayServer, Locality, MtlsMode, Protocol
 
 
 class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
@@ -31,6 +31,16 @@ class NamespaceView(msgspec.Struct, frozen=True, cache_hash=True):
 
     def __str__(self) -> str:
         return f"namespace:{self.view.cluster}/{self.view.network}/{self.namespace}"
+
+
+class LocalityView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What differs by the client's place: endpoints of services that prefer near ones (LB2)."""
+
+    view: NamespaceView
+    locality: Locality
+
+    def __str__(self) -> str:
+        return f"locality:{self.view.view.cluster}/{self.view.namespace}/{self.locality}"
 
 
 class InboundPort(msgspec.Struct, frozen=True):
@@ -67,4 +77,4 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
         return f"router:{self.cluster}/{self.network}:{ports}"
 
 
-Scope = OutboundView | NamespaceView | InboundProfile | RouterView
+Scope = OutboundView | NamespaceView | LocalityView | InboundProfile | RouterView
