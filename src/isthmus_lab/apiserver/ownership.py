@@ -204,7 +204,7 @@ def _conflicts(others: list[Owned], changed: Tree) -> list[Cause]:
 
 
 def _beyond_last_applied(conflicts: list[Cause], live: JsonObject, schema: Schema) -> list[Cause]:
-    """Conflicts that are not about what this same user applied before, client-side: kubectl takes its own fields over."""
+    """Conflicts but those about what the same user applied before, client-side: kubectl takes its own fields over."""
     text = section(section(live, "metadata"), "annotations").get(_LAST_APPLIED)
     try:
         last = decode(str(text).encode())

@@ -81,7 +81,6 @@ class PodStreams:
         command = [word for word in call.request.query.get("command", []) if word]
         if not command:
             raise bad_request("you must specify at least 1 command for the container")
-        _check_upgrade(call, EXEC_PROTOCOLS)
         stdin = call.request.flag("stdin")
         request = {
             "namespace": entry.namespace,
@@ -90,6 +89,7 @@ class PodStreams:
             "command": command,
             "stdin": stdin,
         }
+        _check_upgrade(call, EXEC_PROTOCOLS)  # last: a client that falls back to SPDY shall see the real error
         link = await self._ask(entry, {"exec": request})
         return Upgrade(EXEC_PROTOCOLS, lambda websocket: _run_exec(websocket, link))
 

@@ -175,8 +175,8 @@ def test_patch_in_three_dialects(kubectl: Kubectl, namespace: str) -> None:
     assert patch("merge", {"metadata": {"labels": {"app": None, "x": "y"}}})["metadata"]["labels"] == {"x": "y"}
     assert patch("json", [{"op": "replace", "path": "/spec/replicas", "value": 7}])["spec"]["replicas"] == 7
     refused = kubectl(
-        "patch", "deploy/web", "-n", namespace, "--type=json", "-p", '[{"op":"test","path":"/spec/replicas","value":1}]',
-        code=1,
+        "patch", "deploy/web", "-n", namespace, "--type=json",
+        "-p", '[{"op":"test","path":"/spec/replicas","value":1}]', code=1,
     )  # fmt: skip
     assert "the server rejected our request" in refused
 
@@ -314,8 +314,8 @@ def test_who_am_i_and_tokens(kubectl: Kubectl, loopback: Loopback, namespace: st
     assert f"system:serviceaccount:{namespace}:robot" in kubectl(*as_robot, "auth", "whoami")
     denied = kubectl(*as_robot, "get", "pods", code=1)
     assert (
-        f'pods is forbidden: User "system:serviceaccount:{namespace}:robot" cannot list resource "pods" in API group "" '
-        f'in the namespace "{namespace}"' in denied
+        f'pods is forbidden: User "system:serviceaccount:{namespace}:robot" cannot list resource "pods" in API group '
+        f'"" in the namespace "{namespace}"' in denied
     )
     kubectl(
         "create", "rolebinding", "see", "--clusterrole=view", f"--serviceaccount={namespace}:robot", "-n", namespace
