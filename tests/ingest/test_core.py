@@ -1,0 +1,44 @@
+"""Namespaces and nodes."""
+
+from isthmus.model.rows import Locality, Namespace, Node
+from tests.ingest.check import check, complaints
+
+
+def test_namespace_row() -> None:
+    found = check("Namespace", {"metadata": {"namespace": "", "labels": {"a": "1"}, "annotations": {"b": "2"}}})
+    assert found.rows == (Namespace(cluster="east", name="x", labels=(("a", "1"),), annotations=(("b", "2"),)),)
+
+
+def test_node_row() -> None:
+    labels = {
+        "topology.kubernetes.io/region": "r",
+        "failure-domain.beta.kubernetes.io/region": "old",
+        "failure-domain.beta.kubernetes.io/zone": "z",
+        "topology.istio.io/subzone": "s",
+    }
+    addresses = [
+        {"type": "InternalIP", "address": "10.0.0.1"},
+        {"type": "ExternalIP", "address": "192.0.2.1"},
+        {"type": "Hostname", "address": "n"},
+    ]
+    found = check("Node", {"metadata": {"namespace": "", "labels": labels}, "status": {"addresses": addresses}})
+    assert found.rows == (
+        Node(
+            cluster="east",
+            name="x",
+            locality=Locality("r", "z", "s"),
+            addresses=("10.0.0.1",),
+            external_addresses=("192.0.2.1",),
+        ),
+    )
+
+
+def test_a_node_without_labels_is_nowhere() -> None:
+    assert check("Node", {"metadata": {"namespace": ""}}).rows == (Node(cluster="east", name="x"),)
+
+
+def test_malformed_ones_are_refused_and_told() -> None:
+    for kind in ("Namespace", "Node"):
+        found = check(kind, {"metadata": {"labels": {"a": 5}}})
+        assert found.rows is None
+        assert complaints(found) == [("metadata.labels[...]", "expected `str`, got `int`")]
