@@ -87,6 +87,9 @@ KINDS: tuple[Kind[Any], ...] = (
 """In the order in which rows are shown; all kinds of a cluster are watched at once."""
 
 
+_REPORT = "Report it with the object; what was in force before stays"
+
+
 def kinds_of(*, config: bool) -> tuple[Kind[Any], ...]:
     """The kinds to watch in the config cluster, or in another one."""
     return tuple(kind for kind in KINDS if config or not kind.config_only)
@@ -101,9 +104,12 @@ def observer(kind: Kind[O], place: Place) -> Callable[[bytes | msgspec.Raw], Obs
         obj = decode(raw)
         if isinstance(obj, Problem):
             return Observation(obj.where, None, (obj,))
-        found, problems = read(place, obj)
-        meta = obj.metadata
-        rows_or_none = None if not found and refused(problems) else tuple(found)
-        return Observation(ObjectRef(cluster, name, meta.namespace, meta.name), rows_or_none, tuple(problems))
+        where = ObjectRef(cluster, name, obj.metadata.namespace, obj.metadata.name)
+        try:
+            found, problems = read(place, obj)
+        except Exception as error:
+            # A defect of ours must not take the whole kind down with one object.
+            return Observation(where, None, (Problem(where, "(object)", f"internal error: {error!r}", _REPORT),))
+        return Observation(where, None if not found and refused(problems) else tuple(found), tuple(problems))
 
     return observe
