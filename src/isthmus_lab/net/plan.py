@@ -1,7 +1,9 @@
 """Which address belongs to what: a pure function of the world, so that every start of a lab gives the same ones.
 
-A network's range is cut in blocks of 256: block 0 holds the router (.1), nodes (from .10) and API servers (from .200);
-block n holds the pods of the network's n-th node. The WAN is 198.18.0.0/15 (RFC 2544), a /20 segment per network.
+A network's range is cut in blocks of 256: block 0 holds the router (.1), nodes (.10 to .189) and API servers (from
+.200); block n holds the pods of the network's n-th node. Pods of networks with the same range get the same addresses,
+nodes do not: so a call that strays into the own network is told from one that goes nowhere. The WAN is 198.18.0.0/15
+(RFC 2544), a /20 segment per network.
 """
 
 import ipaddress
@@ -13,6 +15,9 @@ from isthmus_lab.world import World
 WAN_RANGE = "198.18.0.0/15"
 _SEGMENT_PREFIX = 20
 _POD_WAN_ADDRESSES = 48
+_FIRST_NODE = 10
+_NODE_ADDRESSES = 180
+_NODE_STRIDE = 37
 API_SERVER_PORT = 6443
 
 
@@ -149,7 +154,7 @@ def _node(network: NetworkPlan, cluster: str, index: int, *, name: str, place: t
         zone=place[1],
         index=index,
         netns=f"node-{cluster}-{name}",
-        ip=str(net[9 + index]),
+        ip=str(net[_FIRST_NODE + (index - 1 + _NODE_STRIDE * network.index) % _NODE_ADDRESSES]),
         pod_block=f"{net[256 * index]}/24",
         wan_first=str(wan[256 + _POD_WAN_ADDRESSES * index]),
     )
