@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from isthmus.ingest.kinds import KINDS, Kind, observer
 from isthmus.ingest.place import Place
 
-WORDS = st.sampled_from(
-    """
+VOCABULARY = """
     metadata name namespace labels spec status servers port ports number protocol tls mode hosts selector matchLabels
     mtls portLevelMtls host subsets trafficPolicy outlierDetection interval connectionPool tcp http portLevelSettings
     loadBalancer simple endpoints addresses conditions ready targetRef data mesh clusterIP type externalName
     trafficDistribution annotations ingress podIPs containers STRICT TLS 80 10.0.0.1 * a.b
-    """.split()
-)
+"""
+WORDS = st.sampled_from(VOCABULARY.split())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 70000) | WORDS | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
