@@ -89,13 +89,16 @@ class InProcess:
 class Loopback:
     """A server on 127.0.0.1 and a Unix socket, in a thread of its own. A context manager; `directory` has its files."""
 
-    def __init__(self, directory: Path, *, cluster: str = "east", kubelet_dir: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, cluster: str = "east", kubelet_dir: Path | None = None, history: int = 2048
+    ) -> None:
         sock = socket.create_server(("127.0.0.1", 0))
         self.directory = directory
         self.unix = directory / "api.sock"
         settings = Settings(
-            cluster=cluster, data_dir=directory, advertise="https://192.0.2.1:6443", kubelet_dir=kubelet_dir
-        )
+            cluster=cluster, data_dir=directory, advertise="https://192.0.2.1:6443", kubelet_dir=kubelet_dir,
+            history=history,
+        )  # fmt: skip
         self._options = Options(settings=settings, host_fd=sock.detach(), listen=(), unix=self.unix, controllers=False)
         self._ready = threading.Event()
         self._stopped: BaseException | None = None

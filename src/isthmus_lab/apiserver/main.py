@@ -124,7 +124,8 @@ async def serve(
     settings = options.settings
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     (settings.data_dir / "ready.json").unlink(missing_ok=True)
-    state = State(settings=settings, store=Store(settings.data_dir / "store.db"), registry=Registry(), clock=time.time)
+    store = Store(settings.data_dir / "store.db", history=settings.history)
+    state = State(settings=settings, store=store, registry=Registry(), clock=time.time)
     api = ApiServer(state)
     http = HttpServer(api.handler)
     try:

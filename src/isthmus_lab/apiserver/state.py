@@ -26,6 +26,7 @@ class Settings:
     advertise: str = ""  # URL on the WAN, published in kube-public/cluster-info
     advertise_network: str = ""  # URL inside the cluster's network, behind the kubernetes Service
     kubelet_dir: Path | None = None
+    history: int = 2048  # changes of each resource that a watch can still ask for, at least
 
 
 @dataclass(slots=True, kw_only=True)
