@@ -7,13 +7,10 @@ from collections.abc import Callable
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from isthmus.xds.resource import CDS, EDS, HEALTH, LDS, RDS, WILDCARD, XdsResource
+from isthmus.xds.resource import EDS, HEALTH, WILDCARD, XdsResource
 from isthmus.xds.session import Event, HealthReported, Push, Session
 from isthmus.xds.subscription import Subscription
 from isthmus.xds.wire import delta_response
-
-REMOVAL_ORDER = (LDS, RDS, CDS, EDS)
-"""What refers to others goes first; types that are not named go last."""
 
 MANY = 64
 """From so many names on, they are looked up in all that there is instead of one by one."""
@@ -63,13 +60,11 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
 
     def next(self, now: float) -> Push | None:
         """Updates in push order first; when all of them were answered, what is no more."""
-        for subscription in self._in_push_order():
+        for subscription in self._ordered:
             if self._may_send(subscription):
                 push = self._update(subscription, now)
                 if push:
                     return push
-        if any(subscription.waiting or subscription.pending for subscription in self.subscriptions.values()):
-            return None
         return self._removal(now)
 
     def _update(self, subscription: Subscription, now: float) -> Push | None:
@@ -128,19 +123,20 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
             absent.append(name)
 
     def _removal(self, now: float) -> Push | None:
-        for subscription in self._in_removal_order():
-            if not subscription.gone:
-                continue
-            names = sorted(subscription.gone)
-            subscription.gone.clear()
-            for name in names:
-                subscription.held.discard(name)
-            return self._push(subscription, {}, names, now)
-        return None
-
-    def _in_removal_order(self) -> list[Subscription]:
-        rest = [sub for type_url, sub in self.subscriptions.items() if type_url not in REMOVAL_ORDER]
-        return [self.subscriptions[url] for url in REMOVAL_ORDER if url in self.subscriptions] + rest
+        """What is no more, once every update was answered."""
+        gone = None
+        for subscription in self._for_removal:
+            if subscription.waiting or subscription.pending:
+                return None
+            if gone is None and subscription.gone:
+                gone = subscription
+        if gone is None:
+            return None
+        names = sorted(gone.gone)
+        gone.gone.clear()
+        for name in names:
+            gone.held.discard(name)
+        return self._push(gone, {}, names, now)
 
     def _push(
         self, subscription: Subscription, changed: dict[str, XdsResource], removed: list[str], now: float

@@ -5,7 +5,7 @@ stream is free. Nothing here waits, and time is an argument (seconds).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -89,6 +89,14 @@ class TypeStatus:
     error: str
 
 
+REMOVAL_ORDER = (LDS, RDS, CDS, EDS)
+"""What refers to others goes first; types that are not named go last."""
+
+
+def _rank(order: Sequence[str], type_url: str) -> int:
+    return order.index(type_url) if type_url in order else len(order)
+
+
 Request = TypeVar("Request")
 
 
@@ -102,6 +110,8 @@ class Session(ABC, Generic[Request]):
         self._last_names: dict[str, tuple[str, ...]] = {}
         self._warming: set[str] = set()
         self.subscriptions: dict[str, Subscription] = {}
+        self._ordered: list[Subscription] = []
+        self._for_removal: list[Subscription] = []
 
     @abstractmethod
     def receive(self, request: Request, now: float) -> list[Event]:
@@ -143,7 +153,7 @@ class Session(ABC, Generic[Request]):
                 answered_at=subscription.acked_at,
                 error=subscription.error,
             )
-            for subscription in self._in_push_order()
+            for subscription in self._ordered
             if subscription.active
         ]
 
@@ -157,21 +167,13 @@ class Session(ABC, Generic[Request]):
         """True if nothing is due and nothing awaits an answer."""
         return all(not (sub.pending or sub.gone or sub.waiting) for sub in self.subscriptions.values())
 
-    def _in_push_order(self) -> Iterator[Subscription]:
-        for type_url in PUSH_ORDER:
-            if subscription := self.subscriptions.get(type_url):
-                yield subscription
-        for type_url, subscription in self.subscriptions.items():
-            if type_url not in PUSH_ORDER:
-                yield subscription
-
     def _may_send(self, subscription: Subscription) -> bool:
         """True if something is due and the client is free for it.
 
         Listeners and routes also wait for clusters that could not be sent yet: they may refer to them.
         https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations
         """
-        if not subscription.pending or subscription.waiting:
+        if subscription.waiting or not (subscription.dirty or subscription.refresh or subscription.answer_due):
             return False
         clusters = self.subscriptions.get(CDS) if subscription.type_url in (LDS, RDS) else None
         return clusters is None or not clusters.pending
@@ -194,6 +196,10 @@ class Session(ABC, Generic[Request]):
         found = self.subscriptions.get(type_url)
         if found is None:
             found = self.subscriptions[type_url] = Subscription(type_url, self._pool)
+            self._ordered = sorted(self.subscriptions.values(), key=lambda each: _rank(PUSH_ORDER, each.type_url))
+            self._for_removal = sorted(
+                self.subscriptions.values(), key=lambda each: _rank(REMOVAL_ORDER, each.type_url)
+            )
         return found
 
     def _next_nonce(self) -> str:

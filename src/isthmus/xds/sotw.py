@@ -68,7 +68,7 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest]):
 
     def next(self, now: float) -> Push | None:
         """The next response in push order."""
-        for subscription in self._in_push_order():
+        for subscription in self._ordered:
             if self._may_send(subscription):
                 push = self._respond(subscription, now)
                 if push:

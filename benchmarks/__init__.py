@@ -1,0 +1,1 @@
+"""Measurements, never tests: `make bench` runs them all, `python -m benchmarks.<name> --help` one of them."""
