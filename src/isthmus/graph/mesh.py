@@ -3,7 +3,10 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from isthmus.base.errors import Problem
+from isthmus.graph.names import Existing
 from isthmus.graph.observed import Meshwide, Scopes, Sources
+from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
 from isthmus.graph.settings import MeshSettings
 from isthmus.graph.subscriptions import Dirty, Subscriptions, split
@@ -28,8 +31,10 @@ class Mesh:
         self.sources = Sources(self.graph)
         self.meshwide = Meshwide(self.graph, self.sources, settings)
         self._scopes = Scopes(self.graph, self.meshwide)
-        self._resources = Resources(self.graph, self.meshwide)
-        self._subscriptions = Subscriptions(self.graph, self._resources)
+        self._existing = Existing(self.graph, self.meshwide)
+        self._resources = Resources(self.graph, self._existing)
+        self._problems = Problems(self.graph, self.meshwide)
+        self._subscriptions = Subscriptions(self.graph, self._existing.names, self._resources.tables)
         self._type_of = {table.name: type_url for type_url, table in self._resources.tables.items()}
         self._keys: dict[str, Key] = {}
         self._ids: dict[Key, str] = {}
@@ -44,7 +49,7 @@ class Mesh:
         came, went = self._proxy_changes(changes)
         changed = split(self.graph.apply(changes))
         dirty: Dirty = {}
-        for key, before, after in changed.get(self._resources.names.name, ()):
+        for key, before, after in changed.get(self._existing.names.name, ()):
             scope, type_url = key
             self._subscriptions.names_changed(scope, type_url, before, after, dirty)
         for name, type_url in self._type_of.items():
@@ -132,6 +137,10 @@ class Mesh:
         """The scopes of a proxy, in the order in which names are looked up."""
         subscriber = self._subscriptions.subscriber(proxy_id)
         return subscriber.scopes if subscriber is not None else ()
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with what was observed, sorted; kept up to date from the first call on."""
+        return self._problems.now()
 
     def table(self, name: str) -> list[tuple[Any, Any]]:
         """The rows of a table that are there now, sorted by key. Unknown names raise KeyError."""

@@ -64,6 +64,9 @@ class Sources:
         self.services_at = graph.index("services.by_address", self.services, lambda row: row.cluster_ips)
         self.services_for_label = graph.index("services.by_selector", self.services, _selector_entry)
         self.gateway_services = graph.index("services.by_network", self.services, _network_entry)
+        self.all_gateway_services = graph.index(
+            "services.gateways", self.services, lambda row: [ALL] if _network_entry(row) else []
+        )
         self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
         self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
         self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)

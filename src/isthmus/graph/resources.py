@@ -1,97 +1,25 @@
-"""The wiring, second half: which names exist in each scope, and how each is made into bytes."""
-
-from collections.abc import Iterable, Iterator, Mapping
+"""The wiring of resources: how each name of each scope is made into bytes."""
 
 from isthmus.derive import rules
 from isthmus.derive.horizon import Horizon
 from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
 from isthmus.envoy.clusters import Destination
-from isthmus.graph.observed import ALL, Meshwide
-from isthmus.model.mesh import Endpoint, HostKey, MeshService, ServiceView
-from isthmus.model.rows import Protocol, ServicePort
+from isthmus.graph.names import ANYBODY, Existing, ScopedName, client_of, outbound_of
+from isthmus.graph.observed import ALL
+from isthmus.model.mesh import Endpoint, HostKey, MeshService
 from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, OutboundView, RouterView, Scope
-from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS, XdsResource
 
-PROVIDES: dict[type[Scope], tuple[str, ...]] = {
-    InboundProfile: (CDS, LDS),
-    NamespaceView: (CDS, EDS, RDS),
-    LocalityView: (EDS,),
-    OutboundView: (CDS, EDS, LDS, NDS),
-    RouterView: (CDS, EDS, LDS),
-}
-"""Which types each kind of scope can hold: nothing is looked up elsewhere."""
-
-ScopedName = tuple[Scope, str]
-ScopedType = tuple[Scope, str]
-Names = frozenset[str]
-NOTHING: Names = frozenset()
-Listeners = tuple[tuple[str, str], ...]
-"""(name of an address listener, cluster it leads to)."""
-
-ANYBODY = ""
-"""Client namespace of a view that all namespaces share: only public rules count."""
-
-
-def tcp_ports(service: MeshService) -> Iterator[ServicePort]:
-    """The ports that a proxy handles."""
-    return (port for port in service.ports if port.protocol is not Protocol.UDP)
-
-
-def client_of(scope: Scope) -> str:
-    """The namespace whose rules a scope goes by."""
-    if isinstance(scope, LocalityView):
-        return scope.view.namespace
-    return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
-
-
-def outbound_of(scope: Scope) -> OutboundView | None:
-    """The outbound view that a sidecar's scope is or refines."""
-    if isinstance(scope, LocalityView):
-        scope = scope.view
-    if isinstance(scope, NamespaceView):
-        scope = scope.view
-    return scope if isinstance(scope, OutboundView) else None
-
 
 class Resources:
-    """Names and resources of every scope, each a derived table."""
+    """A derived table for each type, keyed by scope and name; encoded when first demanded, then shared."""
 
-    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
-        self.meshwide = meshwide
-        self.settings = meshwide.settings
+    def __init__(self, graph: Graph, existing: Existing) -> None:
+        self.existing = existing
+        self.meshwide = existing.meshwide
+        self.settings = existing.settings
         derived = graph.derived
-        self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
-            "derive.host_clusters", self._host_clusters
-        )
-        self.host_listeners: Derived[tuple[OutboundView, HostKey], tuple[Listeners, tuple[int, ...]]] = derived(
-            "derive.host_listeners", self._host_listeners
-        )
-        self.address_listeners: Derived[OutboundView, Mapping[str, str]] = derived(
-            "derive.address_listeners", self._address_listeners
-        )
-        self.listener_cluster: Derived[tuple[OutboundView, str], str] = derived(
-            "derive.listener_cluster", self._listener_cluster
-        )
-        self.headless_mtls: Derived[tuple[OutboundView, HostKey, int], bool] = derived(
-            "derive.headless_mtls", self._headless_mtls
-        )
-        self.http_hosts: Derived[OutboundView, tuple[tuple[int, tuple[HostKey, ...]], ...]] = derived(
-            "derive.http_ports", self._http_ports
-        )
-        self.http_port: Derived[tuple[OutboundView, int], tuple[HostKey, ...]] = derived(
-            "derive.http_hosts", self._http_hosts
-        )
-        self.failover_patterns: Derived[Key, tuple[str, ...]] = derived(
-            "derive.failover_patterns", self._failover_patterns
-        )
-        self.ruled_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.failover_hosts", self._ruled_hosts)
-        self.failover_names: Derived[tuple[str, HostKey], Names] = derived(
-            "derive.failover_names", self._failover_names
-        )
-        self.overrides: Derived[str, tuple[HostKey, ...]] = derived("derive.rule_overrides", self._overrides)
-        self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names)
         self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool], bytes] = derived(
             "envoy.virtual_hosts", self._virtual_host
         )
@@ -106,192 +34,6 @@ class Resources:
             RDS: derived("envoy.routes", self._routes),
             NDS: derived("envoy.name_tables", self._name_table),
         }
-
-    # -- names ----------------------------------------------------------------------------------------------------
-
-    def _names(self, get: Get, key: ScopedType) -> Names:
-        scope, type_url = key
-        match scope:
-            case OutboundView():
-                return self._outbound_names(get, scope, type_url)
-            case NamespaceView():
-                return self._namespace_names(get, scope, type_url)
-            case LocalityView():
-                return self._locality_names(get, scope)
-            case InboundProfile():
-                return self._inbound_names(scope, type_url)
-            case RouterView():
-                return self._router_names(get, scope, type_url)
-
-    def _outbound_names(self, get: Get, view: OutboundView, type_url: str) -> Names:
-        hosts = get(self.meshwide.hosts, ALL)
-        if type_url == CDS:
-            fixed = {naming.PASSTHROUGH, naming.BLACK_HOLE}
-            return NOTHING.union(fixed, *(get(self.host_clusters, (ANYBODY, host))[0] for host in hosts))
-        if type_url == EDS:
-            return NOTHING.union(*(get(self.host_clusters, (ANYBODY, host))[1] for host in hosts))
-        if type_url == LDS:
-            ports = (naming.port_listener(port) for port, _ in get(self.http_hosts, view))
-            return NOTHING.union([naming.VIRTUAL_OUTBOUND], ports, get(self.address_listeners, view))
-        return frozenset((names.NAME,))
-
-    def _namespace_names(self, get: Get, scope: NamespaceView, type_url: str) -> Names:
-        if type_url == RDS:
-            return frozenset(str(port) for port, _ in get(self.http_hosts, scope.view))
-        which = 0 if type_url == CDS else 1
-        hosts = get(self.overrides, scope.namespace)
-        return NOTHING.union(*(get(self.host_clusters, (scope.namespace, host))[which] for host in hosts))
-
-    def _locality_names(self, get: Get, scope: LocalityView) -> Names:
-        """Destinations whose rule has outlier detection: only these fail over by place (LB2)."""
-        client = scope.view.namespace
-        return NOTHING.union(*(get(self.failover_names, (client, host)) for host in get(self.ruled_hosts, ALL)))
-
-    def _ruled_hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
-        """Services that some rule with outlier detection may be about."""
-        patterns = set(get(self.failover_patterns, ALL))
-        if not patterns:
-            return ()
-        found = ((host, get(self.meshwide.services, host)) for host in get(self.meshwide.hosts, ALL))
-        return tuple(
-            host for host, service in found if service and not patterns.isdisjoint(rules.host_patterns(service.host))
-        )
-
-    def _failover_patterns(self, get: Get, key: Key) -> tuple[str, ...]:
-        rows = (get(self.meshwide.sources.destination_rules, key) for key in get(self.meshwide.sources.all_rules, ALL))
-        return tuple(sorted({row.host for row in rows if row is not None and rules.detects_outliers(row)}))
-
-    def _failover_names(self, get: Get, key: tuple[str, HostKey]) -> Names:
-        client, host = key
-        service = get(self.meshwide.services, host)
-        if service is None or service.headless:
-            return NOTHING
-        rule = get(self.meshwide.rules, (client, host))
-        return frozenset(
-            naming.outbound(port, service.host, subset)
-            for port, subset in self._targets(get, client, service)
-            if rules.policy_for(rule, subset, port).outlier_detection is not None
-        )
-
-    def _inbound_names(self, profile: InboundProfile, type_url: str) -> Names:
-        if type_url == LDS:
-            return frozenset((naming.VIRTUAL_INBOUND,))
-        ports = (naming.inbound(port.port) for port in profile.ports)
-        return frozenset((naming.INBOUND_PASSTHROUGH, *ports))
-
-    def _router_names(self, get: Get, view: RouterView, type_url: str) -> Names:
-        if type_url == LDS:
-            return frozenset(naming.port_listener(server.port) for server in view.servers)
-        return frozenset(
-            naming.sni_dnat(port, service.host, subset)
-            for service in self._exposed(get, view)
-            for port, subset in self._targets(get, ANYBODY, service)
-        )
-
-    def _exposed(self, get: Get, view: RouterView) -> Iterator[MeshService]:
-        for host in get(self.meshwide.hosts, ALL):
-            service = get(self.meshwide.services, host)
-            if service is not None and router.exposed(view.servers, service):
-                yield service
-
-    def _targets(self, get: Get, client: str, service: MeshService) -> Iterator[tuple[int, str]]:
-        """(port, subset) of every destination that a service offers to clients of a namespace."""
-        rule = get(self.meshwide.rules, (client, (service.namespace, service.name)))
-        for port in tcp_ports(service):
-            yield (port.port, "")
-            yield from ((port.port, subset.name) for subset in rule.subsets)
-
-    def _host_clusters(self, get: Get, key: tuple[str, HostKey]) -> tuple[Names, Names]:
-        client, host = key
-        service = get(self.meshwide.services, host)
-        if service is None:
-            return (NOTHING, NOTHING)
-        found = frozenset(
-            naming.outbound(port, service.host, subset) for port, subset in self._targets(get, client, service)
-        )
-        return (found, NOTHING if service.headless else found)
-
-    def _host_listeners(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[Listeners, tuple[int, ...]]:
-        """The address listeners and the HTTP port numbers of a service.
-
-        A headless service has a listener at each pod of this network: its clients choose pods themselves (DN3).
-        """
-        view, host = key
-        seen = get(self.meshwide.views, (view.cluster, host))
-        if seen is None:
-            return ((), ())
-        listeners: dict[str, str] = {}
-        http: list[int] = []
-        for port in tcp_ports(seen.service):
-            if port.port in naming.RESERVED_PORTS:
-                continue
-            if port.protocol.is_http:
-                http.append(port.port)
-                continue
-            addresses: Iterable[str] = seen.listens_at(port.port)
-            if seen.service.headless:
-                addresses = (endpoint.address for endpoint in self.near_endpoints(get, view, host))
-            cluster = naming.outbound(port.port, seen.service.host)
-            listeners.update((naming.address_listener(address, port.port), cluster) for address in addresses)
-        return (tuple(sorted(listeners.items())), tuple(http))
-
-    def _address_listeners(self, get: Get, view: OutboundView) -> Mapping[str, str]:
-        """Every address listener and the cluster it leads to; the first host by name keeps what two claim."""
-        found: dict[str, str] = {}
-        for host in get(self.meshwide.hosts, ALL):
-            for name, cluster in get(self.host_listeners, (view, host))[0]:
-                found.setdefault(name, cluster)
-        return found
-
-    def _listener_cluster(self, get: Get, key: tuple[OutboundView, str]) -> str:
-        view, name = key
-        return get(self.address_listeners, view).get(name, "")
-
-    def _headless_mtls(self, get: Get, key: tuple[OutboundView, HostKey, int]) -> bool:
-        """True if every pod in reach takes mesh mTLS on this service port: one cluster serves them all alike."""
-        view, host, port = key
-        seen = get(self.meshwide.views, (view.cluster, host))
-        if seen is None or not seen.service.headless:
-            return False
-        near = list(self.near_endpoints(get, view, host))
-        return bool(near) and all(endpoint.takes_mtls(port) for endpoint in near)
-
-    def near_endpoints(self, get: Get, view: OutboundView, host: HostKey) -> Iterator[Endpoint]:
-        """The ready endpoints that a view reaches without a gateway."""
-        for endpoint in self.meshwide.ready_endpoints(get, host):
-            if not endpoint.network or not view.network or endpoint.network == view.network:
-                yield endpoint
-
-    def _http_ports(self, get: Get, view: OutboundView) -> tuple[tuple[int, tuple[HostKey, ...]], ...]:
-        found: dict[int, list[HostKey]] = {}
-        for host in get(self.meshwide.hosts, ALL):
-            for port in get(self.host_listeners, (view, host))[1]:
-                found.setdefault(port, []).append(host)
-        return tuple((port, tuple(found[port])) for port in sorted(found))
-
-    def _http_hosts(self, get: Get, key: tuple[OutboundView, int]) -> tuple[HostKey, ...]:
-        view, number = key
-        for port, hosts in get(self.http_hosts, view):
-            if port == number:
-                return hosts
-        return ()
-
-    def _overrides(self, get: Get, namespace: str) -> tuple[HostKey, ...]:
-        """Services that clients of this namespace treat by rules that not everybody goes by."""
-        patterns = set()
-        for key in get(self.meshwide.sources.rules_in, namespace):
-            row = get(self.meshwide.sources.destination_rules, key)
-            if row is not None and row.cluster == self.settings.config_cluster:
-                patterns.add(row.host)
-        return tuple(host for host in get(self.meshwide.hosts, ALL) if self._overridden(get, namespace, host, patterns))
-
-    def _overridden(self, get: Get, namespace: str, host: HostKey, patterns: set[str]) -> bool:
-        service = get(self.meshwide.services, host) if patterns else None
-        if service is None or patterns.isdisjoint(rules.host_patterns(service.host)):
-            return False
-        return get(self.meshwide.rules, (namespace, host)) != get(self.meshwide.rules, (ANYBODY, host))
-
-    # -- resources ------------------------------------------------------------------------------------------------
 
     def _find(self, get: Get, parsed: naming.ClusterName | None) -> MeshService | None:
         if parsed is None:
@@ -312,7 +54,7 @@ class Resources:
         view = outbound_of(scope)
         headless_mtls = False
         if service.headless and view is not None:
-            headless_mtls = get(self.headless_mtls, (view, host, port.port))
+            headless_mtls = get(self.existing.headless_mtls, (view, host, port.port))
         return Destination(
             service=service,
             port=port,
@@ -381,7 +123,7 @@ class Resources:
         if address == "0.0.0.0":
             return outbound.http_listener(port, self.settings)
         if isinstance(scope, OutboundView):
-            cluster = get(self.listener_cluster, (scope, name))
+            cluster = get(self.existing.listener_cluster, (scope, name))
             return outbound.tcp_listener(address, port, cluster) if cluster else None
         return None
 
@@ -398,7 +140,7 @@ class Resources:
         service = get(self.meshwide.services, host)
         if service is None:
             return ()
-        targets = self._targets(get, ANYBODY, service)
+        targets = self.existing.targets(get, ANYBODY, service)
         return tuple(router.passthrough_chain(port, service.host, subset) for port, subset in targets)
 
     def _routes(self, get: Get, key: ScopedName) -> XdsResource | None:
@@ -406,7 +148,7 @@ class Resources:
         if not isinstance(scope, NamespaceView) or not name.isdecimal():
             return None
         port = int(name)
-        hosts = get(self.http_port, (scope.view, port))
+        hosts = get(self.existing.http_port, (scope.view, port))
         bodies = (get(self.virtual_hosts, (scope.view, host, port, host[0] == scope.namespace)) for host in hosts)
         return routes.route_configuration(name, bodies, self.settings)
 
@@ -419,12 +161,14 @@ class Resources:
 
     def _name_entries(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[names.Entry, ...]:
         view, host = key
-        seen: ServiceView | None = get(self.meshwide.views, (view.cluster, host))
+        seen = get(self.meshwide.views, (view.cluster, host))
         if seen is None:
             return ()
         found: list[Endpoint] = []
         if seen.service.headless:
-            found = sorted(self.near_endpoints(get, view, host), key=lambda e: (e.cluster != view.cluster, e.cluster))
+            found = sorted(
+                self.existing.near_endpoints(get, view, host), key=lambda e: (e.cluster != view.cluster, e.cluster)
+            )
         return names.service_entries(seen, view.network, found)
 
     def _name_table(self, get: Get, key: ScopedName) -> XdsResource | None:

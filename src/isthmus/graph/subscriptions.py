@@ -5,15 +5,16 @@ group, so that a proxy costs a few references. A group demands (pins) the resour
 changes by two inverted indexes: scope and type -> its groups, and resource -> groups that demand it.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from isthmus.graph.resources import NOTHING, PROVIDES, Resources
+from isthmus.graph.names import NOTHING, PROVIDES, Names, ScopedName, ScopedType
 from isthmus.model.scopes import Scope
-from isthmus.tables.graph import Changed, Graph
+from isthmus.tables.graph import Changed, Derived, Graph
 from isthmus.xds.resource import WILDCARD, XdsResource
 
-Names = frozenset[str]
+NamesTable = Derived[ScopedType, Names]
+ResourceTable = Derived[ScopedName, XdsResource | None]
 Dirty = dict[str, dict[str, set[str]]]
 """Proxy -> type URL -> names that may differ from what it holds: changed, appeared or vanished."""
 
@@ -58,8 +59,9 @@ class Subscriber:
 class Subscriptions:
     """All groups, and the demand they put on the graph."""
 
-    def __init__(self, graph: Graph, resources: Resources) -> None:
+    def __init__(self, graph: Graph, existing: NamesTable, resources: Mapping[str, ResourceTable]) -> None:
         self._graph = graph
+        self._names = existing
         self._resources = resources
         self._subscribers: dict[str, Subscriber] = {}
         self._groups: dict[tuple[Scope, str], dict[Names | None, Group]] = {}
@@ -149,7 +151,7 @@ class Subscriptions:
         groups = self._groups.get((scope, type_url))
         if groups is None:
             groups = self._groups[scope, type_url] = {}
-            self._graph.pin(self._resources.names, (scope, type_url))
+            self._graph.pin(self._names, (scope, type_url))
         group = groups.get(names)
         if group is None:
             group = groups[names] = Group(scope, type_url, names)
@@ -170,12 +172,12 @@ class Subscriptions:
             self._same.pop(names, None)
         if not groups:
             del self._groups[scope, type_url]
-            self._graph.unpin(self._resources.names, (scope, type_url))
+            self._graph.unpin(self._names, (scope, type_url))
 
     def _pin(self, group: Group, name: str) -> None:
         group.pinned.add(name)
         self._holders.setdefault((group.type_url, group.scope, name), {})[group] = None
-        self._graph.pin(self._resources.tables[group.type_url], (group.scope, name))
+        self._graph.pin(self._resources[group.type_url], (group.scope, name))
 
     def _unpin(self, group: Group, name: str) -> None:
         group.pinned.discard(name)
@@ -183,7 +185,7 @@ class Subscriptions:
         del holders[group]
         if not holders:
             del self._holders[group.type_url, group.scope, name]
-        self._graph.unpin(self._resources.tables[group.type_url], (group.scope, name))
+        self._graph.unpin(self._resources[group.type_url], (group.scope, name))
 
     # -- what changed ---------------------------------------------------------------------------------------------
 
@@ -247,7 +249,7 @@ class Subscriptions:
 
     def existing(self, scope: Scope, type_url: str) -> Names:
         """The names that exist in a scope."""
-        return self._graph.peek(self._resources.names, (scope, type_url))
+        return self._graph.peek(self._names, (scope, type_url))
 
     def find(self, subscriber: Subscriber, type_url: str, name: str) -> XdsResource | None:
         """The resource of that name in the first of the proxy's scopes that has it."""
@@ -285,7 +287,7 @@ class Subscriptions:
         return None
 
     def _value(self, scope: Scope, type_url: str, name: str) -> XdsResource | None:
-        return self._graph.peek(self._resources.tables[type_url], (scope, name))
+        return self._graph.peek(self._resources[type_url], (scope, name))
 
 
 def _note(dirty: Dirty, proxies: Iterable[str], type_url: str, names: Iterable[str]) -> None:

@@ -1,0 +1,165 @@
+"""What the mesh cannot do as somebody might expect: reported, never silent."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from isthmus.base.errors import ObjectRef, Problem, Severity
+from isthmus.derive import networks
+from isthmus.derive.services import rank
+from isthmus.model.mesh import MeshService, NetworkGateway, ServiceView, SliceEndpoints
+from isthmus.model.rows import Protocol, Service, ServicePort, Workload
+from isthmus.model.settings import MeshSettings
+
+
+class Reach(msgspec.Struct, frozen=True, order=True):
+    """How many ready endpoints a slice has in one network, and how many of them take no mutual TLS on some port."""
+
+    cluster: str
+    network: str
+    ready: int
+    plain: int
+
+
+def reach(endpoints: SliceEndpoints) -> tuple[Reach, ...]:
+    """The slice's endpoints by network."""
+    counts: dict[str, list[int]] = {}
+    for endpoint in endpoints.endpoints:
+        if endpoint.ready:
+            count = counts.setdefault(endpoint.network, [0, 0])
+            count[0] += 1
+            count[1] += not all(endpoint.takes_mtls(number) for _, number in endpoints.ports)
+    return tuple(Reach(endpoints.cluster, network, *counts[network]) for network in sorted(counts))
+
+
+def _about(kind: str, row: Service | MeshService, cluster: str) -> ObjectRef:
+    return ObjectRef(cluster, kind, row.namespace, row.name)
+
+
+def out_of_reach(
+    service: MeshService, home: str, found: Iterable[Reach], gateways: Mapping[str, Sequence[NetworkGateway]]
+) -> Iterator[Problem]:
+    """Endpoints that proxies of the network `home` cannot use: no gateway leads there, or no mTLS (SH12).
+
+    `gateways` has every network that is not `home`. A network without gateway is one problem of its cluster, not one
+    of each service.
+    """
+    totals: dict[tuple[str, str], list[int]] = {}
+    for part in found:
+        total = totals.setdefault((part.cluster, part.network), [0, 0])
+        total[0] += part.ready
+        total[1] += part.plain
+    for (cluster, network), (ready, plain) in sorted(totals.items()):
+        if network not in gateways:
+            continue
+        if ready and not gateways[network]:
+            yield no_gateway(cluster, network, home)
+        elif plain:
+            yield Problem(
+                where=_about("Service", service, cluster),
+                field="endpoints",
+                message=f"{plain} of {ready} ready endpoints in network {network} take no mutual TLS on some port, "
+                f"so network {home} cannot reach them there",
+                remedy="Inject sidecars into these pods, or remove the PeerAuthentication that disables mutual TLS",
+                severity=Severity.WARNING,
+            )
+
+
+def no_gateway(cluster: str, network: str, home: str) -> Problem:
+    """A network that cannot be entered."""
+    return Problem(
+        where=ObjectRef(cluster, "Namespace", "", "istio-system"),
+        field=f"metadata.labels[{networks.NETWORK_LABEL}]",
+        message=f"network {network} has no east-west gateway, so network {home} cannot reach its endpoints",
+        remedy=f"Install an east-west gateway: a Service with label {networks.NETWORK_LABEL}={network} that has an "
+        "address and port 15443. If both networks are one, give both clusters the same label",
+    )
+
+
+def differences(rows: Sequence[Service], settings: MeshSettings) -> Iterator[Problem]:
+    """The same service said differently in two clusters: the first cluster's word counts (AG1)."""
+    ranked = sorted((row for row in rows if not row.external_name), key=lambda row: rank(row.cluster, settings))
+    for row in ranked[1:]:
+        first = ranked[0]
+        if row.headless != first.headless:
+            yield _difference(row, "spec.clusterIP", f"headless in one of the clusters {first.cluster}, {row.cluster}")
+            continue
+        for known in first.ports:
+            if known.protocol is Protocol.UDP:
+                continue
+            other = next((port for port in row.ports if port.port == known.port), None)
+            if (text := _port_difference(known, other, first.cluster)) is not None:
+                yield _difference(row, f"spec.ports[{known.port}]", text)
+        extra = {port.port for port in row.ports} - {port.port for port in first.ports}
+        for number in sorted(extra):
+            yield _difference(row, f"spec.ports[{number}]", f"cluster {first.cluster} does not have this port")
+
+
+def _port_difference(known: ServicePort, other: ServicePort | None, cluster: str) -> str | None:
+    if other is None:
+        return f"the port is missing here, and cluster {cluster} has it"
+    if other.protocol is not known.protocol:
+        return f"the port speaks {other.protocol} here and {known.protocol} in cluster {cluster}"
+    return None
+
+
+def _difference(row: Service, field: str, message: str) -> Problem:
+    return Problem(
+        where=_about("Service", row, row.cluster),
+        field=field,
+        message=message,
+        remedy="Make the Service the same in all clusters: namespace and name make it one service",
+        severity=Severity.WARNING,
+    )
+
+
+def borrowed(view: ServiceView, cluster: str) -> Iterator[Problem]:
+    """A service without address in this cluster, whose address elsewhere belongs to another service here."""
+    for address in view.addresses:
+        ports = [str(port) for blocked, port in view.blocked if blocked == address]
+        mine = [port for port in view.service.ports if (address, port.port) in view.blocked]
+        if mine and not all(port.protocol.is_http for port in mine):
+            yield Problem(
+                where=_about("Service", view.service, cluster),
+                field="spec.clusterIP",
+                message=f"address {address}, borrowed from another cluster, is another service's here on port "
+                f"{', '.join(ports)}",
+                remedy=f"Create the Service in cluster {cluster}, too: it then has an address of its own",
+                severity=Severity.WARNING,
+            )
+
+
+def gateway_service(row: Service) -> Iterator[Problem]:
+    """A Service with the network label that is no usable gateway (NW4, NW5)."""
+    port = networks.gateway_port(row)
+    if all(known.port != port for known in row.ports):
+        yield Problem(
+            where=_about("Service", row, row.cluster),
+            field="spec.ports",
+            message=f"the label {networks.NETWORK_LABEL} makes this a gateway, but it has no port {port}",
+            remedy=f"Add port {port}, or name the right one in the label {networks.GATEWAY_PORT_LABEL}",
+        )
+    elif not networks.gateways_of_service(row):
+        names = [*row.ingress_addresses, *row.external_ips]
+        yield Problem(
+            where=_about("Service", row, row.cluster),
+            field="status.loadBalancer",
+            message=f"the gateway has no IP address{': ' + ', '.join(names) + ' is none' if names else ' yet'}",
+            remedy="Give the Service a load balancer or externalIPs with an IP address that other networks can reach",
+        )
+
+
+def overlaps(rows: Iterable[tuple[str, Workload]]) -> Iterator[Problem]:
+    """Two pods with one address in one network: (network, pod) pairs. Pods on the host's network share by intent."""
+    seen: dict[tuple[str, str], Workload] = {}
+    for network, pod in rows:
+        for address in pod.addresses[:1]:
+            other = seen.setdefault((network, address), pod)
+            if other is not pod and other.cluster != pod.cluster:
+                yield Problem(
+                    where=ObjectRef(pod.cluster, "Pod", pod.namespace, pod.name),
+                    field="status.podIP",
+                    message=f"address {address} is also that of pod {other.namespace}/{other.name} in cluster "
+                    f"{other.cluster}, and both clusters say they are on network {network or '(none)'}",
+                    remedy=f"Give the clusters different networks: label {networks.NETWORK_LABEL} on istio-system",
+                )

@@ -1,0 +1,89 @@
+"""The wiring of problems: kept up to date from the first time somebody asks."""
+
+from collections.abc import Iterator
+
+from isthmus.base.errors import ObjectRef, Problem
+from isthmus.derive import networks, problems
+from isthmus.derive.problems import Reach
+from isthmus.graph.observed import ALL, Meshwide
+from isthmus.model.mesh import HostKey, NetworkGateway
+from isthmus.model.rows import Namespace, Workload
+from isthmus.tables.changes import Key
+from isthmus.tables.graph import Derived, Get, Graph
+
+
+class Problems:
+    """What is wrong, as this control plane's own cluster sees it."""
+
+    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+        self._graph = graph
+        self._meshwide = meshwide
+        self._demanded = False
+        derived = graph.derived
+        self.reach: Derived[Key, tuple[Reach, ...]] = derived("problems.reach", self._reach)
+        self.of_host: Derived[HostKey, tuple[Problem, ...]] = derived("problems.of_service", self._of_host)
+        self.all: Derived[Key, tuple[Problem, ...]] = derived("problems", self._all)
+
+    def now(self) -> list[Problem]:
+        """All problems, sorted, each once."""
+        if not self._demanded:
+            self._graph.pin(self.all, ALL)
+            self._demanded = True
+        found = {*self._graph.peek(self.all, ALL), *problems.overlaps(self._placed()), *self._failures()}
+        return sorted(found)
+
+    def _failures(self) -> Iterator[Problem]:
+        for (table, key), text in self._graph.failures.items():
+            yield Problem(
+                where=ObjectRef("", "row", "", f"{table} {key}"),
+                field="",
+                message=f"could not be derived, its last good value stays: {text}",
+                remedy="This is a defect of Isthmus; the objects that the key names make it happen",
+            )
+
+    def _placed(self) -> Iterator[tuple[str, Workload]]:
+        sources = self._meshwide.sources
+        for _, pod in sources.workloads.rows():
+            yield networks.workload_network(pod.labels, self._home(pod.cluster)), pod
+
+    def _home(self, cluster: str) -> Namespace | None:
+        key = (cluster, "", self._meshwide.settings.system_namespace)
+        return self._meshwide.sources.namespaces.get(key)
+
+    def _reach(self, get: Get, key: Key) -> tuple[Reach, ...]:
+        found = get(self._meshwide.endpoints, key)
+        return problems.reach(found) if found is not None else ()
+
+    def _of_host(self, get: Get, host: HostKey) -> tuple[Problem, ...]:
+        meshwide, settings = self._meshwide, self._meshwide.settings
+        service = get(meshwide.services, host)
+        if service is None:
+            return ()
+        rows = (get(meshwide.sources.services, key) for key in get(meshwide.sources.services_of_host, host))
+        found = list(problems.differences([row for row in rows if row is not None], settings))
+        view = get(meshwide.views, (settings.config_cluster, host))
+        if view is not None and not service.headless:
+            found.extend(problems.borrowed(view, settings.config_cluster))
+        home = networks.workload_network((), get(meshwide.system_namespace, settings.config_cluster))
+        if home and not service.cluster_local and not service.headless:
+            found.extend(self._out_of_reach(get, host, home))
+        return tuple(found)
+
+    def _out_of_reach(self, get: Get, host: HostKey, home: str) -> Iterator[Problem]:
+        meshwide = self._meshwide
+        service = get(meshwide.services, host)
+        slices = get(meshwide.sources.slices_of_host, host)
+        found = [part for key in slices for part in get(self.reach, key)]
+        away = {part.network for part in found} - {"", home}
+        gateways: dict[str, tuple[NetworkGateway, ...]] = {name: get(meshwide.gateways, name) for name in sorted(away)}
+        if service is not None:
+            yield from problems.out_of_reach(service, home, found, gateways)
+
+    def _all(self, get: Get, key: Key) -> tuple[Problem, ...]:
+        sources = self._meshwide.sources
+        found = {problem for host in get(self._meshwide.hosts, ALL) for problem in get(self.of_host, host)}
+        for gateway in get(sources.all_gateway_services, ALL):
+            row = get(sources.services, gateway)
+            if row is not None:
+                found.update(problems.gateway_service(row))
+        return tuple(sorted(found))
