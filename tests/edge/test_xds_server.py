@@ -292,7 +292,7 @@ def test_nothing_is_answered_before_every_cluster_was_looked_at() -> None:
         bench.open.clear()
         async with bench.client() as client:
             await client.ask(CDS, node={}, initial_resource_versions={"gone": "1"})
-            answer = asyncio.ensure_future(client.get())
+            answer = asyncio.create_task(client.get())
             assert await asyncio.wait({answer}, timeout=0.05) == (set(), {answer})
             assert bench.mesh.proxies == {}
             bench.mesh.put(CDS, "gone", "1")

@@ -33,6 +33,7 @@ from isthmus.edge.xds_streams import Stream, Streams
 from isthmus.graph.mesh import Mesh
 from isthmus.graph.settings import MeshSettings
 from isthmus.ingest.proxy import Identity, NodeInfo, proxy
+from isthmus.install.inject import inject
 from isthmus.model.rows import Locality, Namespace, Proxy
 from isthmus.tables.changes import Change
 from isthmus.trust.caller import Caller
@@ -233,8 +234,6 @@ class ControlPlane:
 
     def _inject(self, pod: Manifest, request: Manifest, environment: Mapping[str, str]) -> list[Manifest]:
         """The patch that puts the sidecar into a pod; what the webhook's path says wins over our own (PR2)."""
-        from isthmus.install.inject import inject
-
         env = dict(environment)
         values = replace(
             self._values,

@@ -30,7 +30,8 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serve until cancelled; requests under way get a second to end."""
-        serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
+        # Not in a task group: a group would cancel it before the requests under way have ended.
+        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         try:
             await asyncio.shield(serving)
         finally:
