@@ -127,29 +127,16 @@ def conflict(group: str, plural: str, name: str, why: str = "") -> ApiError:
 
 def apply_conflict(causes: list[Cause]) -> ApiError:
     """Server-side apply met fields that another manager owns (apply without `force`)."""
-    listed = "\n".join(f"- {cause.field}" for cause in causes)
-    managers = sorted({cause.message for cause in causes})
     if len(causes) == 1:
         message = f"Apply failed with 1 conflict: {causes[0].message}: {causes[0].field}"
     else:
-        head = f"Apply failed with {len(causes)} conflicts: "
-        message = head + (f"{managers[0]}:\n{listed}" if len(managers) == 1 else _by_manager(causes, managers))
-    return ApiError(
-        409,
-        "Conflict",
-        message,
-        details={
-            "causes": [{"reason": "FieldManagerConflict", "message": c.message, "field": c.field} for c in causes]
-        },
-    )
-
-
-def _by_manager(causes: list[Cause], managers: list[str]) -> str:
-    blocks = []
-    for manager in managers:
-        fields = "\n".join(f"- {cause.field}" for cause in causes if cause.message == manager)
-        blocks.append(f"{manager}:\n{fields}")
-    return "\n".join(blocks)
+        lines = []
+        for manager in sorted({cause.message for cause in causes}):
+            lines.append(manager.replace("conflict with", "conflicts with", 1) + ":")
+            lines += [f"- {cause.field}" for cause in causes if cause.message == manager]
+        message = f"Apply failed with {len(causes)} conflicts: " + "\n".join(lines)
+    listed = [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes]
+    return ApiError(409, "Conflict", message, details={"causes": listed})
 
 
 def invalid(group: str, kind: str, name: str, causes: list[Cause]) -> ApiError:

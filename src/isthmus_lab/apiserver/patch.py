@@ -38,7 +38,9 @@ def json_patch(target: JsonObject, operations: object) -> JsonObject:
         raise _refused(str(error)) from error
     except jsonpatch.JsonPatchTestFailed as error:
         raise _refused(f"testing value failed: {error}") from error
-    except (jsonpatch.InvalidJsonPatch, jsonpointer.JsonPointerException) as error:
+    except jsonpointer.JsonPointerException as error:
+        raise _refused(str(error)) from error
+    except jsonpatch.InvalidJsonPatch as error:
         raise bad_request(f"error decoding patch: {error}") from error
     if not isinstance(result, dict):
         raise bad_request("the patched object is not an object")

@@ -36,6 +36,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "replicasets.apps": ("status.replicas",),
 }  # fmt: skip
 
+_FLAGS = frozenset({"spec.unschedulable", "spec.hostNetwork"})
 _FIELD_PATHS = {"source": ("source", "component")}
 
 
@@ -143,9 +144,10 @@ def parse_fields(text: str, resource: str, extra: tuple[str, ...] = ()) -> Predi
 
 def _field_test(field: str, value: str, *, negate: bool) -> Predicate:
     path = _FIELD_PATHS.get(field, tuple(field.split(".")))
+    absent = "false" if field in _FLAGS else ""
 
     def test(obj: JsonObject) -> bool:
-        return (_field_text(lookup(obj, *path)) == value) is not negate
+        return ((_field_text(lookup(obj, *path)) or absent) == value) is not negate
 
     return test
 
