@@ -114,8 +114,7 @@ def _status(
     else:
         conditions = without_condition(conditions, "ReplicaFailure")
     status: JsonObject = {**status_of(replica_set), **counts}
-    status.pop("conditions", None)
-    if conditions:
+    if conditions or "conditions" in status:  # a merge patch takes away no key that is left out
         status["conditions"] = conditions
     return status, min(pending, default=None)
 
