@@ -1,0 +1,100 @@
+"""Gets a proxy its certificate and replaces it in time; the key never leaves this process unless it was asked for."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from isthmus.agent.secrets import Identity, make_identity, make_request
+from isthmus.base.clock import Clock
+from isthmus.base.errors import IsthmusError
+from isthmus.base.names import spiffe_id
+from isthmus.edge.agent_ca_client import request_certificate
+from isthmus.edge.control_plane import Upstream
+from isthmus.trust.rotation import renewal_time, retry_delay
+
+LONGEST_RETRY = 30.0
+FIRST_RETRY_LIMIT = 5.0
+"""Longest pause while there is no certificate at all: the pod waits for it."""
+
+
+def retry_wait(failures: int, *, now: float, identity: Identity | None) -> float:
+    """Seconds until the next attempt: quick without a certificate, ever slower with one, never too late for it."""
+    if identity is None:
+        return retry_delay(failures, remaining=math.inf, longest=FIRST_RETRY_LIMIT)
+    remaining = identity.end - now
+    return retry_delay(failures, remaining=remaining if remaining > 0 else math.inf, longest=LONGEST_RETRY)
+
+
+class IdentityKeeper:
+    """Keeps one proxy's identity valid for as long as `run` runs."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        identity_name: str,
+        ttl: float,
+        on_identity: Callable[[Identity], None],
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._upstream = upstream
+        self._name = identity_name
+        self._ttl = ttl
+        self._on_identity = on_identity
+        self._clock = clock
+        self._log = log
+        self.identity: Identity | None = None
+
+    async def run(self) -> None:
+        """Request, wait until renewal is due, request again, for ever."""
+        failures = 0
+        while True:
+            try:
+                self.identity = await self._request()
+            except IsthmusError as error:
+                failures += 1
+                wait = retry_wait(failures, now=self._clock.now(), identity=self.identity)
+                wait *= random.uniform(0.7, 1.0)
+                self._log.warning("certificate not renewed", reason=str(error), retry_in=round(wait, 1))
+                await asyncio.sleep(wait)
+                continue
+            failures = 0
+            now = self._clock.now()
+            # Counted from arrival: authorities set the beginning back against clocks that differ.
+            wait = renewal_time(now, self.identity.end, jitter=random.uniform(-1, 1)) - now
+            self._log.info("certificate", serial=self.identity.serial, renew_in=round(wait, 1))
+            self._on_identity(self.identity)
+            await asyncio.sleep(max(1.0, wait))
+
+    async def _request(self) -> Identity:
+        request = make_request(self._name)
+        answer = await request_certificate(self._upstream, csr=request.csr, ttl=self._ttl)
+        return make_identity(request, answer, roots=_roots(self._upstream.root_file))
+
+
+def workload_name(trust_domain: str, namespace: str, service_account: str) -> str:
+    """The identity that a proxy asks for (TR13)."""
+    return spiffe_id(trust_domain, namespace, service_account)
+
+
+def write_identity(identity: Identity, directory: Path) -> None:
+    """Key and certificates as files, for a container that asked with OUTPUT_CERTS; readable by their owner only."""
+    directory.mkdir(parents=True, exist_ok=True)
+    contents = {"key.pem": identity.key, "cert-chain.pem": identity.chain, "root-cert.pem": identity.roots}
+    for name, content in contents.items():
+        temporary = directory / f".{name}"
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(content)
+        temporary.replace(directory / name)
+
+
+def _roots(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,287 @@
+"""One Envoy and everything its agent does for it; the same in a container and in the agent of a node."""
+
+import asyncio
+import contextlib
+import json
+import signal
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import grpc.aio
+from structlog.typing import FilteringBoundLogger
+
+from isthmus.agent.bootstrap import DRAIN_SECONDS, SOCKET, build_bootstrap
+from isthmus.agent.draining import drain
+from isthmus.agent.identity import IdentityKeeper, workload_name, write_identity
+from isthmus.agent.name_stream import NameStream, read_table
+from isthmus.agent.secrets import Identity, build_secrets
+from isthmus.agent.settings import Address, Drain, ProxySettings
+from isthmus.base.clock import Clock
+from isthmus.base.errors import IsthmusError, UnreachableError
+from isthmus.dns.names import NameTable, View
+from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
+from isthmus.edge import envoy_process
+from isthmus.edge.agent_admin import LoopbackClient
+from isthmus.edge.agent_relay import Relay
+from isthmus.edge.agent_sds_server import SecretService, SecretStore
+from isthmus.edge.agent_socket import bind_unix
+from isthmus.edge.control_plane import Backoff, Upstream
+from isthmus.edge.dns_client import DnsClient
+from isthmus.edge.dns_server import DnsServer
+from isthmus.edge.envoy_process import EnvoyProcess, Launch
+from isthmus.edge.netns import NetworkNamespace
+
+BOOTSTRAP_FILE = "envoy.json"
+NAMES_FILE = "names.pb"
+
+HEALTH_PATH = "/healthz/ready"
+
+FIRST_RESTART = 0.2
+SLOWEST_RESTART = 10.0
+STEADY_SECONDS = 30.0
+"""An Envoy that ran for this long is started again without delay."""
+
+KILL_AFTER = 3.0
+"""Seconds that Envoy has to end after SIGTERM."""
+
+READY_SECONDS = 2.0
+UNREADY_SECONDS = 0.25
+"""How long an answer about readiness holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a proxy is; `pid` is 0 and `exit_code` says why while its Envoy is down."""
+
+    running: bool
+    ready: bool
+    pid: int
+    exit_code: int | None
+
+
+class Proxy:
+    """Looks after one Envoy between `start` and `stop` (Envoy ends) or `leave` (Envoy goes on)."""
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        *,
+        namespace: NetworkNamespace,
+        log_file: Path | None,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        """`log_file` takes Envoy's output, None leaves it with the agent's own."""
+        self.settings = settings
+        self._namespace = namespace
+        self._log_file = log_file
+        self._clock = clock
+        self._log = log
+        self._store = SecretStore()
+        self._admin = LoopbackClient(namespace)
+        self._dns = self._make_dns()
+        self._keeper = self._make_keeper()
+        self._backoff = Backoff(FIRST_RESTART, SLOWEST_RESTART)
+        self._process: EnvoyProcess | None = None
+        self._exit_code: int | None = None
+        self._ready = (False, 0.0)
+        self._stopping = False
+        self._stopped = False
+        self._stack = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open the agent's sockets, find or start Envoy. Raises IsthmusError."""
+        self.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        async with contextlib.AsyncExitStack() as stack:
+            await self._serve(stack)
+            await self._serve_names(stack)
+            self._process = envoy_process.adopt(self.settings.state_dir) or await self._spawn()
+            self._log.info("envoy", pid=self._process.pid, adopted=self._process.adopted)
+            for work in (self._keeper.run(), self._supervise()):
+                task = asyncio.get_running_loop().create_task(work)
+                stack.push_async_callback(_cancel, task)
+            self._stack = stack.pop_all()
+
+    async def stop(self, grace: float) -> int:
+        """Drain and end Envoy within `grace` seconds, close everything; Envoy's exit code."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.running:
+            limits = self.settings.drain
+            most = max(0.0, min(limits.most, grace - KILL_AFTER))
+            await drain(
+                self._admin,
+                self.settings.ports.admin,
+                limits=Drain(least=min(limits.least, most), most=most),
+                inbound_only=self.settings.kind == "sidecar",
+                clock=self._clock,
+                log=self._log,
+            )
+            self._exit_code = await _terminate(process)
+        await self._stack.aclose()
+        (self.settings.state_dir / envoy_process.PID_FILE).unlink(missing_ok=True)
+        self._stopped = True
+        self._log.info("stopped", exit_code=self._exit_code)
+        return self._exit_code or 0
+
+    async def leave(self) -> None:
+        """Close everything but leave Envoy as it is, for the next agent."""
+        self._stopping = True
+        await self._stack.aclose()
+        if self._process is not None:
+            self._process.release()
+
+    async def status(self) -> Status:
+        """How it is now; readiness is asked of Envoy at most every 2 s once it is ready."""
+        process = self._process
+        alive = process is not None and process.running
+        ready = alive and await self._is_ready()
+        pid = process.pid if process is not None and alive else 0
+        return Status(running=not self._stopped, ready=ready, pid=pid, exit_code=self._exit_code)
+
+    async def _is_ready(self) -> bool:
+        ready, asked = self._ready
+        now = self._clock.monotonic()
+        if now - asked >= (READY_SECONDS if ready else UNREADY_SECONDS):
+            try:
+                answer = await self._admin.request("GET", self.settings.ports.health, HEALTH_PATH)
+                ready = answer.status == 200
+            except UnreachableError:
+                ready = False
+            self._ready = (ready, now)
+        return ready
+
+    async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
+        """Secrets and the relay on the socket that the bootstrap names."""
+        relay = Relay(
+            self._upstream(self.settings.control_planes),
+            rider=NameStream(self._on_table, wanted=self.settings.dns_capture),
+            gate=self._wait_for_certificate,
+            log=self._log,
+        )
+        secrets = SecretService(
+            self._store, lambda event: self._log.warning("envoy rejected a secret", reason=event.message)
+        )
+        server = grpc.aio.server(
+            handlers=(secrets.handler(), relay.handler()),
+            options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+        )
+        bind_unix(server, self.settings.state_dir / SOCKET)
+        await server.start()
+        stack.push_async_callback(server.stop, 0)
+
+    async def _serve_names(self, stack: contextlib.AsyncExitStack) -> None:
+        if not self.settings.dns_capture:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            # The last table is better than none while the control plane is away.
+            self._dns.table = read_table((self.settings.state_dir / NAMES_FILE).read_bytes())
+        await self._dns.start()
+        stack.push_async_callback(self._dns.close)
+
+    async def _wait_for_certificate(self) -> None:
+        """Envoy gets its configuration after its certificate; one that was adopted has both."""
+        if self._process is None or not self._process.adopted:
+            await self._store.ready.wait()
+
+    async def _spawn(self) -> EnvoyProcess:
+        settings = self.settings
+        bootstrap = build_bootstrap(settings, version=metadata.version("isthmus"))
+        (settings.state_dir / BOOTSTRAP_FILE).write_text(json.dumps(bootstrap, indent=1))
+        argv = [
+            str(envoy_process.envoy_binary()),
+            *("--config-path", BOOTSTRAP_FILE),
+            *("--concurrency", str(settings.concurrency)),
+            *("--drain-time-s", str(DRAIN_SECONDS)),
+            *("--log-level", settings.log_level),
+            *("--file-flush-interval-msec", "200"),
+            "--disable-hot-restart",
+        ]
+        launch = Launch(argv=argv, directory=settings.state_dir, log=self._log_file, namespace=self._namespace)
+        return await envoy_process.start(launch)
+
+    async def _supervise(self) -> None:
+        """Start Envoy again whenever it ends, slower each time if it does not live long."""
+        while self._process is not None:
+            began = self._clock.monotonic()
+            self._exit_code = await self._process.wait()
+            if self._stopping:
+                return
+            if self._clock.monotonic() - began >= STEADY_SECONDS:
+                self._backoff.reset()
+            await self._restart()
+
+    async def _restart(self) -> None:
+        while True:
+            wait = self._backoff.delay()
+            self._log.error("envoy ended", exit_code=self._exit_code, restart_in=round(wait, 1))
+            await asyncio.sleep(wait)
+            try:
+                self._process = await self._spawn()
+            except IsthmusError as error:
+                self._log.error("envoy not started", reason=str(error))
+                continue
+            return
+
+    def _on_identity(self, identity: Identity) -> None:
+        self._store.replace(build_secrets(identity))
+        if self.settings.output_certs is not None:
+            write_identity(identity, self.settings.output_certs)
+
+    def _on_table(self, body: bytes, table: NameTable) -> None:
+        self._dns.table = table
+        file = self.settings.state_dir / NAMES_FILE
+        temporary = file.with_suffix(".new")
+        temporary.write_bytes(body)
+        temporary.replace(file)
+
+    def _resolv_conf(self) -> ResolvConf:
+        try:
+            return parse_resolv_conf(self.settings.resolv_conf.read_text())
+        except OSError:
+            return ResolvConf()
+
+    def _make_dns(self) -> DnsServer:
+        settings = self.settings
+        view = View(settings.namespace, settings.cluster_suffix)
+        client = DnsClient(self._namespace, self._resolv_conf)
+        return DnsServer(self._namespace, view=view, client=client, port=settings.ports.dns)
+
+    def _make_keeper(self) -> IdentityKeeper:
+        settings = self.settings
+        return IdentityKeeper(
+            self._upstream(settings.certificate_authorities),
+            identity_name=workload_name(settings.trust_domain, settings.namespace, settings.service_account),
+            ttl=settings.secret_ttl,
+            on_identity=self._on_identity,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    def _upstream(self, addresses: tuple[Address, ...]) -> Upstream:
+        """The agent connects from its own namespace, where cluster addresses work, but resolves as the pod does."""
+        settings = self.settings
+        return Upstream(
+            addresses=[(address.host, address.port) for address in addresses],
+            server_name=settings.server_name,
+            root_file=settings.root_file,
+            token_file=settings.token_file,
+            cluster=settings.cluster,
+            resolve=DnsClient(NetworkNamespace(), self._resolv_conf).resolve,
+        )
+
+
+async def _terminate(process: EnvoyProcess) -> int:
+    process.signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(KILL_AFTER):
+            return await process.wait()
+    except TimeoutError:
+        process.signal(signal.SIGKILL)
+        return await process.wait()
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,160 @@
+"""Relays one Envoy's discovery stream to a control plane, frame by frame, and closes it when that one is lost.
+
+The agent keeps no configuration: Envoy reconnects with the versions it holds, to whichever control plane answers.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import grpc
+import grpc.aio
+from structlog.typing import FilteringBoundLogger
+
+from isthmus.base.errors import IsthmusError
+from isthmus.edge.control_plane import CONNECT_SECONDS, Backoff, Upstream
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+DELTA = "DeltaAggregatedResources"
+
+FIRST_WAIT = 0.2
+LONGEST_WAIT = 10.0
+
+Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A response that was meant for the agent; `answer` goes back to the control plane."""
+
+    answer: bytes
+
+
+class Rider(Protocol):
+    """Something of the agent's own that rides on Envoy's stream."""
+
+    def join(self) -> bytes | None:
+        """A request to send after Envoy's first one, which says who asks."""
+
+    def take(self, response: bytes) -> Taken | None:
+        """Keeps a response of its own; None if it is Envoy's."""
+
+
+class _LostError(Exception):
+    """The control plane ended the stream, or could not be reached."""
+
+
+class Relay:
+    """The relay of one proxy; Envoy has at most one stream at a time through it."""
+
+    def __init__(
+        self, upstream: Upstream, *, rider: Rider, gate: Callable[[], Awaitable[object]], log: FilteringBoundLogger
+    ) -> None:
+        """`gate` returns when Envoy may be configured: once it has a certificate."""
+        self._upstream = upstream
+        self._rider = rider
+        self._gate = gate
+        self._log = log
+        self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+        self._skip = 0
+        self.connected_to = ""
+        """Target of the open stream, empty without one."""
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The service to add to the proxy's gRPC server."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {DELTA: grpc.stream_stream_rpc_method_handler(self._relay)}
+        )
+
+    async def _relay(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._gate()
+        async with contextlib.AsyncExitStack() as stack:
+            call = await self._connect(stack)
+            lost = await self._carry(requests, context, call)
+        if lost:
+            # Envoy comes back with what it holds; the stream is not resumed, so nothing can be half told.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"control plane lost: {lost}")
+
+    async def _carry(self, requests: AsyncIterator[bytes], context: Context, call: Call) -> str:
+        """Relay until one side ends; why the control plane's did, empty if Envoy's ended first."""
+        lost = ""
+        try:
+            await self._pump(requests, context, call)
+        except* (_LostError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as group:
+            lost = "; ".join(dict.fromkeys(map(_describe, group.exceptions)))
+            self._log.warning("control plane lost", target=self.connected_to, reason=lost)
+        finally:
+            call.cancel()
+            self.connected_to = ""
+        return lost
+
+    async def _connect(self, stack: contextlib.AsyncExitStack) -> Call:
+        """An open stream to the first control plane that takes one. Tries for as long as Envoy waits."""
+        while True:
+            try:
+                targets = await self._upstream.targets()
+                for offset in range(len(targets)):
+                    target = targets[(self._skip + offset) % len(targets)]
+                    call = await self._try(stack, target)
+                    if call is not None:
+                        return call
+            except IsthmusError as error:
+                self._log.warning("control plane not reached", reason=str(error))
+            await asyncio.sleep(self._backoff.delay())
+
+    async def _try(self, stack: contextlib.AsyncExitStack, target: str) -> Call | None:
+        async with contextlib.AsyncExitStack() as attempt:
+            channel = await attempt.enter_async_context(self._upstream.channel(target))
+            call: Call = channel.stream_stream(f"/{SERVICE}/{DELTA}")(metadata=self._upstream.metadata())
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await call.wait_for_connection()
+            except (grpc.aio.AioRpcError, TimeoutError) as error:
+                call.cancel()
+                self._log.warning("control plane not reached", target=target, reason=_describe(error))
+                return None
+            stack.push_async_exit(attempt.pop_all())
+        self.connected_to = target
+        self._log.info("control plane reached", target=target)
+        return call
+
+    async def _pump(self, requests: AsyncIterator[bytes], context: Context, call: Call) -> None:
+        writing = asyncio.Lock()
+        async with asyncio.TaskGroup() as group:
+            down = group.create_task(self._down(context, call, writing))
+            first = True
+            async for frame in requests:
+                await _write(call, writing, frame)
+                joining = self._rider.join() if first else None
+                first = False
+                if joining is not None:
+                    await _write(call, writing, joining)
+            down.cancel()
+
+    async def _down(self, context: Context, call: Call, writing: asyncio.Lock) -> None:
+        # Until it answers, the next attempt begins with the address after this one.
+        self._skip += 1
+        while (frame := await call.read()) is not grpc.aio.EOF:
+            self._skip = 0
+            self._backoff.reset()
+            taken = self._rider.take(frame)
+            if taken is None:
+                await context.write(frame)
+            else:
+                await _write(call, writing, taken.answer)
+        raise _LostError(f"{(await call.code()).name}: {await call.details()}")
+
+
+async def _write(call: Call, lock: asyncio.Lock, frame: bytes) -> None:
+    """gRPC allows one write at a time."""
+    async with lock:
+        await call.write(frame)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error)

@@ -1,0 +1,115 @@
+"""Work inside another network namespace without leaving one's own: sockets and processes keep where they were made."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from isthmus.base.errors import UnreachableError
+
+T = TypeVar("T")
+
+_CLONE_NEWNET = 0x40000000
+_OWN = Path("/proc/thread-self/ns/net")
+
+SO_MARK = 36
+"""Socket option (Linux, all architectures we build for) that marks packets; Python names it only from 3.12 on."""
+
+_executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NetworkNamespace:
+    """A network namespace by path, such as /run/netns/pod; None is the one this process runs in."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Call `work` in a thread that stands in the namespace. Raises UnreachableError if the namespace is gone."""
+        return await asyncio.get_running_loop().run_in_executor(_executor, self._enter, work)
+
+    def _enter(self, work: Callable[[], T]) -> T:
+        if self.path is None:
+            return work()
+        own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._join(self.path)
+            try:
+                return work()
+            finally:
+                _setns(own)
+        finally:
+            os.close(own)
+
+    @staticmethod
+    def _join(path: Path) -> None:
+        try:
+            target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UnreachableError(f"network namespace {path}: {error.strerror}", "Is the pod still there?") from error
+        try:
+            _setns(target)
+        except OSError as error:
+            raise UnreachableError(
+                f"network namespace {path}: {error.strerror}", "The agent must run as root of the pod's user namespace"
+            ) from error
+        finally:
+            os.close(target)
+
+    async def listen(self, address: tuple[str, int], kind: socket.SocketKind) -> socket.socket:
+        """A bound socket (listening, if it is a stream) inside the namespace."""
+        return await self.run(lambda: _listen(address, kind))
+
+    async def unbound(self, family: socket.AddressFamily, kind: socket.SocketKind, *, mark: int = 0) -> socket.socket:
+        """A non-blocking socket inside the namespace, marked if the kernel permits it."""
+        return await self.run(lambda: _unbound(family, kind, mark))
+
+    async def connect(
+        self, address: tuple[str, int], *, mark: int = 0
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A TCP connection from inside the namespace. Raises OSError."""
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        made = await self.unbound(family, socket.SOCK_STREAM, mark=mark)
+        try:
+            await asyncio.get_running_loop().sock_connect(made, address)
+        except BaseException:
+            made.close()
+            raise
+        return await asyncio.open_connection(sock=made)
+
+
+def _setns(fd: int) -> None:
+    if _libc.setns(fd, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _listen(address: tuple[str, int], kind: socket.SocketKind) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, kind)
+    try:
+        made.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        if kind == socket.SOCK_STREAM:
+            made.listen(128)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _unbound(family: socket.AddressFamily, kind: socket.SocketKind, mark: int) -> socket.socket:
+    made = socket.socket(family, kind)
+    made.setblocking(False)
+    if mark:
+        # Without CAP_NET_ADMIN the capture rules tell the agent's packets by its user id instead.
+        with contextlib.suppress(PermissionError):
+            made.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+    return made
