@@ -17,6 +17,7 @@ from isthmus_lab.kubelet.container import ContainerSpec, Mount
 from isthmus_lab.kubelet.informer import Informer
 from isthmus_lab.kubelet.runtime_client import RuntimeClient
 from isthmus_lab.kubelet.sandbox import Sandbox, Sandboxes
+from isthmus_lab.kubelet.services import DOMAIN
 from isthmus_lab.net import netns
 
 COMPONENT = "kubelet"
@@ -75,13 +76,17 @@ class NodeContext:
             await self.client.post(f"/api/v1/namespaces/{meta['namespace']}/events", body)
 
 
+def resolv_conf(server: str, namespace: str = "") -> str:
+    """How names are resolved: in a pod of that namespace, or on the node itself."""
+    own = f"{namespace}.svc.{DOMAIN} " if namespace else ""
+    return f"nameserver {server}\nsearch {own}svc.{DOMAIN} {DOMAIN}\noptions ndots:5\n"
+
+
 def write_name_files(context: NodeContext, pod: Object, box: Sandbox) -> dict[str, str]:
     """/etc/resolv.conf and /etc/hosts of the pod, as files of its directory, by the path where they appear."""
     directory = context.pod_directory(pod["metadata"]["uid"]) / "etc"
     directory.mkdir(parents=True, exist_ok=True)
-    namespace = pod["metadata"]["namespace"]
-    search = f"{namespace}.svc.cluster.local svc.cluster.local cluster.local"
-    resolv = f"nameserver {context.config.node.ip}\nsearch {search}\noptions ndots:5\n"
+    resolv = resolv_conf(context.config.node.ip, pod["metadata"]["namespace"])
     (directory / "resolv.conf").write_text(resolv)
     name = pod["spec"].get("hostname") or pod["metadata"]["name"]
     (directory / "hosts").write_text(f"127.0.0.1 localhost\n{box.ip} {name}\n")
@@ -146,5 +151,6 @@ class PodPlace:
             "netns": netns.path(self.box.netns),
             "env": variables,
             "args": [env.expand(str(a), variables) for a in container.get("args") or []],
-            "mounts": {target: source for source, target, _ in volumes.mounts_of(container, self.volume_directories)},
+            "mounts": self.files
+            | {target: source for source, target, _ in volumes.mounts_of(container, self.volume_directories)},
         }
