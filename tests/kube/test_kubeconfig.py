@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.kube.kubeconfig import Access, KubeconfigError, contexts, parse, select
+from isthmus.kube.kubeconfig import Access, KubeconfigError, contexts, parse, select, server_host
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -63,6 +63,26 @@ def test_what_is_wrong_is_named_with_what_to_do(context: str, changes: dict[str,
 def test_what_is_no_document(text: str | bytes, words: str) -> None:
     with pytest.raises(KubeconfigError, match=words):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://api.example:6443", "api.example"),
+        ("http://10.0.0.1", "10.0.0.1"),
+        ("https://[fd00::1]:6443/", "fd00::1"),
+        ("https://rancher/k8s/clusters/c-1", "rancher"),
+        ("https://a:99999", ""),
+        ("https://a:0", ""),
+        ("https://", ""),
+        ("a:6443", ""),
+        ("https://user@a", ""),
+        ("ftp://a", ""),
+        ("https://a b", ""),
+    ],
+)
+def test_servers(url: str, host: str) -> None:
+    assert server_host(url) == host
 
 
 def test_names_and_credentials() -> None:

@@ -15,6 +15,7 @@ from isthmus.ingest.place import SYSTEM_NAMESPACE
 from isthmus.install.access import reader
 from isthmus.install.values import READER_ACCOUNT
 from isthmus.kube import remote_secret as build
+from isthmus.kube.kubeconfig import server_host
 from isthmus.kube.requests import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -82,7 +83,7 @@ class Wanted:
         if self.name and not build.is_cluster_name(self.name):
             message = f"{self.name!r} is no cluster name"
             raise UsageError(message, "Use lower case letters, digits and -, at most 63 characters")
-        if self.server and not self.server.startswith(("https://", "http://")):
+        if self.server and not server_host(self.server):
             raise UsageError(f"{self.server!r} is no URL", "Write --server https://<host>:<port>")
         if any("=" not in pair for pair in self.plugin_config):
             raise UsageError("--auth-plugin-config is not key=value", "Write --auth-plugin-config id-token=<token>")

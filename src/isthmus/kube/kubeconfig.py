@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,18 @@ class Access:
 
 
 Document = dict[str, Any]
+
+_SERVER = re.compile(
+    r"https?://(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^/:@?#\[\]\s]+))(?::(?P<port>\d{1,5}))?(?:/[^?#\s]*)?"
+)
+
+
+def server_host(url: str) -> str:
+    """The host of an API server's URL; empty if it is none that can be asked."""
+    found = _SERVER.fullmatch(url)
+    if found is None or int(found["port"] or 1) not in range(1, 65536):
+        return ""
+    return found["v6"] or found["host"]
 
 
 def parse(text: bytes | str) -> Document:
@@ -99,7 +112,7 @@ def user_entry(document: Document, context: str = "") -> Mapping[str, Any]:
 
 def _access(cluster: Mapping[str, Any], user: Mapping[str, Any], *, namespace: str) -> Access:
     server = _text(cluster, "server", "clusters[].cluster")
-    if not server.startswith(("https://", "http://")):
+    if not server_host(server):
         raise KubeconfigError("clusters[].cluster.server", f"{server!r} is no URL", "Write https://<host>:<port>")
     provider = user.get("auth-provider")
     token = _text(user, "token", "users[].user", required=False)

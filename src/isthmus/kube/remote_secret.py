@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -57,7 +56,7 @@ def is_cluster_name(name: str) -> bool:
 
 def is_loopback(url: str) -> bool:
     """True if the address means another machine to everybody else."""
-    host = (urlsplit(url).hostname or "").lower()
+    host = kubeconfig.server_host(url).lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
