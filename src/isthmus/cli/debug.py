@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Ask the control plane of this pod.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask the control plane of this pod.")
 
 PATIENCE = 15.0
 

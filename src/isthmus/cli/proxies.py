@@ -1,0 +1,66 @@
+"""How commands name a proxy and ask it: `<pod>[.<namespace>]`, `deploy/<name>`, over exec in its container."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from isthmus.base.errors import UnreachableError, UsageError
+from isthmus.edge.kube_client import KubeClient
+from isthmus.edge.kube_exec import Target, execute
+from isthmus.kube.requests import PODS, Resource, Scope
+
+ProxyName = Annotated[str, typer.Argument(help="<pod>[.<namespace>], or deploy/<name>[.<namespace>].")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")]
+
+CONTAINER = "istio-proxy"
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
+KINDS = {"pod": "pod", "pods": "pod", "po": "pod", "deploy": "deploy", "deployment": "deploy", "deployments": "deploy"}
+
+
+@dataclass(frozen=True, slots=True)
+class PodName:
+    """A pod that has a proxy."""
+
+    name: str
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.namespace}"
+
+
+def split_name(text: str, namespace: str) -> tuple[str, PodName]:
+    """Kind, and name with namespace. A dot in the name means the namespace only if none was given."""
+    kind, slash, rest = text.rpartition("/")
+    word = KINDS.get(kind.lower()) if slash else "pod"
+    if word is None or not rest:
+        raise UsageError(f"{text!r} names no proxy", "Write <pod>.<namespace> or deploy/<name>.<namespace>")
+    if namespace:
+        return word, PodName(rest.removesuffix(f".{namespace}"), namespace)
+    name, dot, found = rest.rpartition(".")
+    return word, PodName(name, found) if dot else PodName(rest, "default")
+
+
+async def resolve(client: KubeClient, text: str, namespace: str) -> PodName:
+    """The pod that is meant; of a Deployment the first that runs. Raises UnreachableError if there is none."""
+    kind, wanted = split_name(text, namespace)
+    if kind == "pod":
+        return wanted
+    deployment = await client.get(DEPLOYMENTS, wanted.namespace, wanted.name)
+    labels = ((deployment.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    pods = await client.list(PODS, Scope(wanted.namespace, label_selector=selector))
+    running = sorted(pod["metadata"]["name"] for pod in pods if (pod.get("status") or {}).get("phase") == "Running")
+    if not running:
+        raise UnreachableError(f"no pod of {text} runs", f"See kubectl get pods -n {wanted.namespace}")
+    return PodName(running[0], wanted.namespace)
+
+
+async def ask_proxy(client: KubeClient, pod: PodName, path: str) -> bytes:
+    """The answer of a pod's Envoy to a GET of its admin port. Raises UnreachableError."""
+    command = ["isthmus", "agent", "request", "GET", path]
+    done = await execute(client, Target(pod.namespace, pod.name, CONTAINER), command, within=30.0)
+    if done.exit_code != 0:
+        words = done.stderr.decode("utf-8", "replace").strip().removeprefix("Error: ") or f"exit code {done.exit_code}"
+        raise UnreachableError(f"the proxy of {pod} did not answer: {words}", "Does the pod have a sidecar that runs?")
+    return done.stdout
