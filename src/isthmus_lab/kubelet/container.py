@@ -117,6 +117,15 @@ def private_filesystem(spec: ContainerSpec) -> None:
         socket.sethostname(spec.hostname)
 
 
+def bind_file(source: str, target: str) -> None:
+    """Show a file in place of another in the calling process's mount namespace."""
+    fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        _bind(fd, Mount(source, target))
+    finally:
+        os.close(fd)
+
+
 def _bind(source: int, bind: Mount) -> None:
     target = Path(os.path.realpath(bind.target))
     origin = f"/proc/self/fd/{source}"

@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from isthmus_lab.kubelet.container import ContainerSpec, become
+from isthmus_lab.kubelet.container import ContainerSpec, become, bind_file
 from isthmus_lab.net import linux
 
 MAX_MESSAGE = 1 << 20
@@ -270,6 +270,7 @@ def main(arguments: list[str]) -> None:
     """`python -m isthmus_lab.kubelet.runtime NODE_JSON`: own mounts and /proc, the kubelet, then serve for ever."""
     import isthmus_lab.kubelet.main as kubelet_main  # imported here once, for all forks
     from isthmus_lab.kubelet.config import load
+    from isthmus_lab.kubelet.context import resolv_conf
 
     config = load(Path(arguments[0]))
     if os.getpid() == 1:
@@ -277,6 +278,9 @@ def main(arguments: list[str]) -> None:
         linux.make_private()
         with contextlib.suppress(OSError):
             linux.mount("proc", "/proc", kind="proc", flags=linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        names = Path(config.directory, "resolv.conf")
+        names.write_text(resolv_conf(config.node.ip))
+        bind_file(str(names), "/etc/resolv.conf")
     kubelet = ContainerSpec(
         id="node/kubelet",
         argv=["isthmus-lab-kubelet", arguments[0]],

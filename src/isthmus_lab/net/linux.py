@@ -72,7 +72,7 @@ def die_with_parent(signal_number: int) -> None:
 
 def set_title(title: str) -> None:
     """Show `title` in ps: a forked Python process would otherwise look like its parent."""
-    short = title.rsplit("/", 1)[-1].encode()[:15]
+    short = title.partition(" ")[0].rpartition("/")[2].encode()[:15]
     _libc.prctl(_PR_SET_NAME, ctypes.cast(ctypes.c_char_p(short), ctypes.c_void_p).value or 0, 0, 0, 0)
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:

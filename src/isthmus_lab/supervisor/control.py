@@ -9,6 +9,7 @@ from typing import Any
 
 from isthmus.base.errors import IsthmusError
 from isthmus_lab.supervisor.lab import Lab
+from isthmus_lab.supervisor.progress import Progress
 
 Message = dict[str, Any]
 
@@ -42,13 +43,23 @@ class ControlServer:
     async def _answers(self, request: Message) -> AsyncIterator[Message]:
         try:
             if request.get("op") == "follow":
-                async for step in self._lab.progress.follow():
-                    yield {"step": step.show()}
-                yield {"done": True, "ok": not self._lab.progress.failed}
+                async for answer in self._follow():
+                    yield answer
                 return
             yield {"done": True, "ok": True, **await self._do(request)}
         except IsthmusError as error:
             yield {"done": True, "ok": False, "error": error.message, "remedy": error.remedy, "exit": error.exit_code}
+
+    async def _follow(self) -> AsyncIterator[Message]:
+        """The start as it goes on; of a lab that was started before, whether it is ready now."""
+        progress = self._lab.progress
+        if progress.over:
+            progress = Progress()
+            await self._lab.until_ready(progress)
+            await progress.finish()
+        async for step in progress.follow():
+            yield {"step": step.show()}
+        yield {"done": True, "ok": not progress.failed}
 
     async def _do(self, request: Message) -> Message:
         drills, seconds = self._lab.drills, request.get("seconds")

@@ -65,7 +65,7 @@ class Lab:
             await asyncio.gather(*(self._populate(c) for c in self.clusters.values()))
             if self._has_mesh:
                 await self._introduce()
-            await self._until_ready()
+            await self.until_ready(self.progress)
         except (IsthmusError, ApiError, OSError) as error:
             await self.progress.say(str(error), failed=True)
         finally:
@@ -130,17 +130,18 @@ class Lab:
         mark.write_text(names)
         await self.progress.say("every control plane knows the other clusters (remote secrets)")
 
-    async def _until_ready(self) -> None:
+    async def until_ready(self, progress: Progress) -> None:
+        """Wait for everything, at most READY_SECONDS, and say how it went."""
         deadline = time.monotonic() + READY_SECONDS
         words: list[str] = []
         while time.monotonic() < deadline:
             words = await self.unready()
             if not words:
-                await self.progress.say("all pods are ready")
+                await progress.say("all pods are ready")
                 return
             await asyncio.sleep(_POLL)
         for word in words:
-            await self.progress.say(word, failed=True)
+            await progress.say(word, failed=True)
 
     async def unready(self) -> list[str]:
         """What is not ready anywhere, in words."""
