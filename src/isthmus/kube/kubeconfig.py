@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from isthmus.base.errors import IsthmusError
+from isthmus.base.errors import UsageError
 
 
-class KubeconfigError(IsthmusError):
+class KubeconfigError(UsageError):
     """The document is not usable; `field` says where."""
 
     def __init__(self, field: str, message: str, remedy: str) -> None:
@@ -71,9 +71,9 @@ def parse(text: bytes | str) -> Document:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
-        raise KubeconfigError("", f"is no YAML{place}", "Create it again with isthmus create-remote-secret") from error
+        raise KubeconfigError("", f"is no YAML{place}", "Correct the kubeconfig, or make it anew") from error
     if not isinstance(document, dict):
-        raise KubeconfigError("", "is no kubeconfig", "Create it again with isthmus create-remote-secret")
+        raise KubeconfigError("", "is no kubeconfig", "Correct the kubeconfig, or make it anew")
     return document
 
 
@@ -155,7 +155,7 @@ def _text(part: Mapping[str, Any], name: str, at: str, *, required: bool = True)
         return value
     if value not in (None, "") or required:
         problem = "is missing" if value in (None, "") else "is no string"
-        raise KubeconfigError(f"{at}.{name}", problem, "Create it again with isthmus create-remote-secret")
+        raise KubeconfigError(f"{at}.{name}", problem, "Correct the kubeconfig, or make it anew")
     return ""
 
 
