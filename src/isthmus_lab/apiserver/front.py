@@ -102,7 +102,7 @@ class Front:
         found = self.verbs.get(info.verb)
         if found is None or info.verb not in resource.verbs:
             raise errors.method_not_allowed()
-        if info.verb == "create" and info.name:
+        if (info.verb == "create" and info.name) or (info.verb in ("update", "patch") and not info.name):
             raise errors.method_not_allowed()
         return found
 

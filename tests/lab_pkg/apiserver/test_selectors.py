@@ -117,7 +117,7 @@ def test_field_selectors_know_the_kind() -> None:
     predicate = selectors.parse_fields("involvedObject.kind=Pod,source=kubelet", "events")
     assert predicate is not None
     assert predicate(event)
-    with pytest.raises(ApiError, match="field label not supported: spec.nodeName"):
+    with pytest.raises(ApiError, match=r"field label not supported: spec\.nodeName"):
         selectors.parse_fields("spec.nodeName=x", "configmaps")
     custom = selectors.parse_fields("spec.colour=red", "widgets.example.com", ("spec.colour",))
     assert custom is not None
