@@ -104,6 +104,7 @@ class Client:
     """
 
     def __init__(self, socket_path: str, token: str, *, timeout: float = 30.0) -> None:
+        self._socket = socket_path
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
         self._http = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=socket_path, limits=limits),
@@ -186,7 +187,9 @@ class Client:
                 async for line in _lines(answer):
                     yield _event(line)
         except httpx.HTTPError as error:
-            raise ConnectionError(f"watch of {kind.plural} broke off: {error!r}") from error
+            raise ConnectionError(
+                f"API server at {self._socket}: watch of {kind.plural} broke off: {error!r}"
+            ) from error
 
     async def request(
         self,
@@ -203,7 +206,7 @@ class Client:
         try:
             answer = await self._http.request(method, path, params=params, content=content, headers=headers)
         except httpx.HTTPError as error:
-            raise ConnectionError(f"{method} {path}: {error!r}") from error
+            raise ConnectionError(f"API server at {self._socket}: {method} {path}: {error!r}") from error
         if answer.status_code >= 400:
             raise _failure(answer.status_code, answer.content)
         return msgspec.json.decode(answer.content, type=JsonObject)
