@@ -1,0 +1,343 @@
+"""What Envoy does with a connection, read from the resources it holds: listener, chain, route, cluster, endpoint.
+
+Pure, and independent of the builders: it sees only bytes, as Envoy does. Tests use it to say "a call from here to
+there takes this gateway with this SNI", and explaining a call walks it hop by hop. Rules are those of Envoy's
+documentation of filter chain matching and of virtual host domains.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
+
+from isthmus.envoy.build import Message
+from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
+
+HCM = "envoy.filters.network.http_connection_manager"
+TCP_PROXY = "envoy.filters.network.tcp_proxy"
+TLS = "envoy.transport_sockets.tls"
+TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
+HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be known of a connection when it arrives: where it was meant to go, and its first bytes.
+
+    `http` is what the bytes are where no TLS hides it: "http/1.1", "h2c", or empty for anything else.
+    """
+
+    address: str
+    port: int
+    tls: bool = False
+    sni: str = ""
+    alpn: tuple[str, ...] = ()
+    http: str = ""
+
+
+class ClientTls(msgspec.Struct, frozen=True):
+    """What the proxy offers and demands as a client of mesh mTLS."""
+
+    sni: str
+    alpn: tuple[str, ...]
+    peers: tuple[str, ...]
+    peer_prefixes: tuple[str, ...] = ()
+
+
+class ServerTls(msgspec.Struct, frozen=True):
+    """What the proxy demands as a server: a certificate, and the prefixes one of which its URI must have."""
+
+    client_certificate: bool
+    peer_prefixes: tuple[str, ...]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One place the connection may go: `share` of all such connections, from 0 to 1, while everything is healthy."""
+
+    address: str
+    port: int
+    share: float
+    priority: int = 0
+    tls: ClientTls | None = None
+    cluster: str = ""
+    network: str = ""
+    workload: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens. `closed` says why nothing does; otherwise a cluster takes the connection or its requests."""
+
+    listener: str = ""
+    chain: str = ""
+    closed: str = ""
+    route: str = ""
+    virtual_host: str = ""
+    cluster: str = ""
+    server_tls: ServerTls | None = None
+    targets: tuple[Target, ...] = ()
+
+
+class Config:
+    """What one proxy holds, decoded when looked at."""
+
+    def __init__(self, resources: Mapping[str, Mapping[str, XdsResource]]) -> None:
+        self._resources = resources
+
+    @cached_property
+    def listeners(self) -> dict[str, Message]:
+        """The listeners by name."""
+        found = self._resources.get(LDS, {})
+        return {name: listener_pb2.Listener.FromString(one.body) for name, one in found.items()}
+
+    def _decoded(self, type_url: str, name: str, kind: Any) -> Message | None:
+        one = self._resources.get(type_url, {}).get(name)
+        return None if one is None else kind.FromString(one.body)
+
+    def cluster(self, name: str) -> Message | None:
+        """A cluster."""
+        return self._decoded(CDS, name, cluster_pb2.Cluster)
+
+    def assignment(self, name: str) -> Message | None:
+        """A load assignment."""
+        return self._decoded(EDS, name, endpoint_pb2.ClusterLoadAssignment)
+
+    def routes(self, name: str) -> Message | None:
+        """A route configuration."""
+        return self._decoded(RDS, name, route_pb2.RouteConfiguration)
+
+    # -- outcomes -------------------------------------------------------------------------------------------------
+
+    def leaving(self, connection: Connection, *, host: str = "", path: str = "/") -> Verdict:
+        """What happens to a connection of the workload, captured on its way out; `host` is that of an HTTP request."""
+        listener = self._outbound_listener(connection)
+        if listener is None:
+            return Verdict(closed="no listener takes what leaves")
+        return self._through(listener, connection, host=host, path=path)
+
+    def arriving(self, connection: Connection, *, host: str = "", path: str = "/", at: int = 0) -> Verdict:
+        """What happens to a connection that comes in: on the listening port `at`, or on the one it was meant for."""
+        for listener in self.listeners.values():
+            place = listener.address.socket_address
+            if place.port_value == (at or connection.port) and bound(listener):
+                return self._through(listener, connection, host=host, path=path)
+        return Verdict(closed=f"nothing listens on port {at or connection.port}")
+
+    def _outbound_listener(self, connection: Connection) -> Message | None:
+        """The capture listener hands over to the most specific listener of the original address (use_original_dst)."""
+        for address in (connection.address, "0.0.0.0"):
+            for listener in self.listeners.values():
+                place = listener.address.socket_address
+                if not bound(listener) and (place.address, place.port_value) == (address, connection.port):
+                    return listener
+        return next((one for one in self.listeners.values() if one.use_original_dst.value), None)
+
+    def _through(self, listener: Message, connection: Connection, *, host: str, path: str) -> Verdict:
+        chain = select_chain(listener, connection)
+        if chain is None:
+            return Verdict(listener=listener.name, closed="no filter chain matches")
+        verdict = Verdict(listener=listener.name, chain=chain.name, server_tls=_server_tls(chain))
+        for network_filter in chain.filters:
+            if network_filter.name == TCP_PROXY:
+                proxy = tcp_proxy_pb2.TcpProxy.FromString(network_filter.typed_config.value)
+                return self._reach(verdict, proxy.cluster, connection)
+            if network_filter.name == HCM:
+                return self._request(verdict, network_filter, connection, host=host, path=path)
+        return msgspec.structs.replace(verdict, closed="the filter chain goes nowhere")
+
+    def _request(self, verdict: Verdict, network_filter: Message, connection: Connection, **request: str) -> Verdict:
+        manager = hcm_pb2.HttpConnectionManager.FromString(network_filter.typed_config.value)
+        config = (
+            manager.route_config if manager.HasField("route_config") else self.routes(manager.rds.route_config_name)
+        )
+        if config is None:
+            return msgspec.structs.replace(verdict, closed=f"no routes {manager.rds.route_config_name}")
+        virtual_host = select_virtual_host(config, request["host"])
+        if virtual_host is None:
+            return msgspec.structs.replace(verdict, closed=f"404: no virtual host for {request['host']}")
+        for route in virtual_host.routes:
+            if _route_matches(route.match, request["path"]):
+                verdict = msgspec.structs.replace(verdict, virtual_host=virtual_host.name, route=route.name)
+                if route.HasField("direct_response"):
+                    return msgspec.structs.replace(verdict, closed=f"{route.direct_response.status}: answered here")
+                return self._reach(verdict, route.route.cluster, connection)
+        return msgspec.structs.replace(verdict, closed="404: no route")
+
+    def _reach(self, verdict: Verdict, name: str, connection: Connection) -> Verdict:
+        cluster = self.cluster(name)
+        if cluster is None:
+            return msgspec.structs.replace(verdict, closed=f"no cluster {name}")
+        verdict = msgspec.structs.replace(verdict, cluster=name)
+        targets = tuple(self._targets(cluster, connection))
+        closed = "" if targets else "no healthy upstream"
+        return msgspec.structs.replace(verdict, targets=targets, closed=closed)
+
+    def _targets(self, cluster: Message, connection: Connection) -> Iterator[Target]:
+        if cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
+            tls = _client_tls(cluster.transport_socket)
+            yield Target(address=connection.address, port=connection.port, share=1.0, tls=tls)
+            return
+        assignment = cluster.load_assignment
+        if cluster.type == cluster_pb2.Cluster.EDS:
+            assignment = self.assignment(cluster.eds_cluster_config.service_name or cluster.name)
+        groups = assignment.endpoints if assignment is not None else ()
+        first = min((group.priority for group in groups if group.lb_endpoints), default=0)
+        total = sum(_weight(one) for group in groups if group.priority == first for one in group.lb_endpoints)
+        for group in groups:
+            for one in group.lb_endpoints:
+                share = _weight(one) / total if group.priority == first else 0.0
+                yield _target(cluster, one, share=share, priority=group.priority)
+
+
+def bound(listener: Message) -> bool:
+    """True if the listener has a socket of its own."""
+    return not listener.HasField("bind_to_port") or bool(listener.bind_to_port.value)
+
+
+def select_chain(listener: Message, connection: Connection) -> Message | None:
+    """The filter chain that takes the connection.
+
+    Criteria are looked at in Envoy's order. At each step only the chains that are most specific stay; if one of them
+    does not fit a later criterion there is no way back to less specific ones, only the default chain.
+    """
+    inspected = {one.name for one in listener.listener_filters}
+    tls = connection.tls and "envoy.filters.listener.tls_inspector" in inspected
+    http = connection.http if "envoy.filters.listener.http_inspector" in inspected and not connection.tls else ""
+    alpn = connection.alpn if tls else ((http,) if http else ())
+    left = list(listener.filter_chains)
+    left = _narrow(
+        left, lambda m: m.destination_port.value if m.HasField("destination_port") else 0, [connection.port, 0]
+    )
+    names = [connection.sni.lower(), *_wildcards(connection.sni.lower()), ""] if tls else [""]
+    left = _narrow(left, lambda m: list(m.server_names) or [""], names)
+    left = _narrow(left, lambda m: m.transport_protocol, ["tls" if tls else "raw_buffer", ""])
+    left = _narrow(left, lambda m: list(m.application_protocols) or [""], [*alpn, ""])
+    if left:
+        return left[0]
+    return listener.default_filter_chain if listener.HasField("default_filter_chain") else None
+
+
+def _port_of(match: Message) -> int:
+    return match.destination_port.value if match.HasField("destination_port") else 0
+
+
+def _disabled(predicate: Message, port: int) -> bool:
+    """True if a listener filter does not look at connections to this port."""
+    match predicate.WhichOneof("rule"):
+        case "destination_port_range":
+            return bool(predicate.destination_port_range.start <= port < predicate.destination_port_range.end)
+        case "or_match":
+            return any(_disabled(rule, port) for rule in predicate.or_match.rules)
+        case _:
+            return False
+
+
+def _narrow(chains: list[Message], value: Any, wanted: Iterable[Any]) -> list[Message]:
+    """The chains that have the first of the wanted values that any has."""
+    for one in wanted:
+        found = []
+        for chain in chains:
+            has = value(chain.filter_chain_match)
+            if one in has if isinstance(has, list) else one == has:
+                found.append(chain)
+        if found:
+            return found
+    return []
+
+
+def _wildcards(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.partition(".")[2]
+        yield f"*.{name}"
+
+
+def select_virtual_host(config: Message, host: str) -> Message | None:
+    """The virtual host of a Host header: exact, longest suffix wildcard, longest prefix wildcard, then "*"."""
+    wanted = host.lower()
+    if config.ignore_port_in_host_matching:
+        wanted = without_port(wanted)
+    best: tuple[int, int, Message] | None = None
+    for virtual_host in config.virtual_hosts:
+        for domain in virtual_host.domains:
+            rank = _domain_rank(domain.lower(), wanted)
+            if rank is not None and (best is None or rank > best[:2]):
+                best = (*rank, virtual_host)
+    return None if best is None else best[2]
+
+
+def _domain_rank(domain: str, host: str) -> tuple[int, int] | None:
+    if domain == host:
+        return (3, 0)
+    if domain == "*":
+        return (0, 0)
+    if domain.startswith("*") and host.endswith(domain[1:]) and len(host) > len(domain) - 1:
+        return (2, len(domain))
+    if domain.endswith("*") and host.startswith(domain[:-1]):
+        return (1, len(domain))
+    return None
+
+
+def without_port(host: str) -> str:
+    """A Host header without its port."""
+    name, _, port = host.rpartition(":")
+    return name if name and port.isdecimal() and (":" not in name or name.startswith("[")) else host
+
+
+def _route_matches(match: Message, path: str) -> bool:
+    kind = match.WhichOneof("path_specifier")
+    return (kind == "prefix" and path.startswith(match.prefix)) or (kind == "path" and path == match.path)
+
+
+def _weight(endpoint: Message) -> int:
+    return int(endpoint.load_balancing_weight.value) or 1
+
+
+def _target(cluster: Message, endpoint: Message, *, share: float, priority: int) -> Target:
+    place = endpoint.endpoint.address.socket_address
+    facts = {name: dict(fields) for name, fields in endpoint.metadata.filter_metadata.items()}
+    wanted = facts.get("envoy.transport_socket_match", {})
+    socket = cluster.transport_socket
+    for match in cluster.transport_socket_matches:
+        if all(wanted.get(key) == value for key, value in dict(match.match).items()):
+            socket = match.transport_socket
+            break
+    about = facts.get("istio", {})
+    return Target(
+        address=place.address,
+        port=place.port_value,
+        share=share,
+        priority=priority,
+        tls=_client_tls(socket),
+        cluster=str(about.get("cluster", "")),
+        network=str(about.get("network", "")),
+        workload=str(about.get("workload", "")),
+    )
+
+
+def _client_tls(socket: Message) -> ClientTls | None:
+    if socket.name != TLS:
+        return None
+    context = tls_pb2.UpstreamTlsContext.FromString(socket.typed_config.value)
+    exact, prefixes = _peers(context.common_tls_context)
+    return ClientTls(context.sni, tuple(context.common_tls_context.alpn_protocols), exact, prefixes)
+
+
+def _server_tls(chain: Message) -> ServerTls | None:
+    if chain.transport_socket.name != TLS:
+        return None
+    context = tls_pb2.DownstreamTlsContext.FromString(chain.transport_socket.typed_config.value)
+    return ServerTls(bool(context.require_client_certificate.value), _peers(context.common_tls_context)[1])
+
+
+def _peers(context: Message) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The exact names and the prefixes that a peer's certificate may have."""
+    validation = context.combined_validation_context.default_validation_context
+    matchers = [one.matcher for one in validation.match_typed_subject_alt_names]
+    exact = tuple(matcher.exact for matcher in matchers if matcher.exact)
+    return exact, tuple(matcher.prefix for matcher in matchers if matcher.prefix)
