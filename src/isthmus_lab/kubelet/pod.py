@@ -24,6 +24,7 @@ from isthmus_lab.kubelet.status import ContainerState, PodFacts, Role, pod_statu
 _RETRY = 0.3
 _DEFAULT_GRACE = 30.0
 _SIDECAR_GRACE = 2.0
+_SETTLE_SECONDS = 3.0
 
 
 def role_of(container: Object, *, init: bool) -> Role:
@@ -52,7 +53,9 @@ class PodWorker:
         self._context = context
         self._volumes = PodVolumes(context, volumes.with_service_account(pod))
         self._states = initial_states(pod)
-        self._reported: Object = pod.get("status") or {}
+        self._earlier: Object = pod.get("status") or {}
+        self._reported = self._earlier
+        self._adopted = False
         self._initialized = False
         self._dirty = asyncio.Event()
         self._terminating = asyncio.Event()
@@ -118,8 +121,7 @@ class PodWorker:
 
     async def run(self) -> None:
         """The pod's whole life on this node; returns when nothing of it is left."""
-        if self._reported:
-            self._dirty.set()  # it ran before: what was reported then is no longer true
+        self._adopted = self._context.sandboxes.is_alive(self.uid)
         work = asyncio.create_task(self._work())
         report = asyncio.create_task(self._report())
         try:
@@ -250,13 +252,14 @@ class PodWorker:
         target = probes.Target(
             place.box.netns, place.box.ip, _ports(container), self._executor(place, state.name, engine)
         )
-        return Runner(container, state, engine, around, target, prefix, before=self._attempts_before(state))
+        before = None if self._adopted else self._attempts_before(state)
+        return Runner(container, state, engine, around, target, prefix, before=before)
 
     def _attempts_before(self, state: ContainerState) -> int:
-        """How often the container was started before this kubelet and its runtime knew it."""
+        """How often the container was started before the node died."""
         reported = [
-            *(self._reported.get("initContainerStatuses") or []),
-            *(self._reported.get("containerStatuses") or []),
+            *(self._earlier.get("initContainerStatuses") or []),
+            *(self._earlier.get("containerStatuses") or []),
         ]
         for status in reported:
             if status["name"] == state.name and status.get("containerID"):
@@ -306,7 +309,19 @@ class PodWorker:
         )
         return pod_status(facts, self._states, self._reported, time.time())
 
+    async def _settle(self) -> None:
+        """The pod lived on without a kubelet: look first whether it is ready, so that no endpoint comes and goes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                while not self.is_ready and not self._terminating.is_set():
+                    await self._dirty.wait()
+                    self._dirty.clear()
+
     async def _report(self) -> None:
+        if self._reported:  # by an earlier kubelet
+            if self._adopted:
+                await self._settle()
+            self._dirty.set()
         while True:
             await self._dirty.wait()
             self._dirty.clear()

@@ -56,7 +56,7 @@ class Surroundings:
 class Runner:
     """Runs one container until its pod ends; `state` is what the pod's status shows.
 
-    `name` is unique in the lab; `before` counts the attempts of an earlier life of the node.
+    `name` is unique in the lab; `before` counts the attempts before the node died, None: it lived on.
     """
 
     container: Object
@@ -69,7 +69,7 @@ class Runner:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
     stopping: bool = False
-    before: int = 0
+    before: int | None = None
 
     async def run(self) -> None:
         """Attempts until the policy is content or `stop` was called."""
@@ -92,13 +92,12 @@ class Runner:
 
     async def _first_attempt(self) -> int:
         """The attempt an earlier kubelet made last; after the node's death, one more than was reported."""
-        while True:
+        while self.before is None:
             try:
-                latest = self.engine.latest()
+                self.before = self.engine.latest() or 0
             except UnreachableError:
                 await asyncio.sleep(_RETRY)
-                continue
-            return self.before if latest is None else latest
+        return self.before
 
     def _again(self, ended: Ended) -> bool:
         return not self.stopping and restarts(self.around.restart_policy, self.state.role, ended.exit_code)

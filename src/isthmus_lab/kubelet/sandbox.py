@@ -74,6 +74,11 @@ class Sandboxes:
         """The pod's network if it was set up before."""
         return self._known.get(uid)
 
+    def is_alive(self, uid: str) -> bool:
+        """True if the pod's network is there: it outlived the kubelet, not the node."""
+        box = self._known.get(uid)
+        return box is not None and netns.is_alive(box.netns)
+
     def uids(self) -> list[str]:
         """Pods that have something here."""
         return list(self._known)
