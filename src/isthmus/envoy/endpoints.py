@@ -1,48 +1,90 @@
-"""Load assignments: members as derived, grouped by locality, encoded."""
+"""Load assignments: members as derived, grouped by locality, encoded.
+
+A service may have thousands of endpoints and one of them changes, so members are not built as messages: what they
+have in common (metadata, weight) is encoded once for all, and the rest is a few bytes. The field numbers are those
+of envoy/config/endpoint/v3 and envoy/config/core/v3; a test compares the bytes with those of the real messages.
+"""
 
 from itertools import groupby
-from typing import Any
 
 from envoy.config.core.v3 import base_pb2
-from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
-from isthmus.envoy.build import Message, metadata, resource, socket_address, u32
 from isthmus.model.mesh import Assignment, LbEndpoint
 from isthmus.model.rows import Locality
 from isthmus.xds.resource import EDS, XdsResource
+from isthmus.xds.wire import length_delimited, varint
+
+_PORT_VALUE = b"\x18"
+_UINT32_VALUE = b"\x08"
+_PRIORITY = b"\x28"
 
 
 def load_assignment(name: str, assignment: Assignment) -> XdsResource:
     """The ClusterLoadAssignment of a cluster; one without members is sent too, so that nobody waits for it."""
-    groups = [
-        _group(priority, gateway, locality, list(members))
-        for (priority, gateway, locality), members in groupby(assignment.members, key=_group_key)
-    ]
-    return resource(EDS, name, endpoint_pb2.ClusterLoadAssignment(cluster_name=name, endpoints=groups))
+    encoder = _Encoder()
+    groups = (
+        length_delimited(2, encoder.group(priority, locality, list(members)))
+        for (priority, _, locality), members in groupby(assignment.members, key=_group_key)
+    )
+    return XdsResource(EDS, name, length_delimited(1, name.encode()) + b"".join(groups))
 
 
 def _group_key(member: LbEndpoint) -> tuple[int, bool, Locality]:
     return (member.priority, member.gateway, member.locality)
 
 
-def _group(priority: int, gateway: bool, locality: Locality, members: list[LbEndpoint]) -> Message:
-    del gateway
-    return endpoint_components_pb2.LocalityLbEndpoints(
-        locality=base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.subzone),
-        lb_endpoints=[_member(member) for member in members],
-        load_balancing_weight=u32(sum(member.weight for member in members)),
-        priority=priority,
-    )
+class _Encoder:
+    """Encodes the members of one assignment, what several share only once."""
+
+    def __init__(self) -> None:
+        self._tails: dict[tuple[str, str, str, bool, int], bytes] = {}
+
+    def group(self, priority: int, locality: Locality, members: list[LbEndpoint]) -> bytes:
+        """A LocalityLbEndpoints."""
+        place = base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.subzone)
+        parts = [length_delimited(1, place.SerializeToString(deterministic=True))]
+        parts += [length_delimited(2, self.member(member)) for member in members]
+        parts.append(length_delimited(3, _weight(sum(member.weight for member in members))))
+        if priority:
+            parts.append(_PRIORITY + varint(priority))
+        return b"".join(parts)
+
+    def member(self, member: LbEndpoint) -> bytes:
+        """An LbEndpoint."""
+        socket = length_delimited(2, member.address.encode()) + _PORT_VALUE + varint(member.port)
+        endpoint = length_delimited(1, length_delimited(1, socket))
+        return length_delimited(1, endpoint) + self._tail(member)
+
+    def _tail(self, member: LbEndpoint) -> bytes:
+        """What follows the address: metadata and weight."""
+        key = (member.workload, member.cluster, member.network, member.mtls, member.weight)
+        known = self._tails.get(key)
+        if known is None:
+            known = length_delimited(3, _metadata(member)) + length_delimited(4, _weight(member.weight))
+            self._tails[key] = known
+        return known
 
 
-def _member(member: LbEndpoint) -> Message:
-    facts: dict[str, dict[str, Any]] = {
-        "istio": {"workload": member.workload, "cluster": member.cluster, "network": member.network}
-    }
-    if member.mtls:
-        facts["envoy.transport_socket_match"] = {"tlsMode": "istio"}
-    return endpoint_components_pb2.LbEndpoint(
-        endpoint=endpoint_components_pb2.Endpoint(address=socket_address(member.address, member.port)),
-        metadata=metadata(**facts),
-        load_balancing_weight=u32(member.weight),
-    )
+def _metadata(member: LbEndpoint) -> bytes:
+    """A Metadata; keys in order, as deterministic encoding has them."""
+    about = {"cluster": member.cluster, "network": member.network, "workload": member.workload}
+    istio = _entry("istio", b"".join(_text(key, about[key]) for key in about))
+    return _MESH_TLS + istio if member.mtls else istio
+
+
+def _entry(key: str, value: bytes) -> bytes:
+    """One entry of the first map field of a message."""
+    return length_delimited(1, length_delimited(1, key.encode()) + length_delimited(2, value))
+
+
+def _text(key: str, text: str) -> bytes:
+    """One field of a Struct that is a string."""
+    return _entry(key, length_delimited(3, text.encode()))
+
+
+_MESH_TLS = _entry("envoy.transport_socket_match", _text("tlsMode", "istio"))
+
+
+def _weight(value: int) -> bytes:
+    """A UInt32Value."""
+    return _UINT32_VALUE + varint(value)

@@ -1,0 +1,71 @@
+"""Load assignments are encoded by hand: the bytes must be those of the messages."""
+
+import pytest
+from envoy.config.core.v3 import address_pb2, base_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from google.protobuf import wrappers_pb2
+
+from isthmus.envoy.build import metadata
+from isthmus.envoy.endpoints import load_assignment
+from isthmus.model.mesh import Assignment, LbEndpoint
+from isthmus.model.rows import Locality
+
+HERE = Locality("r", "z", "s")
+THERE = Locality("q")
+
+
+def member(address: str = "10.0.0.1", port: int = 80, **fields: object) -> LbEndpoint:
+    """A member with defaults."""
+    values: dict[str, object] = {
+        "weight": 1,
+        "mtls": True,
+        "network": "net",
+        "cluster": "east",
+        "workload": "w;ns;c;r;east",
+        "locality": HERE,
+    }
+    return LbEndpoint(address=address, port=port, **(values | fields))  # type: ignore[arg-type]
+
+
+def built(name: str, groups: list[list[LbEndpoint]]) -> bytes:
+    """The same as messages."""
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    for group in groups:
+        where = group[0].locality
+        message.endpoints.append(
+            endpoint_components_pb2.LocalityLbEndpoints(
+                locality=base_pb2.Locality(region=where.region, zone=where.zone, sub_zone=where.subzone),
+                lb_endpoints=[_message(one) for one in group],
+                load_balancing_weight=wrappers_pb2.UInt32Value(value=sum(one.weight for one in group)),
+                priority=group[0].priority,
+            )
+        )
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
+
+
+def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
+    socket = address_pb2.SocketAddress(address=one.address, port_value=one.port)
+    facts = {"istio": {"workload": one.workload, "cluster": one.cluster, "network": one.network}}
+    if one.mtls:
+        facts["envoy.transport_socket_match"] = {"tlsMode": "istio"}
+    return endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(address=address_pb2.Address(socket_address=socket)),
+        metadata=metadata(**facts),
+        load_balancing_weight=wrappers_pb2.UInt32Value(value=one.weight),
+    )
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [],
+        [[member()]],
+        [[member(), member("10.0.0.2", 65535, weight=300, mtls=False)], [member("1.2.3.4", 15443, locality=THERE)]],
+        [[member()], [member("fd00::1", locality=THERE, priority=1)], [member("x", locality=Locality(), priority=2)]],
+        [[member()], [member("1.1.1.1", 15443, gateway=True, workload=";;;;west", weight=70000)]],
+    ],
+)
+def test_bytes_are_those_of_the_messages(groups: list[list[LbEndpoint]]) -> None:
+    flat = tuple(one for group in groups for one in group)
+    assert load_assignment("outbound|80||h", Assignment(flat)).body == built("outbound|80||h", groups)
