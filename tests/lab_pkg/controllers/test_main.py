@@ -19,7 +19,6 @@ from tests.lab_pkg.controllers.nodes import PretendedNodes
 from tests.lab_pkg.controllers.world import Json
 
 ZONES = {"n1": "zone-a", "n2": "zone-b"}
-SETTINGS = ControllerSettings(node_grace_seconds=1.0)
 
 
 async def until(question: Callable[[], Awaitable[Any]], wanted: Any, *, seconds: float = 10.0) -> None:
@@ -37,11 +36,13 @@ async def until(question: Callable[[], Awaitable[Any]], wanted: Any, *, seconds:
 
 
 @asynccontextmanager
-async def cluster(server: Loopback, *, nodes: bool = True) -> AsyncIterator[tuple[Client, PretendedNodes]]:
+async def cluster(
+    server: Loopback, *, nodes: bool = True, grace: float = 60.0
+) -> AsyncIterator[tuple[Client, PretendedNodes]]:
     """A client, with controllers and nodes at work."""
     async with Client(str(server.unix), server.token()) as client, asyncio.TaskGroup() as group:
         kubelets = PretendedNodes(client, ZONES)
-        tasks = [group.create_task(run(client, SETTINGS))]
+        tasks = [group.create_task(run(client, ControllerSettings(node_grace_seconds=grace)))]
         if nodes:
             tasks.append(group.create_task(kubelets.run()))
             tasks.append(group.create_task(renewals(kubelets)))
@@ -191,7 +192,7 @@ async def reasons(client: Client) -> set[str]:
 
 def test_a_silent_node_takes_its_endpoints_out_until_it_is_back(server: Loopback) -> None:
     async def scenario() -> None:
-        async with cluster(server, nodes=False) as (client, kubelets), asyncio.TaskGroup() as group:
+        async with cluster(server, nodes=False, grace=2.0) as (client, kubelets), asyncio.TaskGroup() as group:
             playing = group.create_task(kubelets.run())
             alive = group.create_task(renewals(kubelets))
             await client.create(kinds.SERVICE, web_service())
