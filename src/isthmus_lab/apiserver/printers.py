@@ -507,7 +507,9 @@ def _custom_cell(text: str, kind: str) -> Cell:
             return since(value, now)
         if kind == "integer":
             return int(value) if isinstance(value, int | float) else None
-        return value if isinstance(value, str | int | float | bool) else str(value)
+        if isinstance(value, bool) and kind == "string":
+            return str(value).lower()
+        return value if kind in ("boolean", "number") and not isinstance(value, str) else str(value)
 
     return cell
 
