@@ -1,0 +1,90 @@
+"""`isthmus install`: what it prints, what it refuses, and that a cluster has it afterwards."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus.cli.main import main
+from isthmus_lab.apiserver.inprocess import Loopback
+
+Json = dict[str, Any]
+
+
+def install(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple[str, str]:
+    """(stdout, stderr) of `isthmus install …`."""
+    with pytest.raises(SystemExit) as left:
+        main(["install", *words])
+    said = capsys.readouterr()
+    assert left.value.code == code, said.err
+    return said.out, said.err
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> list[Json]:
+    return [item for item in yaml.safe_load_all(install(capsys, "--generate", *words)[0]) if item]
+
+
+def names(manifests: list[Json], kind: str) -> list[str]:
+    return [item["metadata"]["name"] for item in manifests if item["kind"] == kind]
+
+
+def test_generate_prints_the_control_plane(capsys: pytest.CaptureFixture[str]) -> None:
+    made = printed(capsys, "--context", "east", "--network", "net-east", "--mesh-id", "m", "--trust-domain", "corp")
+    assert names(made, "Deployment") == ["istiod"]
+    assert "gateways.networking.istio.io" in names(made, "CustomResourceDefinition")
+    assert not [name for name in names(made, "CustomResourceDefinition") if name.endswith(".k8s.io")]
+    (pilot,) = [item for item in made if item["kind"] == "Deployment"]
+    env = {item["name"]: item.get("value") for item in pilot["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert (env["CLUSTER_ID"], env["NETWORK"], env["MESH_ID"], env["TRUST_DOMAIN"]) == ("east", "net-east", "m", "corp")
+
+
+def test_a_gateway_comes_beside_or_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--cluster", "east", "--network", "n", "--gateway", "eastwest")
+    assert names(printed(capsys, *words), "Deployment") == ["istiod", "istio-eastwestgateway"]
+    alone = printed(capsys, *words, "--no-control-plane", "--gateway-replicas", "2", "--pod-annotation", "a=b=c")
+    (deployment,) = [item for item in alone if item["kind"] == "Deployment"]
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["template"]["metadata"]["annotations"] == {"a": "b=c"}
+
+
+def test_images_and_definitions_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    made = printed(capsys, "--cluster", "e", "--hub", "example.com/mesh/", "--tag", "1.0", "--no-crds")
+    (pilot,) = [item for item in made if item["kind"] == "Deployment"]
+    container = pilot["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "example.com/mesh/pilot:1.0"
+    env = {item["name"]: item.get("value") for item in container["env"]}
+    assert (env["PROXY_IMAGE"], env["INIT_IMAGE"]) == ("example.com/mesh/proxy:1.0", "example.com/mesh/init:1.0")
+    assert names(made, "CustomResourceDefinition") == []
+    with_gateway_api = printed(capsys, "--cluster", "e", "--gateway-api")
+    assert "httproutes.gateway.networking.k8s.io" in names(with_gateway_api, "CustomResourceDefinition")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--gateway", "eastwest"], "needs the name of its network. Add --network"),
+        (["--no-control-plane"], "there is nothing to install"),
+        (["--cluster", "a b"], "--cluster: 'a b' is no name"),
+        (
+            ["--gateway", "eastwest", "--network", "n", "--pod-annotation", "x"],
+            "--pod-annotation: 'x' is not key=value",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], words: list[str], says: str) -> None:
+    _, error = install(capsys, *words, "--generate", code=2)
+    assert says in error
+
+
+def test_a_cluster_has_it_afterwards_and_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with Loopback(tmp_path) as server:
+        words = ("--kubeconfig", str(server.kubeconfig), "--cluster", "east", "--network", "n", "--gateway", "eastwest")
+        for _ in range(2):
+            out, _ = install(capsys, *words, "--no-wait")
+            assert "applied Deployment istiod\n" in out
+            assert "applied Gateway cross-network-gateway\n" in out
+        _, error = install(capsys, *words, "--timeout", "1", code=3)
+        assert (
+            "Deployment istiod is not ready after 1 s. See kubectl describe deployment -n istio-system istiod" in error
+        )
