@@ -4,11 +4,12 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from isthmus.agent.secrets import Identity, make_identity, make_request
+from isthmus.agent.secrets import Identity, SigningRequest, make_identity, make_request
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError
 from isthmus.base.names import spiffe_id
@@ -19,6 +20,17 @@ from isthmus.trust.rotation import renewal_time, retry_delay
 LONGEST_RETRY = 30.0
 FIRST_RETRY_LIMIT = 5.0
 """Longest pause while there is no certificate at all: the pod waits for it."""
+
+
+SHORTEST_WAIT = 1.0
+ROOTS_EVERY = 5.0
+"""Seconds between looks at the mounted bundle of roots: a new root must be trusted before peers use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    request: SigningRequest
+    chain: tuple[str, ...]
 
 
 def retry_wait(failures: int, *, now: float, identity: Identity | None) -> float:
@@ -55,7 +67,9 @@ class IdentityKeeper:
         failures = 0
         while True:
             try:
-                self.identity = await self._request()
+                answer = await self._request()
+                roots = _roots(self._upstream.root_file)
+                identity = self._serve(answer, roots)
             except IsthmusError as error:
                 failures += 1
                 wait = retry_wait(failures, now=self._clock.now(), identity=self.identity)
@@ -64,17 +78,37 @@ class IdentityKeeper:
                 await asyncio.sleep(wait)
                 continue
             failures = 0
-            now = self._clock.now()
-            # Counted from arrival: authorities set the beginning back against clocks that differ.
-            wait = renewal_time(now, self.identity.end, jitter=random.uniform(-1, 1)) - now
-            self._log.info("certificate", serial=self.identity.serial, renew_in=round(wait, 1))
-            self._on_identity(self.identity)
-            await asyncio.sleep(max(1.0, wait))
+            await self._until_renewal(answer, identity, roots)
 
-    async def _request(self) -> Identity:
+    async def _request(self) -> _Answer:
         request = make_request(self._name)
-        answer = await request_certificate(self._upstream, csr=request.csr, ttl=self._ttl)
-        return make_identity(request, answer, roots=_roots(self._upstream.root_file))
+        chain = await request_certificate(self._upstream, csr=request.csr, ttl=self._ttl)
+        return _Answer(request, tuple(chain))
+
+    async def _until_renewal(self, answer: _Answer, identity: Identity, roots: bytes) -> None:
+        """Wait until renewal is due; a changed bundle of roots is served at once."""
+        # Counted from arrival: authorities set the beginning back against clocks that differ.
+        begin = self._clock.now()
+        wait = renewal_time(begin, identity.end, jitter=random.uniform(-1, 1)) - begin
+        self._log.info("certificate", serial=identity.serial, renew_in=round(wait, 1))
+        deadline = self._clock.monotonic() + max(SHORTEST_WAIT, wait)
+        while (left := deadline - self._clock.monotonic()) > 0:
+            await asyncio.sleep(min(left, ROOTS_EVERY))
+            if roots != (roots := _roots(self._upstream.root_file)):
+                self._serve_roots(answer, roots)
+
+    def _serve_roots(self, answer: _Answer, roots: bytes) -> None:
+        try:
+            self._serve(answer, roots)
+        except IsthmusError as error:
+            self._log.warning("roots not read", reason=str(error))
+        else:
+            self._log.info("roots changed")
+
+    def _serve(self, answer: _Answer, roots: bytes) -> Identity:
+        self.identity = make_identity(answer.request, answer.chain, roots=roots)
+        self._on_identity(self.identity)
+        return self.identity
 
 
 def workload_name(trust_domain: str, namespace: str, service_account: str) -> str:

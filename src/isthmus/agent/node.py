@@ -111,9 +111,9 @@ class Node:
         known = self._proxies.get(request.id)
         if known is not None:
             if known.request.essence == request.essence:
-                return {"ok": True, "pid": (await known.proxy.status()).pid}
+                return await self._revive(known, request)
             await self._stop(request.id, 0)
-        file = Path(request.log) if request.log else None
+        file = _log_file(request)
         log = AgentLog(file)
         namespace = NetworkNamespace(Path(request.netns) if request.netns else None)
         proxy = Proxy(_settings(request), namespace=namespace, log_file=file, clock=self._clock, log=log.events)
@@ -128,6 +128,15 @@ class Node:
         status = await proxy.status()
         self._log.events.info("proxy started", id=request.id, pod=_pod(request), pid=status.pid)
         return {"ok": True, "pid": status.pid}
+
+    async def _revive(self, entry: _Entry, request: Start) -> Answer:
+        """A new attempt of a container, if its Envoy ended; agent and certificate are still there."""
+        if not (await entry.proxy.status()).running:
+            entry.log.reopen(_log_file(request))
+            await entry.proxy.revive(_log_file(request))
+            entry.request = request
+            self._memory.keep(request)
+        return {"ok": True, "pid": (await entry.proxy.status()).pid}
 
     async def _stop(self, proxy_id: str, grace: float) -> Answer:
         """The proxy is listed until it is gone, so that its status can be asked while it drains."""
@@ -166,6 +175,10 @@ class Node:
 
 def _pod(request: Start) -> str:
     return f"{request.namespace}/{request.pod}"
+
+
+def _log_file(request: Start) -> Path | None:
+    return Path(request.log) if request.log else None
 
 
 def _settings(request: Start) -> ProxySettings:

@@ -18,7 +18,7 @@ from isthmus.agent.name_stream import NameStream, read_table
 from isthmus.agent.secrets import Identity, build_secrets
 from isthmus.agent.settings import Address, Drain, ProxySettings
 from isthmus.base.clock import Clock
-from isthmus.base.errors import IsthmusError, UnreachableError
+from isthmus.base.errors import UnreachableError
 from isthmus.dns.names import NameTable, View
 from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
 from isthmus.edge import envoy_process
@@ -26,7 +26,7 @@ from isthmus.edge.agent_admin import LoopbackClient
 from isthmus.edge.agent_relay import Relay
 from isthmus.edge.agent_sds_server import SecretService, SecretStore
 from isthmus.edge.agent_socket import bind_unix
-from isthmus.edge.control_plane import Backoff, Upstream
+from isthmus.edge.control_plane import Upstream
 from isthmus.edge.dns_client import DnsClient
 from isthmus.edge.dns_server import DnsServer
 from isthmus.edge.envoy_process import EnvoyProcess, Launch
@@ -36,11 +36,6 @@ BOOTSTRAP_FILE = "envoy.json"
 NAMES_FILE = "names.pb"
 
 HEALTH_PATH = "/healthz/ready"
-
-FIRST_RESTART = 0.2
-SLOWEST_RESTART = 10.0
-STEADY_SECONDS = 30.0
-"""An Envoy that ran for this long is started again without delay."""
 
 KILL_AFTER = 3.0
 """Seconds that Envoy has to end after SIGTERM."""
@@ -52,7 +47,7 @@ UNREADY_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a proxy is; `pid` is 0 and `exit_code` says why while its Envoy is down."""
+    """How a proxy is; while its Envoy is down `pid` is 0 and `exit_code` says how it ended."""
 
     running: bool
     ready: bool
@@ -61,7 +56,10 @@ class Status:
 
 
 class Proxy:
-    """Looks after one Envoy between `start` and `stop` (Envoy ends) or `leave` (Envoy goes on)."""
+    """Looks after one Envoy between `start` and `stop` (Envoy ends) or `leave` (Envoy goes on).
+
+    An Envoy that dies is started again by whoever runs containers, with `revive` or a new agent: they count restarts.
+    """
 
     def __init__(
         self,
@@ -82,12 +80,8 @@ class Proxy:
         self._admin = LoopbackClient(namespace)
         self._dns = self._make_dns()
         self._keeper = self._make_keeper()
-        self._backoff = Backoff(FIRST_RESTART, SLOWEST_RESTART)
         self._process: EnvoyProcess | None = None
-        self._exit_code: int | None = None
         self._ready = (False, 0.0)
-        self._stopping = False
-        self._stopped = False
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -98,14 +92,24 @@ class Proxy:
             await self._serve_names(stack)
             self._process = envoy_process.adopt(self.settings.state_dir) or await self._spawn()
             self._log.info("envoy", pid=self._process.pid, adopted=self._process.adopted)
-            for work in (self._keeper.run(), self._supervise()):
-                task = asyncio.get_running_loop().create_task(work)
-                stack.push_async_callback(_cancel, task)
+            task = asyncio.get_running_loop().create_task(self._keeper.run())
+            task.add_done_callback(self._on_keeper_end)
+            stack.push_async_callback(_cancel, task)
             self._stack = stack.pop_all()
+
+    async def revive(self, log_file: Path | None) -> None:
+        """Start Envoy again if it ended; its output goes to another file. Raises IsthmusError."""
+        if self._process is None or not self._process.running:
+            self._log_file = log_file
+            self._process = await self._spawn()
+            self._log.info("envoy", pid=self._process.pid, adopted=False)
+
+    async def ended(self) -> int:
+        """Envoy's exit code, negative for a signal, when it ended."""
+        return 0 if self._process is None else await self._process.wait()
 
     async def stop(self, grace: float) -> int:
         """Drain and end Envoy within `grace` seconds, close everything; Envoy's exit code."""
-        self._stopping = True
         process = self._process
         if process is not None and process.running:
             limits = self.settings.drain
@@ -118,16 +122,15 @@ class Proxy:
                 clock=self._clock,
                 log=self._log,
             )
-            self._exit_code = await _terminate(process)
+            await _terminate(process)
         await self._stack.aclose()
         (self.settings.state_dir / envoy_process.PID_FILE).unlink(missing_ok=True)
-        self._stopped = True
-        self._log.info("stopped", exit_code=self._exit_code)
-        return self._exit_code or 0
+        code = await self.ended()
+        self._log.info("stopped", exit_code=code)
+        return code
 
     async def leave(self) -> None:
         """Close everything but leave Envoy as it is, for the next agent."""
-        self._stopping = True
         await self._stack.aclose()
         if self._process is not None:
             self._process.release()
@@ -138,7 +141,8 @@ class Proxy:
         alive = process is not None and process.running
         ready = alive and await self._is_ready()
         pid = process.pid if process is not None and alive else 0
-        return Status(running=not self._stopped, ready=ready, pid=pid, exit_code=self._exit_code)
+        code = None if process is None or alive else await process.wait()
+        return Status(running=alive, ready=ready, pid=pid, exit_code=code)
 
     async def _is_ready(self) -> bool:
         ready, asked = self._ready
@@ -201,28 +205,9 @@ class Proxy:
         launch = Launch(argv=argv, directory=settings.state_dir, log=self._log_file, namespace=self._namespace)
         return await envoy_process.start(launch)
 
-    async def _supervise(self) -> None:
-        """Start Envoy again whenever it ends, slower each time if it does not live long."""
-        while self._process is not None:
-            began = self._clock.monotonic()
-            self._exit_code = await self._process.wait()
-            if self._stopping:
-                return
-            if self._clock.monotonic() - began >= STEADY_SECONDS:
-                self._backoff.reset()
-            await self._restart()
-
-    async def _restart(self) -> None:
-        while True:
-            wait = self._backoff.delay()
-            self._log.error("envoy ended", exit_code=self._exit_code, restart_in=round(wait, 1))
-            await asyncio.sleep(wait)
-            try:
-                self._process = await self._spawn()
-            except IsthmusError as error:
-                self._log.error("envoy not started", reason=str(error))
-                continue
-            return
+    def _on_keeper_end(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            self._log.error("certificates are not renewed any more", defect=repr(task.exception()))
 
     def _on_identity(self, identity: Identity) -> None:
         self._store.replace(build_secrets(identity))
@@ -272,14 +257,14 @@ class Proxy:
         )
 
 
-async def _terminate(process: EnvoyProcess) -> int:
+async def _terminate(process: EnvoyProcess) -> None:
     process.signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(KILL_AFTER):
-            return await process.wait()
+            await process.wait()
     except TimeoutError:
         process.signal(signal.SIGKILL)
-        return await process.wait()
+        await process.wait()
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

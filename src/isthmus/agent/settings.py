@@ -247,7 +247,7 @@ def _parse_drain(env: Mapping[str, str]) -> Drain:
 
 def _parse_metadata(env: Mapping[str, str], *, mounts: Mounts, read: Callable[[Path], str | None]) -> dict[str, Any]:
     """node.metadata (§1.17): ISTIO_META_X as a string, ISTIO_METAJSON_X as JSON, labels from the pod's file."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"NODE_NAME": env["NODE_NAME"]} if env.get("NODE_NAME") else {}
     for name, value in sorted(env.items()):
         if name.startswith(META_PREFIX):
             found[name.removeprefix(META_PREFIX)] = value

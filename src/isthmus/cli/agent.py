@@ -1,13 +1,16 @@
 """`isthmus agent`: what stands beside Envoy, and how to ask it."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Run Envoy for a pod or for all pods of a node; ask a running one.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Run Envoy for a pod or for all pods of a node; ask a running one."
+)
 
 FORGIVING = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Injection templates pass more options than we have."""
@@ -16,9 +19,10 @@ FORGIVING = {"allow_extra_args": True, "ignore_unknown_options": True}
 @app.command(context_settings=FORGIVING)
 def proxy(context: typer.Context, kind: Annotated[str, typer.Argument(help="sidecar or router.")]) -> None:
     """Look after the one Envoy of this container, set up from its environment; SIGTERM drains it."""
+    _quiet_grpc()
     from isthmus.agent.main import run_proxy
 
-    raise typer.Exit(asyncio.run(run_proxy(["proxy", kind, *context.args])))
+    raise typer.Exit(run_proxy(["proxy", kind, *context.args]))
 
 
 @app.command()
@@ -26,9 +30,10 @@ def node(
     socket: Annotated[Path, typer.Option(help="Unix socket on which the kubelet asks for proxies.")],
 ) -> None:
     """Look after the Envoys of all pods of a node. Ending it leaves them running for the next one."""
+    _quiet_grpc()
     from isthmus.agent.main import run_node
 
-    asyncio.run(run_node(socket))
+    run_node(socket)
 
 
 @app.command()
@@ -40,7 +45,9 @@ def request(
     """Ask the admin interface of this pod's Envoy and print the answer as it is."""
     from isthmus.agent.ask import ask
 
-    sys.stdout.buffer.write(asyncio.run(ask(method.upper(), port, path)))
+    body = asyncio.run(ask(method.upper(), port, path))
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
 
 
 @app.command()
@@ -52,3 +59,8 @@ def wait(
     from isthmus.agent.ask import wait_ready
 
     asyncio.run(wait_ready(port, timeout))
+
+
+def _quiet_grpc() -> None:
+    """gRPC's own notes on connections say what our log says better; it reads this when it is imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")

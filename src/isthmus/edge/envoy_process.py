@@ -18,8 +18,8 @@ from isthmus.base.errors import IsthmusError
 from isthmus.edge.netns import NetworkNamespace
 
 PID_FILE = "envoy.pid"
-UNKNOWN_EXIT = -1
-"""Exit code of a process that an earlier agent started: only its parent is told."""
+UNKNOWN_EXIT = 137
+"""Exit code of an Envoy that an earlier agent started, as Kubernetes shows it: only its parent is told the real one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
