@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXAMPLE ?= two-networks
 
-.PHONY: lab down test test-all check unit scenarios bench lock format clean
+.PHONY: lab down test check unit scenarios proto bench lock format clean help
+.DEFAULT_GOAL := help
+
+help:  ## what there is
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(STAMP)  ## start an example (EXAMPLE=two-networks), wait, verify, leave it running
 	@$(BIN)/isthmus lab up examples/$(EXAMPLE)
@@ -23,18 +27,22 @@ unit: $(STAMP)  ## the tests that need no namespaces
 scenarios: $(STAMP)  ## the tests with real Envoys in namespaces
 	$(BIN)/pytest tests -m lab
 
-check: $(STAMP)  ## format, lint, types, floors
+check: $(STAMP)  ## format, lint, types, floors, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest tests/proto
 
-format: $(STAMP)
+format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## measure; results go to BENCHMARKS.md by hand
 	$(BIN)/python -m benchmarks
+
+proto: $(STAMP)  ## generate Python from the .proto files
+	$(BIN)/python -m isthmus.proto.generate
 
 lock: $(STAMP)  ## pin what pyproject.toml asks for
 	$(BIN)/uv pip compile -q --upgrade --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
@@ -49,5 +57,5 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-clean:
+clean:  ## remove what make made; labs that run are ended by make down
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
