@@ -182,7 +182,8 @@ def _listener_address(listener: Json) -> tuple[str, str]:
     sockets = [address["socket_address"] for address in addresses if "socket_address" in address]
     if not sockets:
         return host_address(listener.get("address", {})), "0"
-    return ",".join(socket.get("address", "") for socket in sockets), str(sockets[0].get("port_value", 0))
+    hosts = dict.fromkeys(socket.get("address", "") for socket in sockets)
+    return ",".join(hosts), str(sockets[0].get("port_value", 0))
 
 
 def chain_match(chain: Json) -> str:
@@ -220,12 +221,11 @@ def _http_target(manager: Json) -> str:
         return f"Route: {manager['rds'].get('route_config_name', '')}"
     config = manager.get("route_config") or {}
     found = {
-        target
+        (route.get("route") or {}).get("cluster") or route_match(route.get("match", {}))
         for host in config.get("virtual_hosts", ())
         for route in host.get("routes", ())
-        if (target := (route.get("route") or {}).get("cluster"))
     }
-    return "Inline Route: " + ",".join(sorted(found)) if found else "Inline Route:"
+    return "Inline Route: " + ",".join(sorted(found))
 
 
 def route_rows(dump: Json, *, name: str = "") -> list[tuple[str, ...]]:
