@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 REPOSITORY = Path(__file__).parent.parent.parent
 ISTHMUS = str(Path(sys.executable).parent / "isthmus")
 
@@ -132,29 +130,37 @@ class Lab:
     @contextmanager
     def calling(self, workload: str, url: str, *options: str, within: float = 180) -> Iterator[Calls]:
         """Run the load client while the body runs; its report is complete after the body."""
-        client = subprocess.Popen(
-            self.command(workload, url, options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
         calls = Calls()
-        try:
-            yield calls
-            output, errors = client.communicate(timeout=within)
-        finally:
-            client.kill()
-            client.wait()
+        with subprocess.Popen(
+            self.command(workload, url, options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as client:
+            try:
+                yield calls
+                output, errors = client.communicate(timeout=within)
+            finally:
+                client.kill()
         if not output.strip():
             raise AssertionError(f"the load client said nothing: {errors}")
         calls.calls = [parsed(item) for item in json.loads(output)["calls"]]
 
-    def kubectl(self, cluster: str, *words: str, stdin: str = "", check: bool = True) -> str:
-        """The API server's answer, by kubectl where it is on PATH."""
-        done = subprocess.run(
+    def try_kubectl(self, cluster: str, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run kubectl against a cluster of the lab."""
+        return subprocess.run(
             ["kubectl", "--kubeconfig", str(self.kubeconfig), "--context", cluster, *words],
             input=stdin, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        if check and done.returncode:
+
+    def kubectl(self, cluster: str, *words: str, stdin: str = "") -> str:
+        """What kubectl prints; AssertionError with its words if it fails."""
+        done = self.try_kubectl(cluster, *words, stdin=stdin)
+        if done.returncode:
             raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
         return done.stdout
+
+    def get(self, cluster: str, *words: str) -> dict[str, Any]:
+        """`kubectl get … -o json`."""
+        found: dict[str, Any] = json.loads(self.kubectl(cluster, "get", *words, "-o", "json"))
+        return found
 
     def remote_clusters(self, cluster: str) -> list[dict[str, Any]]:
         """`isthmus remote-clusters --context … -o json`."""
@@ -174,8 +180,3 @@ def parsed(item: dict[str, Any]) -> Call:
         at=float(item.get("start", 0.0)),
         error=str(item.get("error") or ""),
     )
-
-
-def manifest(text: str) -> list[dict[str, Any]]:
-    """The objects of a YAML text."""
-    return [item for item in yaml.safe_load_all(text) if item]
