@@ -1,0 +1,193 @@
+"""Split horizon: the rules SH1-SH27, and where Isthmus is better on purpose."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.derive.horizon import Candidate, Gateways, Horizon, assign
+from isthmus.model.mesh import Assignment, Endpoint, Hidden, NetworkGateway
+from isthmus.model.rows import Locality
+
+R1 = Locality("r1", "z1", "s1")
+
+
+def endpoint(network: str, address: str = "10.0.0.1", **fields: object) -> Candidate:
+    """A ready endpoint that takes mTLS, on port 80."""
+    mtls = bool(fields.pop("mtls", True))
+    port = int(str(fields.pop("port", 80)))
+    values: dict[str, object] = {"cluster": f"cluster-{network}", "network": network, "address": address}
+    return Candidate(Endpoint(**(values | fields)), port, mtls)  # type: ignore[arg-type]
+
+
+def gateway(network: str, address: str, cluster: str = "") -> NetworkGateway:
+    """A gateway of a network, of its own cluster unless said otherwise."""
+    return NetworkGateway(network, cluster or f"cluster-{network}", address, 15443)
+
+
+def run(horizon: Horizon, candidates: list[Candidate], *gateways: NetworkGateway) -> Assignment:
+    """The assignment, given all gateways of the mesh."""
+    return assign(horizon, candidates, lambda network: tuple(one for one in gateways if one.network == network))
+
+
+def shown(assignment: Assignment) -> list[tuple[str, int, int]]:
+    """(address, port, weight) of the members in order."""
+    return [(member.address, member.port, member.weight) for member in assignment.members]
+
+
+G1, G2 = gateway("b", "9.9.9.1"), gateway("b", "9.9.9.2")
+A = Horizon(network="a")
+
+
+@pytest.mark.parametrize(
+    ("horizon", "candidates", "gateways", "expected"),
+    [
+        pytest.param(A, [endpoint("a")], [], [("10.0.0.1", 80, 1)], id="SH9 same network"),
+        pytest.param(A, [endpoint("")], [G1], [("10.0.0.1", 80, 1)], id="SH9 endpoint without network"),
+        pytest.param(Horizon(), [endpoint("b")], [], [("10.0.0.1", 80, 1)], id="SH9 view without network"),
+        pytest.param(Horizon(), [endpoint("b")], [G1], [("9.9.9.1", 15443, 1)], id="SH10 force gateway"),
+        pytest.param(A, [endpoint("b")], [G1], [("9.9.9.1", 15443, 1)], id="through the gateway"),
+        pytest.param(
+            A,
+            [endpoint("a"), endpoint("b"), endpoint("b", "10.0.0.2")],
+            [G1, G2],
+            [("10.0.0.1", 80, 2), ("9.9.9.1", 15443, 2), ("9.9.9.2", 15443, 2)],
+            id="SH3 scaled",
+        ),
+        pytest.param(A, [endpoint("b")], [], [], id="no gateway: hidden, never direct"),
+        pytest.param(
+            A,
+            [endpoint("b", cluster="one")],
+            [gateway("b", "1.1.1.1", "one"), gateway("b", "2.2.2.2", "two")],
+            [("1.1.1.1", 15443, 1)],
+            id="SH6 gateways of the endpoint's cluster first",
+        ),
+        pytest.param(
+            A,
+            [endpoint("b", cluster="three")],
+            [gateway("b", "1.1.1.1", "one"), gateway("b", "2.2.2.2", "two")],
+            [("1.1.1.1", 15443, 1), ("2.2.2.2", 15443, 1)],
+            id="SH6 else all of the network",
+        ),
+        pytest.param(
+            Horizon(network="a", families=(4,)),
+            [endpoint("b")],
+            [gateway("b", "fd00::1"), G1],
+            [("9.9.9.1", 15443, 1)],
+            id="SH8 family",
+        ),
+        pytest.param(
+            Horizon(network="a", families=(6,)), [endpoint("b")], [G1], [], id="SH8 no reachable gateway: dropped"
+        ),
+        pytest.param(A, [endpoint("b", mtls=False)], [G1], [], id="SH12 not mTLS"),
+        pytest.param(A, [endpoint("a", mtls=False)], [G1], [("10.0.0.1", 80, 1)], id="SH12 not mTLS but near"),
+        pytest.param(A, [endpoint("a", ready=False)], [], [], id="not ready"),
+        pytest.param(
+            Horizon(network="a", networks=("a",)),
+            [endpoint("a"), endpoint("b"), endpoint("", "10.0.0.3")],
+            [G1],
+            [("10.0.0.1", 80, 1), ("10.0.0.3", 80, 1)],
+            id="SH24 requested network view",
+        ),
+        pytest.param(
+            Horizon(network="a", mtls_only=True),
+            [endpoint("a"), endpoint("a", "10.0.0.2", mtls=False)],
+            [],
+            [("10.0.0.1", 80, 1)],
+            id="SH27 SNI-DNAT",
+        ),
+        pytest.param(
+            Horizon(network="a", only_cluster="cluster-a"),
+            [endpoint("a"), endpoint("a", "10.0.0.2", cluster="x"), endpoint("b")],
+            [G1],
+            [("10.0.0.1", 80, 1)],
+            id="CL4 cluster-local",
+        ),
+        pytest.param(A, [endpoint("a"), endpoint("a")], [], [("10.0.0.1", 80, 1)], id="one address counts once"),
+        pytest.param(
+            A,
+            [endpoint("a"), endpoint("a", port=81)],
+            [],
+            [("10.0.0.1", 80, 1), ("10.0.0.1", 81, 1)],
+            id="ports differ",
+        ),
+    ],
+)
+def test_who_is_reached_how(
+    horizon: Horizon, candidates: list[Candidate], gateways: list[NetworkGateway], expected: list[tuple[str, int, int]]
+) -> None:
+    assert shown(run(horizon, candidates, *gateways)) == expected
+
+
+@pytest.mark.parametrize(
+    ("candidates", "gateways", "families", "hidden"),
+    [
+        ([endpoint("b"), endpoint("b", "10.0.0.2")], [], (), [Hidden("no-gateway", "cluster-b", "b", 2)]),
+        ([endpoint("b", mtls=False)], [G1], (), [Hidden("not-mtls", "cluster-b", "b", 1)]),
+        ([endpoint("b")], [G1], (6,), [Hidden("gateway-family", "cluster-b", "b", 1)]),
+        ([endpoint("b", ready=False), endpoint("a")], [], (), []),
+    ],
+)
+def test_what_is_hidden_is_said(
+    candidates: list[Candidate], gateways: list[NetworkGateway], families: tuple[int, ...], hidden: list[Hidden]
+) -> None:
+    assert list(run(Horizon(network="a", families=families), candidates, *gateways).hidden) == hidden
+
+
+def test_gateways_come_after_direct_endpoints_and_say_where_they_lead() -> None:
+    found = run(A, [endpoint("b", locality=R1), endpoint("a", "10.0.0.9")], G1)
+    assert [member.gateway for member in found.members] == [False, True]
+    through = found.members[1]
+    assert (through.network, through.cluster, through.workload) == ("b", "cluster-b", ";;;;cluster-b")
+    assert (through.mtls, through.locality) == (True, R1)
+
+
+def test_a_gateway_appears_once_with_what_its_localities_have_in_common() -> None:
+    two_zones = [endpoint("b", "10.0.0.1", locality=R1), endpoint("b", "10.0.0.2", locality=Locality("r1", "z2"))]
+    assert [m.locality for m in run(A, two_zones, G1).members] == [Locality("r1")]
+    two_regions = [endpoint("b", "10.0.0.1", locality=R1), endpoint("b", "10.0.0.2", locality=Locality("r2"))]
+    assert [(m.locality, m.weight) for m in run(A, two_regions, G1).members] == [(Locality(), 2)]
+
+
+@pytest.mark.parametrize(
+    ("where", "priorities"),
+    [
+        pytest.param([R1, Locality("r1", "z1", "s2"), Locality("r1", "z2"), Locality("r2")], [0, 1, 2, 3], id="LB3"),
+        pytest.param([Locality("r2"), Locality("r3", "z1")], [0, 0], id="compacted"),
+        pytest.param([Locality(), R1], [1, 0], id="unknown counts as elsewhere"),
+    ],
+)
+def test_priority_by_locality(where: list[Locality], priorities: list[int]) -> None:
+    candidates = [endpoint("a", f"10.0.0.{index}", locality=place) for index, place in enumerate(where)]
+    found = run(Horizon(network="a", locality=R1), candidates)
+    assert {m.address: m.priority for m in found.members} == {f"10.0.0.{i}": p for i, p in enumerate(priorities)}
+
+
+def test_a_gateway_is_as_near_as_the_nearest_behind_it() -> None:
+    behind = [endpoint("b", "10.0.0.1", locality=Locality("r1")), endpoint("b", "10.0.0.2", locality=Locality("r9"))]
+    found = run(Horizon(network="a", locality=R1), [*behind, endpoint("a", locality=R1)], G1)
+    assert [(m.gateway, m.priority) for m in found.members] == [(False, 0), (True, 1)]
+
+
+NETWORKS = ("a", "b", "c")
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    counts=st.fixed_dictionaries({network: st.integers(0, 6) for network in NETWORKS}),
+    gateways=st.fixed_dictionaries({network: st.integers(1, 5) for network in NETWORKS[1:]}),
+)
+def test_every_network_gets_exactly_the_share_of_its_endpoints(
+    counts: dict[str, int], gateways: dict[str, int]
+) -> None:
+    candidates = [endpoint(network, f"10.0.0.{n}") for network in NETWORKS for n in range(counts[network])]
+    known: Gateways = tuple(
+        gateway(network, f"{network}.{n}") for network in gateways for n in range(gateways[network])
+    )
+    found = run(A, candidates, *known)
+    total = sum(member.weight for member in found.members)
+    for network in NETWORKS:
+        weight = sum(member.weight for member in found.members if member.network == network)
+        if total:
+            assert Fraction(weight, total) == Fraction(counts[network], sum(counts.values()))
