@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import structlog
 
 from isthmus_lab.apiserver.objects import JsonObject
-from isthmus_lab.controllers import deployments, endpoints, loadbalancer, nodes, replicasets, scheduler
+from isthmus_lab.controllers import deployments, endpoints, loadbalancer, nodes, old_endpoints, replicasets, scheduler
 from isthmus_lab.controllers.client import Client, Kind, RefusedError
 from isthmus_lab.controllers.executor import Executor
 from isthmus_lab.controllers.informer import Informer
 from isthmus_lab.controllers.plan import Controller
-from isthmus_lab.controllers.queue import WorkQueue
+from isthmus_lab.controllers.queue import FIRST_RETRY, WorkQueue
 from isthmus_lab.controllers.view import Key, Moment, View
 
 _log = structlog.get_logger(__name__)
@@ -43,6 +43,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         replicasets.CONTROLLER,
         scheduler.CONTROLLER,
         endpoints.CONTROLLER,
+        old_endpoints.CONTROLLER,
         loadbalancer.CONTROLLER,
         nodes.lifecycle(grace_seconds=settings.node_grace_seconds, eviction_seconds=settings.eviction_seconds),
         nodes.LOST_PODS,
@@ -129,7 +130,7 @@ class Manager:
         self, controller: Controller, queue: WorkQueue, key: Key, failure: Exception, *, quiet: bool = False
     ) -> None:
         pause = queue.retry(key)
-        if not quiet:
+        if not quiet and pause <= FIRST_RETRY:  # once per row of failures
             _log.warning(
                 "will try again", controller=controller.name, key="/".join(key), error=str(failure), seconds=pause
             )

@@ -8,7 +8,7 @@ from collections import deque
 from isthmus_lab.controllers.view import Key
 
 FIRST_RETRY = 0.1
-LAST_RETRY = 2.0
+LAST_RETRY = 1.0
 
 
 class WorkQueue:

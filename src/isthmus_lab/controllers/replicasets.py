@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus_lab.apiserver.objects import JsonObject, lookup, parse_time
-from isthmus_lab.controllers.client import POD, REPLICA_SET
+from isthmus_lab.controllers.client import ENDPOINT_SLICE, POD, REPLICA_SET
 from isthmus_lab.controllers.facts import (
     available_in,
     controller_of,
@@ -126,4 +126,11 @@ def _of_pod(view: View, pod: JsonObject) -> list[Key]:
     return [(pod["metadata"]["namespace"], str(owner.get("name", "")))]
 
 
-CONTROLLER = Controller("replicasets", desired, {REPLICA_SET: own_key, POD: _of_pod})
+def _refused(view: View, item: JsonObject) -> list[Key]:
+    """Sets whose pods were refused: the webhook that was missing may be behind these endpoints."""
+    if not any((endpoint.get("conditions") or {}).get("ready") for endpoint in item.get("endpoints") or []):
+        return []
+    return [key for kind, key in view.failures if kind == REPLICA_SET.kind]
+
+
+CONTROLLER = Controller("replicasets", desired, {REPLICA_SET: own_key, POD: _of_pod, ENDPOINT_SLICE: _refused})

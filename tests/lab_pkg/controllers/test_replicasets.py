@@ -72,3 +72,13 @@ def test_a_pod_is_available_after_it_was_ready_for_a_while() -> None:
     (patch,) = of_type(late.actions, Patch)
     assert patch.patch["status"]["availableReplicas"] == 1
     assert late.again is None
+
+
+def test_refused_pods_are_tried_again_when_endpoints_change() -> None:
+    found = view(replicasets=[replica_set(1)])
+    found.failures["ReplicaSet", ("ns", "web-abc")] = "webhook: connection refused"
+    triggers = replicasets.CONTROLLER.triggers
+    (of_slice,) = [triggers[kind] for kind in triggers if kind.kind == "EndpointSlice"]
+    ready, unready = ({"endpoints": [{"conditions": {"ready": value}}]} for value in (True, False))
+    assert list(of_slice(found, ready)) == [("ns", "web-abc")]
+    assert list(of_slice(found, unready)) == list(of_slice(found, {})) == []
