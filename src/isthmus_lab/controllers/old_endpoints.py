@@ -9,7 +9,6 @@ from isthmus_lab.controllers.facts import is_deleting, is_finished, is_ready, sp
 from isthmus_lab.controllers.plan import Controller, Create, Delete, Plan, Replace, own_key
 from isthmus_lab.controllers.view import Key, Moment, View, key_of
 
-
 _MARK = "endpoints.kubernetes.io/managed-by"
 _MANAGER = "endpoint-controller"
 

@@ -145,7 +145,7 @@ async def replicas_of(client: Client, name: str) -> int:
 async def written_by_controllers(client: Client) -> dict[tuple[str, str], str]:
     """Revisions of everything that controllers of `web` wrote."""
     found = {}
-    for kind in (kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.POD, kinds.ENDPOINT_SLICE):
+    for kind in (kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.POD, kinds.ENDPOINT_SLICE, kinds.ENDPOINTS):
         for obj in (await client.list(kind, "default")).items:
             found[kind.kind, obj["metadata"]["name"]] = obj["metadata"]["resourceVersion"]
     return found
