@@ -136,13 +136,14 @@ class App:
     def sidecar(self, index: int = 0, *, network: str = "", **fields: Any) -> Proxy:
         """The proxy beside a pod."""
         values: dict[str, Any] = {
+            "namespace": self.namespace,
             "network": network,
             "addresses": (self.ips[index],),
             "labels": self.labels(),
             "service_account": self.account or self.name,
             "node": f"{self.cluster}-node",
         }
-        return Proxy(cluster=self.cluster, namespace=self.namespace, name=self.pod(index), **(values | fields))
+        return Proxy(cluster=self.cluster, name=self.pod(index), **(values | fields))
 
 
 def gateway(name: str, network: str, *addresses: str, pod_port: int = 15443) -> list[Row]:

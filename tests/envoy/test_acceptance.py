@@ -1,0 +1,130 @@
+"""The real Envoy takes everything the mesh makes, over a world that uses every builder."""
+
+from pathlib import Path
+
+import pytest
+
+from isthmus.graph.mesh import Mesh
+from isthmus.model.rows import (
+    ConnectionPool,
+    DestinationRule,
+    MtlsMode,
+    OutlierDetection,
+    PeerAuthentication,
+    Protocol,
+    Proxy,
+    Row,
+    Subset,
+    TrafficPolicy,
+    labels,
+)
+from isthmus.xds.resource import CDS, XdsResource
+from tests.envoy.acceptance import everything, validate
+from tests.graph.world import App, mesh, port, router, sleep, two_networks
+
+PORTS = (
+    port(80, Protocol.HTTP),
+    port(81, Protocol.HTTP2),
+    port(82, Protocol.GRPC),
+    port(83, Protocol.TCP),
+    port(84, Protocol.TLS),
+    port(85, Protocol.UDP),
+)
+MIXED = App("east", "mixed", ["10.0.0.21", "10.0.0.22"], vip="10.96.0.21", ports=PORTS)
+HEADLESS = App("east", "db", ["10.0.0.31", "10.0.0.32"], ports=PORTS)
+REMOTE = App("west", "remote", ["10.0.0.41"], vip="10.96.0.21", ports=(port(80), port(9000, Protocol.TCP)))
+PLAIN = App("east", "plain", ["10.0.0.51"], vip="fd00::51", ports=PORTS, mesh=False)
+EMPTY = App("east", "empty", [], vip="10.96.0.61")
+
+FULL_POLICY = TrafficPolicy(
+    load_balancer="LEAST_REQUEST",
+    outlier_detection=OutlierDetection(
+        consecutive_5xx=3,
+        consecutive_gateway_errors=0,
+        consecutive_local_origin_failures=2,
+        interval=0.5,
+        base_ejection_time=30,
+        max_ejection_percent=50,
+        min_health_percent=40,
+    ),
+    connection_pool=ConnectionPool(
+        max_connections=10,
+        connect_timeout=0.25,
+        max_requests_per_connection=100,
+        http1_max_pending_requests=20,
+        http2_max_requests=30,
+        max_retries=5,
+        idle_timeout=90,
+    ),
+)
+
+
+def rules() -> list[Row]:
+    """Rules of every kind, public and of the client's own namespace."""
+    subsets = tuple(
+        Subset(f"s{index}", labels({"app": "mixed"}), TrafficPolicy(tls_mode=mode, load_balancer=balancer))
+        for index, (mode, balancer) in enumerate(
+            [
+                ("", "RANDOM"),
+                ("ISTIO_MUTUAL", ""),
+                ("DISABLE", "ROUND_ROBIN"),
+                ("SIMPLE", "PASSTHROUGH"),
+                ("MUTUAL", "?"),
+            ]
+        )
+    )
+    host = "mixed.sample.svc.cluster.local"
+    return [
+        DestinationRule(cluster="east", namespace="sample", name="all", host=host, policy=FULL_POLICY, subsets=subsets),
+        DestinationRule(
+            cluster="east", namespace="own", name="own", host=host, policy=TrafficPolicy(sni="example.com")
+        ),
+        PeerAuthentication(
+            cluster="east",
+            namespace="sample",
+            name="some",
+            selector=labels({"app": "mixed"}),
+            mode=MtlsMode.STRICT,
+            port_modes=(
+                (80, MtlsMode.PERMISSIVE),
+                (83, MtlsMode.DISABLE),
+                (84, MtlsMode.DISABLE),
+                (99, MtlsMode.DISABLE),
+            ),
+        ),
+    ]
+
+
+def world(**settings: object) -> Mesh:
+    """Every kind of service, rule and policy on two networks."""
+    apps = [row for app in (MIXED, HEADLESS, REMOTE, PLAIN, EMPTY) for row in app.rows()]
+    return mesh("east", two_networks(), apps, rules(), **settings)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        pytest.param(sleep().sidecar(network="net-east"), id="caller"),
+        pytest.param(MIXED.sidecar(network="net-east"), id="every protocol and mode"),
+        pytest.param(HEADLESS.sidecar(network="net-east"), id="headless"),
+        pytest.param(sleep().sidecar(namespace="own"), id="rules of its own"),
+        pytest.param(router("east", "net-east"), id="gateway"),
+    ],
+)
+def test_envoy_takes_it(proxy: Proxy, tmp_path: Path) -> None:
+    made = world()
+    made.connect(proxy)
+    found = everything(made, proxy.id)
+    assert sum(map(len, found.values())) > 15
+    assert validate(tmp_path, found) == ""
+
+
+def test_envoy_takes_it_where_nothing_unknown_is_allowed(tmp_path: Path) -> None:
+    made = world(allow_any=False)
+    made.connect(sleep().sidecar(network="net-east"))
+    assert validate(tmp_path, everything(made, "sleep-east-0.sample@east")) == ""
+
+
+def test_envoy_would_say_what_is_wrong(tmp_path: Path) -> None:
+    broken = XdsResource(CDS, "broken", b"\x0a\x06broken\x10\x03")
+    assert "EDS cluster without an EDS config" in validate(tmp_path, {CDS: [broken]})
