@@ -367,8 +367,7 @@ def test_never_seen_cluster_stops_blocking_after_the_timeout_and_joins_later(tmp
         assert w.status().last_error
         assert w.tables.cluster("west") is None
         await w.west.start()
-        await until(lambda: w.services() == {"in-west"})
-        assert w.status().status == "synced"
+        await until(lambda: w.services() == {"in-west"} and w.status().status == "synced")
 
     play(tmp_path, scenario)
 

@@ -107,6 +107,7 @@ class Session:
     def contact(self, source: str) -> None:
         """The server was heard by this watch, and accepted who asked."""
         self.last_contact = self._clock.now()
+        self._note("probe", "")
         self._note(source, "")
 
     def failed(self, source: str, message: str) -> None:

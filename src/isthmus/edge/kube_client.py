@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpcore
 import httpx
 
 from isthmus.base.errors import ExitCode, IsthmusError, UnreachableError
+from isthmus.edge.http_transport import ERRORS, TIMEOUTS, LoopTransport
 from isthmus.edge.kube_access import Credentials, ssl_context
 from isthmus.kube.kubeconfig import Access
 from isthmus.kube.lines import decode_status
@@ -74,12 +76,10 @@ class KubeClient:
         self.options = options
         self.credentials = Credentials(access, asyncio.get_running_loop().time)
         self._http = httpx.AsyncClient(
-            verify=context if context is not None else False,
+            transport=LoopTransport(context, idle=60.0, proxy_url=access.proxy_url),
             # Without compression: unpacking costs more than the bytes, and watch lines must not wait in a buffer.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": options.user_agent},
             timeout=httpx.Timeout(options.read_timeout, connect=options.connect_timeout, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=60.0),
-            proxy=access.proxy_url or None,
             trust_env=False,
         )
 
@@ -109,7 +109,7 @@ class KubeClient:
         for last in (False, True):
             try:
                 response = await self._http.send(await self._build(request))
-            except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+            except ERRORS as error:
                 raise self._unreachable(error) from error
             if response.status_code == 401 and not last and self.credentials.refused():
                 continue
@@ -134,7 +134,7 @@ class KubeClient:
         built = await self._build(request, read_timeout=None)
         try:
             response = await self._http.send(built, stream=True)
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+        except ERRORS as error:
             raise self._unreachable(error) from error
         try:
             if response.status_code >= 400:
@@ -150,7 +150,7 @@ class KubeClient:
         try:
             async for piece in response.aiter_raw():
                 yield piece
-        except (httpx.HTTPError, ssl.SSLError, OSError) as error:
+        except ERRORS as error:
             raise self._unreachable(error) from error
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
@@ -255,19 +255,19 @@ def _reach_remedy(server: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in few words: httpx wraps the cause, sometimes with an empty message."""
+    """What is wrong, in few words: the libraries wrap the cause, sometimes with an empty message."""
     cause: BaseException = error
     while cause.__cause__ is not None or cause.__context__ is not None:
         cause = cause.__cause__ or cause.__context__ or cause
-    if isinstance(error, httpx.ConnectTimeout):
+    if isinstance(error, httpcore.ConnectTimeout):
         return "no connection in time"
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, TIMEOUTS):
         return "no answer in time"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({cause.verify_message})"
     if isinstance(cause, OSError) and cause.errno:
         return os.strerror(cause.errno).lower()
-    if isinstance(error, httpx.RemoteProtocolError):
+    if isinstance(error, httpcore.RemoteProtocolError):
         return "the connection broke"
     return str(error) or str(cause) or type(error).__name__
 
