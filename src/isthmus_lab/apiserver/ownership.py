@@ -146,8 +146,18 @@ class Applied:
     managed: list[JsonObject]
 
 
-def apply(live: JsonObject, wanted: JsonObject, schema: Schema, *, manager: Manager, force: bool, at: str) -> Applied:
-    """Merges `wanted` into `live`. Raises 409 when others own fields that would change, unless `force`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """Who applies, when, and whether others' fields may be taken."""
+
+    manager: Manager
+    at: str
+    force: bool = False
+
+
+def apply(live: JsonObject, wanted: JsonObject, schema: Schema, intent: Intent) -> Applied:
+    """Merges `wanted` into `live`. Raises 409 when others own fields that would change, unless forced."""
+    manager = intent.manager
     ownership = read(items(section(live, "metadata"), "managedFields"))
     config = _without_nulls(tracked(wanted))
     tree = fieldset.fields_of(config, schema)
@@ -155,7 +165,7 @@ def apply(live: JsonObject, wanted: JsonObject, schema: Schema, *, manager: Mana
     merged = merge(before, config, schema)
     changed = fieldset.changed(before, merged, schema) or None
     if changed is not None:
-        conflicts = [] if force else _conflicts(ownership.others(manager), changed)
+        conflicts = [] if intent.force else _conflicts(ownership.others(manager), changed)
         if conflicts and manager.name == "kubectl":
             conflicts = _beyond_last_applied(conflicts, live, schema)
         if conflicts:
@@ -166,7 +176,7 @@ def apply(live: JsonObject, wanted: JsonObject, schema: Schema, *, manager: Mana
         gone = fieldset.without(previous.tree, tree)
         if gone is not None:
             merged = _remove_unowned(merged, gone, ownership.others(manager), schema)
-    ownership.put(manager, tree, at)
+    ownership.put(manager, tree, intent.at)
     return Applied(_with_tracked(live, wanted, merged), ownership.entries())
 
 

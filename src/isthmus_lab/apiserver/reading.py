@@ -134,15 +134,13 @@ class Reader:
         start = current if initial else asked
         if start > current:
             raise errors.expired(asked, current)
-        wake = asyncio.Event()
         try:
-            cursor = store.follow(call.resource.storage, start, wake.set)
+            cursor = store.follow(call.resource.storage, start)
         except ExpiredError as error:
             raise errors.expired(error.asked, error.oldest) from None
         snapshot = self.entries(call) if initial else []
         lines = _Lines(call, self.predicate(call), self._tabler(call) if call.view.shape == "table" else None)
-        stream = _Watch(self._state, lines, cursor=cursor, wake=wake, snapshot=snapshot, start=start)
-        return Streaming(200, stream.chunks())
+        return Streaming(200, _Watch(self._state, lines, cursor, snapshot).chunks())
 
 
 class _Lines:
@@ -201,21 +199,19 @@ class _Lines:
 class _Watch:
     """Sends a snapshot, then changes as they come, bookmarks in quiet times."""
 
-    def __init__(
-        self, state: State, lines: _Lines, *, cursor: Cursor, wake: asyncio.Event, snapshot: list[Entry], start: int
-    ) -> None:
+    def __init__(self, state: State, lines: _Lines, cursor: Cursor, snapshot: list[Entry]) -> None:
         self._state = state
         self._lines = lines
         self._cursor = cursor
-        self._wake = wake
+        self._wake = asyncio.Event()
         self._snapshot = snapshot
-        self._start = start
         request = lines.call.request
         self._bookmarks = request.flag("allowWatchBookmarks")
         self._announce = request.flag("sendInitialEvents") and self._bookmarks
         self._seconds = _integer(lines.call, "timeoutSeconds") or DEFAULT_WATCH_SECONDS
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        self._cursor.open(self._wake.set)
         try:
             yield b""  # sends the head of the answer
             for chunk in self._initial():
@@ -245,7 +241,7 @@ class _Watch:
         chunks = _join([self._lines.added(entry) for entry in self._snapshot])
         self._snapshot = []
         if self._announce:
-            chunks.append(self._lines.bookmark(self._start, initial=True))
+            chunks.append(self._lines.bookmark(self._cursor.revision, initial=True))
         return chunks
 
     def _pending(self) -> list[bytes]:

@@ -124,11 +124,16 @@ class _Table:
 class Cursor:
     """A watcher's place in a resource's history. Holds no events: a slow reader costs nothing."""
 
-    def __init__(self, table: _Table, position: int, wake: Callable[[], None]) -> None:
+    def __init__(self, table: _Table, position: int, revision: int) -> None:
         self._table = table
         self._position = position
+        self.revision = revision
+        self._wake: Callable[[], None] | None = None
+
+    def open(self, wake: Callable[[], None]) -> None:
+        """From now on `wake` is called after each change, until `close`."""
         self._wake = wake
-        table.wakers.add(wake)
+        self._table.wakers.add(wake)
 
     def take(self, limit: int = 512) -> list[Event]:
         """The next events, none when up to date. Raises `ExpiredError` when the reader was overtaken by compaction."""
@@ -141,7 +146,8 @@ class Cursor:
         return found
 
     def close(self) -> None:
-        self._table.wakers.discard(self._wake)
+        if self._wake is not None:
+            self._table.wakers.discard(self._wake)
 
 
 class Store:
@@ -281,10 +287,10 @@ class Store:
         """Called inside every write, after memory has changed. It must be quick and must not write."""
         self._listeners.append(listener)
 
-    def follow(self, resource: str, revision: int, wake: Callable[[], None]) -> Cursor:
-        """A cursor over all changes after `revision`; `wake` is called after each. Raises `ExpiredError`."""
+    def follow(self, resource: str, revision: int) -> Cursor:
+        """A cursor over all changes after `revision`. Raises `ExpiredError`."""
         table = self._table(resource)
         if revision < table.compacted:
             raise ExpiredError(revision, table.compacted)
         index = bisect_right(table.history, revision, key=lambda event: event.revision)
-        return Cursor(table, table.base + index, wake)
+        return Cursor(table, table.base + index, revision)

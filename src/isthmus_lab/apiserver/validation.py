@@ -21,26 +21,26 @@ _EMPTY_IS_MISSING = frozenset(
 def schema_causes(obj: JsonObject, schema: Schema) -> list[Cause]:
     """Required fields, allowed values and least numbers of a built-in object; its status is not judged."""
     found: list[Cause] = []
-    for key, sub in schema.properties.items():
+    for key in schema.properties:
         if key not in ("metadata", "status"):
-            _walk_field(obj, key, sub, schema, path=key, found=found)
+            _walk_field(obj, key, schema, path=key, found=found)
     return found
 
 
-def _walk_field(owner: JsonObject, key: str, sub: Schema, schema: Schema, *, path: str, found: list[Cause]) -> None:
+def _walk_field(owner: JsonObject, key: str, schema: Schema, *, path: str, found: list[Cause]) -> None:
     value = owner.get(key)
     empty = value is None or (key in _EMPTY_IS_MISSING and value in ("", [], 0))
     if empty:
         if key in schema.required and key != "metadata":
             found.append(required(path))
         return
-    _walk(value, sub, path, found)
+    _walk(value, schema.properties[key], path, found)
 
 
 def _walk(value: Any, schema: Schema, path: str, found: list[Cause]) -> None:
     if isinstance(value, dict):
-        for key, sub in schema.properties.items():
-            _walk_field(value, key, sub, schema, path=f"{path}.{key}", found=found)
+        for key in schema.properties:
+            _walk_field(value, key, schema, path=f"{path}.{key}", found=found)
         if schema.values is not None:
             for key, element in value.items():
                 _walk(element, schema.values, f"{path}[{key}]", found)

@@ -228,10 +228,12 @@ class Writer:
             wanted.pop("status", None)
 
     def _merged(self, call: Call, live: JsonObject, wanted: JsonObject) -> ownership.Applied:
-        at = timestamp(self._state.clock())
-        force = call.request.flag("force")
-        manager = self._manager(call, "Apply")
-        return ownership.apply(live, copy(wanted), call.version.schema, manager=manager, force=force, at=at)
+        intent = ownership.Intent(
+            manager=self._manager(call, "Apply"),
+            at=timestamp(self._state.clock()),
+            force=call.request.flag("force"),
+        )
+        return ownership.apply(live, copy(wanted), call.version.schema, intent)
 
     async def _apply_new(self, call: Call, wanted: JsonObject) -> Entry:
         if call.info.subresource:

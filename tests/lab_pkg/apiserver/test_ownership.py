@@ -8,7 +8,7 @@ import pytest
 
 from isthmus_lab.apiserver import ownership
 from isthmus_lab.apiserver.errors import ApiError
-from isthmus_lab.apiserver.ownership import Manager, apply, track_update
+from isthmus_lab.apiserver.ownership import Intent, Manager, apply, track_update
 from isthmus_lab.apiserver.resources import builtin_types
 
 DEPLOYMENT = builtin_types()["Deployment"]
@@ -35,7 +35,9 @@ class Cluster:
         return f"t{self.now}"
 
     def apply(self, who: str, *, force: bool = False, **data: str) -> None:
-        done = apply(self.obj, config_map(**data), CONFIG_MAP, manager=manager(who), force=force, at=self._stamp())
+        done = apply(
+            self.obj, config_map(**data), CONFIG_MAP, Intent(manager=manager(who), force=force, at=self._stamp())
+        )
         self.obj = done.obj
         self.obj["metadata"]["managedFields"] = done.managed
 
@@ -140,7 +142,7 @@ def deployment(*containers: dict[str, Any]) -> dict[str, Any]:
 
 
 def applied(live: dict[str, Any], wanted: dict[str, Any], who: str = "one") -> dict[str, Any]:
-    done = apply(live, wanted, DEPLOYMENT, manager=manager(who), force=False, at="t")
+    done = apply(live, wanted, DEPLOYMENT, Intent(manager=manager(who), at="t"))
     return {**done.obj, "metadata": {**done.obj["metadata"], "managedFields": done.managed}}
 
 
@@ -184,9 +186,9 @@ def test_kubectl_takes_over_what_it_applied_client_side() -> None:
     live["metadata"]["managedFields"] = track_update(
         None, live, CONFIG_MAP, manager=manager("kubectl-client-side-apply", "Update"), at="t"
     )
-    taken = apply(live, config_map(a="2"), CONFIG_MAP, manager=manager("kubectl"), force=False, at="t")
+    taken = apply(live, config_map(a="2"), CONFIG_MAP, Intent(manager=manager("kubectl"), at="t"))
     assert taken.obj["data"]["a"] == "2"
     with pytest.raises(ApiError, match=r"\.data\.b"):  # changed since by somebody else
-        apply(live, config_map(b="2"), CONFIG_MAP, manager=manager("kubectl"), force=False, at="t")
+        apply(live, config_map(b="2"), CONFIG_MAP, Intent(manager=manager("kubectl"), at="t"))
     with pytest.raises(ApiError):
-        apply(live, config_map(a="2"), CONFIG_MAP, manager=manager("other"), force=False, at="t")
+        apply(live, config_map(a="2"), CONFIG_MAP, Intent(manager=manager("other"), at="t"))

@@ -255,24 +255,3 @@ def test_columns(storage: str, obj: dict[str, Any], expected: dict[str, Any]) ->
 def test_an_empty_object_has_a_row_everywhere(resource: Any) -> None:
     found = cells(resource.storage, {}, wide=False)
     assert "Name" in found or "Last Seen" in found
-
-
-OBJECT = {"a": {"b": [{"n": "x", "v": 1}, {"n": "y", "v": 2}]}, "m": {"k.8s/io": "dotted", "k": "v"}}
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (".a.b[1].v", 2),
-        (".a.b[*].v", "1,2"),
-        ('.a.b[?(@.n=="y")].v', 2),
-        (".a.b[9].v", None),
-        (".m.k", "v"),
-        (".m['k']", "v"),
-        (".m.k\\.8s/io", "dotted"),
-        (".nothing.here", None),
-        (".a.b.c", None),
-    ],
-)
-def test_json_paths(path: str, value: Any) -> None:
-    assert printers.json_path(OBJECT, path) == value

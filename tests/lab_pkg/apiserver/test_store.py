@@ -61,7 +61,8 @@ def test_a_cursor_sees_what_came_after_its_revision(path: Path) -> None:
     first = store.create("things", thing("a"))
     store.create("others", thing("o"))
     woken: list[int] = []
-    cursor = store.follow("things", first.revision, lambda: woken.append(1))
+    cursor = store.follow("things", first.revision)
+    cursor.open(lambda: woken.append(1))
     assert cursor.take() == []
     second = store.update("things", thing("a", x=1), first)
     store.delete("things", second)
@@ -78,16 +79,16 @@ def test_a_cursor_sees_what_came_after_its_revision(path: Path) -> None:
 
 def test_history_is_bounded(path: Path) -> None:
     store = Store(path, history=10)
-    cursor = store.follow("things", 0, lambda: None)
+    cursor = store.follow("things", 0)
     entry = store.create("things", thing("a"))
     for number in range(40):
         entry = store.update("things", thing("a", n=number), entry)
     with pytest.raises(ExpiredError):
         cursor.take()
     with pytest.raises(ExpiredError) as caught:
-        store.follow("things", 2, lambda: None)
+        store.follow("things", 2)
     assert caught.value.asked == 2
-    late = store.follow("things", entry.revision - 5, lambda: None)
+    late = store.follow("things", entry.revision - 5)
     assert [e.revision for e in late.take()] == list(range(entry.revision - 4, entry.revision + 1))
     store.close()
 
@@ -106,8 +107,8 @@ def test_a_restart_finds_everything_and_up_to_date_watchers_go_on(path: Path) ->
     assert again.setting("key") == b"secret"
     assert again.setting("other") is None
     with pytest.raises(ExpiredError):
-        again.follow("things", kept.revision, lambda: None)  # may have missed the deletion
-    cursor = again.follow("things", gone.revision, lambda: None)
+        again.follow("things", kept.revision)  # may have missed the deletion
+    cursor = again.follow("things", gone.revision)
     assert again.create("things", thing("c")).revision == gone.revision + 1
     assert len(cursor.take()) == 1
     again.close()
