@@ -110,9 +110,11 @@ def follow_calls(state: StateDirectory, marks: list[ProxyLog], report: Document)
     """Count what servers' proxies logged since `mark_logs`, by pod, path and identity.
 
     An inbound entry whose caller's address is a gateway's came through that gateway. Proxies write their logs now and
-    then, so this waits until every answered call is found, or some seconds.
+    then, so this waits until every call that such a pod answered is found, or some seconds.
     """
-    answered = Counter(item["body"].get("instance") for item in report["calls"] if item["body"])
+    proxied = {log.pod for log in marks}
+    instances = [item["body"].get("instance") for item in report["calls"] if item["body"]]
+    answered = Counter(instance for instance in instances if instance in proxied)
     deadline = time.monotonic() + _LOG_SECONDS
     while True:
         counts = _count(state, marks, set(answered))

@@ -68,8 +68,8 @@ def gather(state: StateDirectory, world: World) -> Report:
     clusters = {c.name: c.network for c in world.clusters}
     report.reaches = check_apart(state, report.status, clusters)
     report.problems += [f"{r.client} reaches {r.target} at {r.address}" for r in report.reaches if not r.good]
-    for name in clusters:
-        report.gateways += gateways_of(state, name, clusters[name])
+    for name, network in clusters.items():
+        report.gateways += gateways_of(state, name, network)
     report.services = services_of(state, list(clusters))
     if world.check is not None:
         report.target = f"{world.check.client} -> {world.check.url}"
@@ -131,6 +131,8 @@ def judge(client: str, target: str, ip: str, *, outcome: str, own: dict[str, str
     """Ranges may overlap: who answered at an address that exists on both sides is the one on the caller's side."""
     if outcome == "connected" and ip in own:
         return Reach(client, target, ip, f"meets its own network's {own[ip]} instead", True)
+    if outcome == "refused" and ip in own:
+        return Reach(client, target, ip, f"refused, by its own network's {own[ip]}", True)
     return Reach(client, target, ip, outcome, outcome != "connected")
 
 

@@ -150,6 +150,9 @@ def _run(spec: ContainerSpec) -> None:
     if spec.entry is None:
         os.execvpe(spec.argv[0], spec.argv, spec.env)
     linux.set_title(" ".join(spec.argv))
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     module, _, function = spec.entry.partition(":")
     sys.argv = list(spec.argv)
     result = getattr(importlib.import_module(module), function)(spec.argv[1:])

@@ -13,6 +13,7 @@ from isthmus.base.errors import UnreachableError
 from isthmus_lab.kubelet import execs, probes
 from isthmus_lab.kubelet.pod import PodWorker
 from isthmus_lab.kubelet.runtime_client import RuntimeClient, RuntimeRefusedError
+from isthmus_lab.kubelet.status import Role
 
 Object = dict[str, Any]
 _FRAME = struct.Struct(">BI")
@@ -219,7 +220,7 @@ def _describe(worker: PodWorker) -> Object:
         "held": worker.held,
         "ip": worker.place.box.ip if worker.place else "",
         "wanIP": (worker.place.box.wan_ip if worker.place else None) or "",
-        "restarts": sum(r.state.restarts for r in worker.runners.values()),
+        "restarts": sum(r.state.restarts for r in worker.runners.values() if r.state.role is not Role.INIT),
         "troubles": worker.troubles(),
         "pids": {r.state.name: r.state.pid for r in running},
     }

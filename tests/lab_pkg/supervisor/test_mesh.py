@@ -1,0 +1,40 @@
+"""What makes the clusters of a lab one mesh."""
+
+import base64
+import time
+from pathlib import Path
+
+from isthmus.trust.authority import from_secret
+from isthmus_lab.net.plan import make_plan
+from isthmus_lab.supervisor.cluster import ClusterControl
+from isthmus_lab.supervisor.mesh import RootAuthority, cacerts, mesh_objects
+from isthmus_lab.supervisor.state import StateDirectory
+from isthmus_lab.world import load
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "two-networks"
+
+
+def test_all_clusters_share_a_root_that_lasts(tmp_path: Path) -> None:
+    root = RootAuthority(tmp_path / "ca").load()
+    assert RootAuthority(tmp_path / "ca").load() == root
+    assert (tmp_path / "ca" / "root-key.pem").stat().st_mode & 0o077 == 0
+    authorities = []
+    for cluster in ("east", "west"):
+        data = {key: base64.b64decode(value) for key, value in cacerts(cluster, root)["data"].items()}
+        authorities.append(from_secret(data, now=time.time()))
+    east, west = authorities
+    assert east.root_bundle == west.root_bundle
+    assert east.certificate.subject != west.certificate.subject
+
+
+def test_each_cluster_gets_a_control_plane_and_a_gateway_on_the_wan(tmp_path: Path) -> None:
+    world = load(EXAMPLE)
+    plan = make_plan(world)
+    cluster = plan.cluster("west")
+    objects = mesh_objects(world, ClusterControl(cluster, plan.network(cluster.network), StateDirectory(tmp_path)))
+    deployments = {o["metadata"]["name"]: o for o in objects if o["kind"] == "Deployment"}
+    assert deployments.keys() == {"istiod", "istio-eastwestgateway"}
+    annotations = deployments["istio-eastwestgateway"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["lab.isthmus.dev/wan"] == "true"
+    namespace = next(o for o in objects if o["kind"] == "Namespace")
+    assert namespace["metadata"]["labels"]["topology.istio.io/network"] == "west-net"
