@@ -49,17 +49,18 @@ class DnsServer:
                 f"DNS proxy: 127.0.0.1:{self._port}: {error.strerror}", "Is another agent running in this pod?"
             ) from error
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self._on_datagram), sock=datagrams)
-        self._stack.callback(transport.close)
+        _, protocol = await loop.create_datagram_endpoint(lambda: _Datagrams(self._on_datagram), sock=datagrams)
+        self._stack.push_async_callback(protocol.close)
         server = await asyncio.start_server(self._on_connection, sock=streams)
+        self._stack.push_async_callback(server.wait_closed)
         self._stack.callback(server.close)
 
     async def close(self) -> None:
         """Stop listening and forget what is under way."""
-        await self._stack.aclose()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
 
     def _decide(self, query: bytes, *, udp: bool) -> Reply | Forward:
         return answer(query, self.table, self._view, turn=next(self._turns), udp=udp)
@@ -110,6 +111,16 @@ class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, on_datagram: Callable[[bytes, Callable[[bytes], None]], None]) -> None:
         self._on_datagram = on_datagram
         self._transport: asyncio.DatagramTransport | None = None
+        self._closed = asyncio.Event()
+
+    async def close(self) -> None:
+        """Until the socket is closed."""
+        if self._transport is not None:
+            self._transport.close()
+            await self._closed.wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
