@@ -104,6 +104,13 @@ A = Horizon(network="a")
             [("10.0.0.1", 80, 1)],
             id="CL4 cluster-local",
         ),
+        pytest.param(
+            Horizon(network="a", only_node="n1"),
+            [endpoint("a", node="n1"), endpoint("a", "10.0.0.2", node="n2"), endpoint("b")],
+            [G1],
+            [("10.0.0.1", 80, 1)],
+            id="SH19 node-local",
+        ),
         pytest.param(A, [endpoint("a"), endpoint("a")], [], [("10.0.0.1", 80, 1)], id="one address counts once"),
         pytest.param(
             A,

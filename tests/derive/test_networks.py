@@ -3,8 +3,7 @@
 import pytest
 
 from isthmus.derive import networks
-from isthmus.model.mesh import NetworkGateway
-from isthmus.model.rows import Namespace, Service, ServicePort, labels
+from isthmus.model.rows import Namespace, Node, Service, ServicePort, labels
 
 NETWORK = "topology.istio.io/network"
 PORT = "networking.istio.io/gatewayPort"
@@ -66,13 +65,31 @@ def test_gateways_of_a_labelled_service(row: Service, found: list[tuple[str, int
     assert [(gateway.address, gateway.port) for gateway in networks.gateways_of_service(row)] == found
 
 
-def test_gateways_of_a_network_are_a_sorted_set() -> None:
-    rows = [service(ingress_addresses=("1.1.1.2", "1.1.1.1")), service(ingress_addresses=("1.1.1.1",))]
-    assert networks.gateways_of_network("n", rows) == (
-        NetworkGateway("n", "east", "1.1.1.1", 15443),
-        NetworkGateway("n", "east", "1.1.1.2", 15443),
+NODES = [
+    Node(cluster="east", name="n1", labels=labels({"edge": "yes"}), external_addresses=("5.5.5.1",)),
+    Node(cluster="east", name="n2", external_addresses=("5.5.5.2", "name")),
+]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "found"),
+    [
+        ("{}", "NodePort", [("5.5.5.1", 31443), ("5.5.5.2", 31443)]),
+        ('{"edge": "yes"}', "NodePort", [("5.5.5.1", 31443)]),
+        ('{"edge": "no"}', "NodePort", []),
+        ("{}", "LoadBalancer", [("1.1.1.1", 15443)]),
+        ("edge", "NodePort", [("1.1.1.1", 15443)]),
+        ("", "NodePort", [("1.1.1.1", 15443)]),
+    ],
+)
+def test_gateways_reached_by_their_nodes(annotation: str, kind: str, found: list[tuple[str, int]]) -> None:
+    row = service(
+        ports=(ServicePort("tls", 15443, node_port=31443),),
+        type=kind,
+        ingress_addresses=("1.1.1.1",),
+        annotations=labels({"traffic.istio.io/nodeSelector": annotation}),
     )
-    assert networks.gateways_of_network("other", rows) == ()
+    assert [(gateway.address, gateway.port) for gateway in networks.gateways_of_service(row, NODES)] == found
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 
 from isthmus.derive import problems
+from isthmus.derive.networks import gateways_of_service
 from isthmus.derive.problems import Reach
 from isthmus.model.mesh import Endpoint, MeshService, NetworkGateway, ServiceView, SliceEndpoints
 from isthmus.model.rows import Protocol, Service, ServicePort, Workload, labels
@@ -102,7 +103,9 @@ def test_services_that_are_no_usable_gateway(row: Service, field: str) -> None:
         ingress_addresses=row.ingress_addresses,
         labels=labels({"topology.istio.io/network": "n"}),
     )
-    assert [problem.field for problem in problems.gateway_service(marked)] == ([field] if field else [])
+    assert [problem.field for problem in problems.gateway_service(marked, gateways_of_service(marked))] == (
+        [field] if field else []
+    )
 
 
 def test_one_address_in_one_network_twice() -> None:

@@ -272,6 +272,34 @@ def test_outlier_detection_in_a_rule_makes_its_service_prefer_what_is_near() -> 
     ]
 
 
+def test_services_of_the_own_node_stay_on_it() -> None:
+    local = App("east", "local", ["10.0.0.91", "10.0.0.92"], vip="10.96.9.1", service={"internal_traffic_local": True})
+    slices = local.slice_row()
+    apart = tuple(msgspec.structs.replace(e, node=f"n{i}") for i, e in enumerate(slices.endpoints))
+    world = mesh("east", two_networks(), local.rows(), msgspec.structs.replace(slices, endpoints=apart))
+    name = "outbound|5000||local.sample.svc.cluster.local"
+    for index in range(3):
+        follow(world, sleeper(index, node=f"n{index}"))
+    found = []
+    for index in range(3):
+        one = world.resource(f"sleep-east-{index}.sample@east", EDS, name)
+        assert one is not None
+        found.append([ip for ip in local.ips if ip.encode() in one.body])
+    assert found == [["10.0.0.91"], ["10.0.0.92"], []]
+    dirty = world.apply([put(msgspec.structs.replace(local.service_row(), internal_traffic_local=False))])
+    assert all(types[EDS] == {name} for types in dirty.values())
+
+
+def test_gateways_are_known_whether_used_or_not() -> None:
+    world = mesh("east", two_networks(west_gateways=("172.18.0.2", "172.18.0.3")))
+    assert [(gateway.network, gateway.address) for gateway in world.gateways()] == [
+        ("net-east", "172.18.0.1"),
+        ("net-west", "172.18.0.2"),
+        ("net-west", "172.18.0.3"),
+    ]
+    assert world.table("derive.gateways") == []
+
+
 def test_a_gateway_serves_when_its_gateway_object_comes() -> None:
     rows = [row for row in two_networks() if row.TABLE != "gateways"]
     world = mesh("east", rows)

@@ -26,6 +26,7 @@ def test_node_row() -> None:
         Node(
             cluster="east",
             name="x",
+            labels=tuple(sorted(labels.items())),
             locality=Locality("r", "z", "s"),
             addresses=("10.0.0.1",),
             external_addresses=("192.0.2.1",),

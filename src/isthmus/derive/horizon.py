@@ -33,7 +33,8 @@ class Horizon(msgspec.Struct, frozen=True):
     """Where the view stands: its network, the IP families its gateways must have (SH8), and limits on what it sees.
 
     `networks`: only endpoints of these networks or of none (SH24). `mtls_only`: SNI-DNAT clusters (SH27).
-    `only_cluster`: endpoints of no other cluster (CL4). `locality`: prefer what is near it (LB2, LB3).
+    `only_cluster`: endpoints of no other cluster (CL4), `only_node`: of no other node (SH19).
+    `locality`: prefer what is near it (LB2, LB3).
     """
 
     network: str = ""
@@ -41,6 +42,7 @@ class Horizon(msgspec.Struct, frozen=True):
     networks: tuple[str, ...] = ()
     mtls_only: bool = False
     only_cluster: str = ""
+    only_node: str = ""
     locality: Locality | None = None
 
 
@@ -120,6 +122,8 @@ def compacted(members: list[LbEndpoint]) -> list[LbEndpoint]:
 def _in_sight(horizon: Horizon, candidate: Candidate) -> bool:
     endpoint = candidate.endpoint
     if horizon.only_cluster and endpoint.cluster != horizon.only_cluster:
+        return False
+    if horizon.only_node and endpoint.node != horizon.only_node:
         return False
     if horizon.mtls_only and not candidate.mtls:
         return False

@@ -3,57 +3,75 @@
 from collections.abc import Iterable
 from ipaddress import ip_address
 
+import msgspec
+
 from isthmus.model.mesh import NetworkGateway
-from isthmus.model.rows import Labels, Namespace, Service
+from isthmus.model.rows import Labels, Namespace, Node, Service, labels, labels_match
 
 NETWORK_LABEL = "topology.istio.io/network"
 GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
+NODE_SELECTOR = "traffic.istio.io/nodeSelector"
 DEFAULT_GATEWAY_PORT = 15443
 
 
-def label(labels: Labels, name: str) -> str:
+def label(found: Labels, name: str) -> str:
     """The value of a label, empty if absent."""
-    for key, value in labels:
+    for key, value in found:
         if key == name:
             return value
     return ""
 
 
-def workload_network(labels: Labels, system_namespace: Namespace | None) -> str:
+def workload_network(on_workload: Labels, system_namespace: Namespace | None) -> str:
     """The label on the workload, else the cluster's default: the label on its system namespace (NW1)."""
-    found = label(labels, NETWORK_LABEL)
+    found = label(on_workload, NETWORK_LABEL)
     if found or system_namespace is None:
         return found
     return label(system_namespace.labels, NETWORK_LABEL)
 
 
-def gateways_of_service(service: Service) -> tuple[NetworkGateway, ...]:
-    """The gateways that a Service with the network label stands for (NW4, NW5).
+def gateways_of_service(service: Service, nodes: Iterable[Node] = ()) -> tuple[NetworkGateway, ...]:
+    """The gateways that a Service with the network label stands for (NW4, NW5), each once (NW8).
 
-    Host names are left out: EDS needs addresses (SH25).
+    Its load balancer's addresses and external IPs, or the external addresses of the nodes that its annotation
+    selects, with the node port. Host names are left out: EDS needs addresses (SH25).
     """
     network = label(service.labels, NETWORK_LABEL)
-    port = gateway_port(service)
-    if not network or all(known.port != port for known in service.ports):
+    wanted = gateway_port(service)
+    port = next((known for known in service.ports if known.port == wanted), None)
+    if not network or port is None:
         return ()
-    addresses = dict.fromkeys((*service.ingress_addresses, *service.external_ips))
+    number, addresses = port.port, (*service.ingress_addresses, *service.external_ips)
+    selector = node_selector(service)
+    if selector is not None:
+        number = port.node_port
+        addresses = tuple(a for node in nodes if labels_match(selector, node.labels) for a in node.external_addresses)
     return tuple(
-        NetworkGateway(network=network, cluster=service.cluster, address=address, port=port)
-        for address in addresses
-        if is_ip(address)
+        NetworkGateway(network=network, cluster=service.cluster, address=address, port=number)
+        for address in dict.fromkeys(addresses)
+        if number and is_ip(address)
     )
+
+
+def by_node_port(service: Service) -> bool:
+    """True if the gateway is reached by its nodes' addresses (NW5)."""
+    return service.type == "NodePort" and bool(label(service.annotations, NODE_SELECTOR))
+
+
+def node_selector(service: Service) -> Labels | None:
+    """The labels of the nodes by which a gateway is reached; None if it is not, or they cannot be read (NW5)."""
+    if not by_node_port(service):
+        return None
+    try:
+        return labels(msgspec.json.decode(label(service.annotations, NODE_SELECTOR), type=dict[str, str]))
+    except msgspec.DecodeError:
+        return None
 
 
 def gateway_port(service: Service) -> int:
     """The service port that takes mesh mTLS: the label, or 15443, also where the label is no port number (NW4)."""
     text = label(service.labels, GATEWAY_PORT_LABEL)
     return int(text) if text.isdecimal() and 0 < int(text) < 65536 else DEFAULT_GATEWAY_PORT
-
-
-def gateways_of_network(network: str, services: Iterable[Service]) -> tuple[NetworkGateway, ...]:
-    """All gateways of one network, equal ones once (NW8), in a stable order."""
-    found = {gateway for service in services for gateway in gateways_of_service(service)}
-    return tuple(sorted(gateway for gateway in found if gateway.network == network))
 
 
 def is_ip(text: str) -> bool:

@@ -129,7 +129,7 @@ def borrowed(view: ServiceView, cluster: str) -> Iterator[Problem]:
             )
 
 
-def gateway_service(row: Service) -> Iterator[Problem]:
+def gateway_service(row: Service, gateways: Sequence[NetworkGateway]) -> Iterator[Problem]:
     """A Service with the network label that is no usable gateway (NW4, NW5)."""
     port = networks.gateway_port(row)
     if all(known.port != port for known in row.ports):
@@ -139,7 +139,14 @@ def gateway_service(row: Service) -> Iterator[Problem]:
             message=f"the label {networks.NETWORK_LABEL} makes this a gateway, but it has no port {port}",
             remedy=f"Add port {port}, or name the right one in the label {networks.GATEWAY_PORT_LABEL}",
         )
-    elif not networks.gateways_of_service(row):
+    elif networks.by_node_port(row) and networks.node_selector(row) is None:
+        yield Problem(
+            where=_about("Service", row, row.cluster),
+            field=f"metadata.annotations[{networks.NODE_SELECTOR}]",
+            message="is no JSON object of labels, so the gateway is not reached by its nodes",
+            remedy='Write the labels of the nodes, as {"kubernetes.io/os": "linux"}, or {} for all nodes',
+        )
+    elif not gateways:
         names = [*row.ingress_addresses, *row.external_ips]
         yield Problem(
             where=_about("Service", row, row.cluster),

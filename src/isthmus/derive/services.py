@@ -24,7 +24,8 @@ def merge(rows: Iterable[Service], settings: MeshSettings) -> MeshService | None
         host=host,
         ports=first.ports,
         headless=first.headless,
-        cluster_local=matches_any(host, settings.cluster_local),
+        cluster_local=matches_any(host, settings.local_hosts),
+        node_local=first.internal_traffic_local,
         addresses=tuple((row.cluster, row.cluster_ips) for row in ranked if row.cluster_ips and not row.headless),
         clusters=tuple(row.cluster for row in ranked),
     )

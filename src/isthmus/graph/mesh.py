@@ -10,6 +10,7 @@ from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
 from isthmus.graph.settings import MeshSettings
 from isthmus.graph.subscriptions import Dirty, Subscriptions, split
+from isthmus.model.mesh import NetworkGateway
 from isthmus.model.rows import Proxy
 from isthmus.model.scopes import Scope
 from isthmus.tables.changes import Change, Drop, Key, Put, Replace
@@ -141,6 +142,13 @@ class Mesh:
     def problems(self) -> list[Problem]:
         """What is wrong with what was observed, sorted; kept up to date from the first call on."""
         return self._problems.now()
+
+    def gateways(self) -> list[NetworkGateway]:
+        """Every known gateway of every network, whether somebody uses it or not."""
+        networks = [name for name, _ in self.sources.gateway_services.rows()]
+        found = [gateway for name in networks for gateway in self.graph.peek(self.meshwide.gateways, str(name))]
+        self.graph.collect()
+        return sorted(found)
 
     def table(self, name: str) -> list[tuple[Any, Any]]:
         """The rows of a table that are there now, sorted by key. Unknown names raise KeyError."""

@@ -7,7 +7,7 @@ from isthmus.envoy import names, naming, router
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
 from isthmus.model.rows import Protocol, ServicePort
-from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, NodeView, OutboundView, RouterView, Scope
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
@@ -16,6 +16,7 @@ PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS),
     NamespaceView: (CDS, EDS, RDS),
     LocalityView: (EDS,),
+    NodeView: (EDS,),
     OutboundView: (CDS, EDS, LDS, NDS),
     RouterView: (CDS, EDS, LDS),
 }
@@ -48,7 +49,7 @@ def outbound_of(scope: Scope) -> OutboundView | None:
     """The outbound view that a sidecar's scope is or refines."""
     if isinstance(scope, LocalityView):
         scope = scope.view
-    if isinstance(scope, NamespaceView):
+    if isinstance(scope, NamespaceView | NodeView):
         scope = scope.view
     return scope if isinstance(scope, OutboundView) else None
 
@@ -100,6 +101,9 @@ class Existing:
                 return self._namespace_names(get, scope, type_url)
             case LocalityView():
                 return self._locality_names(get, scope)
+            case NodeView():
+                hosts = get(self.meshwide.node_local_hosts, ALL)
+                return NOTHING.union(*(get(self.host_clusters, (ANYBODY, host))[1] for host in hosts))
             case InboundProfile():
                 return self._inbound_names(scope, type_url)
             case RouterView():

@@ -30,7 +30,7 @@ from isthmus.model.rows import (
     Workload,
     labels_match,
 )
-from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, NodeView, OutboundView, RouterView, Scope
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
@@ -59,8 +59,12 @@ class Sources:
         self.destination_rules = graph.source(DestinationRule.TABLE, DestinationRule)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
+        self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
         self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
         self.all_services = graph.index("services.all", self.services, lambda _: [ALL])
+        self.node_local_services = graph.index(
+            "services.node_local", self.services, lambda row: [ALL] if row.internal_traffic_local else []
+        )
         self.services_at = graph.index("services.by_address", self.services, lambda row: row.cluster_ips)
         self.services_for_label = graph.index("services.by_selector", self.services, _selector_entry)
         self.gateway_services = graph.index("services.by_network", self.services, _network_entry)
@@ -108,6 +112,7 @@ class Meshwide:
         self.slice_identities: Derived[Key, tuple[str, ...]] = derived("derive.slice_identities", self._slice_ids)
         self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.hosts", self._hosts)
         self.services: Derived[HostKey, MeshService | None] = derived("derive.services", self._service)
+        self.node_local_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.node_local", self._node_local)
         self.views: Derived[tuple[str, HostKey], ServiceView | None] = derived("derive.service_views", self._view)
         self.identities: Derived[HostKey, tuple[str, ...]] = derived("derive.identities", self._identities)
         self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways)
@@ -169,6 +174,12 @@ class Meshwide:
         rows = (get(self.sources.services, key) for key in get(self.sources.services_of_host, host))
         return services.merge((row for row in rows if row is not None), self.settings)
 
+    def _node_local(self, get: Get, key: Key) -> tuple[HostKey, ...]:
+        """Services whose callers may only use endpoints of their own node."""
+        candidates = {host_of(found) for found in get(self.sources.node_local_services, ALL)}
+        found = ((host, get(self.services, host)) for host in sorted(candidates))
+        return tuple(host for host, service in found if service is not None and service.node_local)
+
     def _view(self, get: Get, key: tuple[str, HostKey]) -> ServiceView | None:
         cluster, host = key
         service = get(self.services, host)
@@ -189,7 +200,17 @@ class Meshwide:
 
     def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
         rows = (get(self.sources.services, key) for key in get(self.sources.gateway_services, network))
-        return networks.gateways_of_network(network, (row for row in rows if row is not None))
+        found = {gateway for row in rows if row is not None for gateway in self.gateways_of_service(get, row)}
+        return tuple(sorted(found))
+
+    def gateways_of_service(self, get: Get, row: Service) -> tuple[NetworkGateway, ...]:
+        """The gateways that a labelled Service stands for; nodes are looked at only where it is reached by them."""
+        nodes = [
+            node
+            for key in (get(self.sources.nodes_of, row.cluster) if networks.by_node_port(row) else ())
+            if (node := get(self.sources.nodes, key)) is not None
+        ]
+        return networks.gateways_of_service(row, nodes)
 
     def _rule(self, get: Get, key: tuple[str, HostKey]) -> Rule:
         """The rule by which clients of a namespace go: their own, else the service's, else the mesh's."""
@@ -288,7 +309,9 @@ class Scopes:
         node = get(self.sources.nodes, (proxy.cluster, "", proxy.node)) if proxy.node else None
         where = node.locality if node is not None else proxy.locality
         near = (LocalityView(view=inside, locality=where),) if where.region else ()
-        return (self._inbound(get, proxy), *near, inside, outbound)
+        stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)
+        same_node = (NodeView(view=outbound, node=proxy.node),) if stays else ()
+        return (self._inbound(get, proxy), *same_node, *near, inside, outbound)
 
     def _router(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> RouterView:
         rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))

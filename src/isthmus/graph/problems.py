@@ -85,5 +85,5 @@ class Problems:
         for gateway in get(sources.all_gateway_services, ALL):
             row = get(sources.services, gateway)
             if row is not None:
-                found.update(problems.gateway_service(row))
+                found.update(problems.gateway_service(row, self._meshwide.gateways_of_service(get, row)))
         return tuple(sorted(found))

@@ -7,7 +7,7 @@ from isthmus.envoy.clusters import Destination
 from isthmus.graph.names import ANYBODY, Existing, ScopedName, client_of, outbound_of
 from isthmus.graph.observed import ALL
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
-from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, NodeView, OutboundView, RouterView, Scope
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS, XdsResource
 
@@ -104,9 +104,13 @@ class Resources:
         view = outbound_of(scope)
         if view is None:
             return Horizon()
-        only = view.cluster if service.cluster_local else ""
-        where = scope.locality if isinstance(scope, LocalityView) else None
-        return Horizon(network=view.network, families=view.families, only_cluster=only, locality=where)
+        return Horizon(
+            network=view.network,
+            families=view.families,
+            only_cluster=view.cluster if service.cluster_local or service.node_local else "",
+            only_node=scope.node if isinstance(scope, NodeView) else "",
+            locality=scope.locality if isinstance(scope, LocalityView) else None,
+        )
 
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key

@@ -26,6 +26,7 @@ def node(place: Place, obj: objects.Node) -> Result:
     row = Node(
         cluster=place.cluster,
         name=obj.metadata.name,
+        labels=labels(found),
         locality=Locality(_first(found, REGION_LABELS), _first(found, ZONE_LABELS), _first(found, SUBZONE_LABELS)),
         addresses=tuple(a.address for a in addresses if a.type == "InternalIP"),
         external_addresses=tuple(a.address for a in addresses if a.type == "ExternalIP"),

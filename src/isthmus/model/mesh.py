@@ -14,7 +14,8 @@ HostKey = tuple[str, str]
 class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One service over all clusters. Ports and kind are those of the first cluster, config cluster first (AG1).
 
-    `addresses` are the virtual IPs in each cluster that has any, first cluster first.
+    `addresses` are the virtual IPs in each cluster that has any, first cluster first. `node_local`: callers may only
+    use endpoints on their own node (internalTrafficPolicy Local, SH19).
     """
 
     namespace: str
@@ -23,6 +24,7 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ports: tuple[ServicePort, ...]
     headless: bool = False
     cluster_local: bool = False
+    node_local: bool = False
     addresses: tuple[tuple[str, tuple[str, ...]], ...] = ()
     clusters: tuple[str, ...] = ()
 

@@ -86,6 +86,7 @@ class Node(Row, frozen=True, kw_only=True, gc=False):
     """A node: where its pods are (LB15)."""
 
     TABLE: ClassVar[str] = "nodes"
+    labels: Labels = ()
     locality: Locality = Locality()
     addresses: tuple[str, ...] = ()
     external_addresses: tuple[str, ...] = ()

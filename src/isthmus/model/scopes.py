@@ -43,6 +43,16 @@ class LocalityView(msgspec.Struct, frozen=True, cache_hash=True):
         return f"locality:{self.view.view.cluster}/{self.view.namespace}/{self.locality}"
 
 
+class NodeView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What differs by the client's node: endpoints of services that stay on it (SH19)."""
+
+    view: OutboundView
+    node: str
+
+    def __str__(self) -> str:
+        return f"node:{self.view.cluster}/{self.node}"
+
+
 class InboundPort(msgspec.Struct, frozen=True):
     """One workload port that a service names: number in the workload, what it speaks, which peers it takes."""
 
@@ -77,4 +87,4 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
         return f"router:{self.cluster}/{self.network}:{ports}"
 
 
-Scope = OutboundView | NamespaceView | LocalityView | InboundProfile | RouterView
+Scope = OutboundView | NamespaceView | LocalityView | NodeView | InboundProfile | RouterView

@@ -8,7 +8,8 @@ from isthmus.base.names import DEFAULT_DOMAIN
 class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Mesh-wide choices. Durations in seconds.
 
-    `cluster_local` are host names, or `*.<suffix>` patterns, of services that never leave their cluster (CL1).
+    `cluster_local` are host names, or `*.<suffix>` patterns, of services that never leave their cluster, beside those
+    that never do anyhow (CL1).
     `mark` is the SO_MARK of the proxy's own upstream sockets, by which capture tells them from the application's.
     """
 
@@ -20,11 +21,7 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_any: bool = True
     mark: int = 1337
     connect_timeout: float = 1.0
-    cluster_local: tuple[str, ...] = (
-        "*.kube-system.svc.cluster.local",
-        "kubernetes.default.svc.cluster.local",
-        "istiod.istio-system.svc.cluster.local",
-    )
+    cluster_local: tuple[str, ...] = ()
     strict_engine: bool = False
 
     @property
@@ -32,3 +29,13 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
         """All trust domains of the mesh, its own first (TR4)."""
         others = (domain for domain in self.trust_domain_aliases if domain != self.trust_domain)
         return (self.trust_domain, *others)
+
+    @property
+    def local_hosts(self) -> tuple[str, ...]:
+        """Patterns of all services that never leave their cluster (CL1)."""
+        return (
+            f"*.kube-system.svc.{self.domain}",
+            f"kubernetes.default.svc.{self.domain}",
+            f"istiod.{self.system_namespace}.svc.{self.domain}",
+            *self.cluster_local,
+        )
