@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus.base.errors import IsthmusError
+from isthmus.install.values import SYSTEM_NAMESPACE
 from isthmus_lab.commands import run, show, talk
 from isthmus_lab.commands.find import Workload
 from isthmus_lab.commands.hops import Hop, follow_calls, mark_logs
@@ -104,7 +105,8 @@ def check_apart(state: StateDirectory, status: Document, networks: dict[str, str
     found: list[Reach] = []
     for name, cluster in status["clusters"].items():
         own = _addresses(status, [c for c, network in networks.items() if network == networks[name]])
-        client = next((p for p in cluster["pods"] if p["ready"] and p["ip"]), None)
+        candidates = [p for p in cluster["pods"] if p["ready"] and p["ip"] and not p["wanIP"]]
+        client = min(candidates, key=lambda p: (p["namespace"] == SYSTEM_NAMESPACE, p["name"]), default=None)
         others = [c for c, network in networks.items() if network != networks[name]]
         targets = [t for other in others for t in _targets(status["clusters"][other], other, own)]
         if client is None or not targets:

@@ -27,7 +27,8 @@ class Mount(msgspec.Struct, frozen=True):
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A process to start. `entry` ("module:function") runs in a forked interpreter instead of executing `argv[0]`.
 
-    `log` takes stdout and stderr; None leaves the standard streams as they are.
+    `log` takes stdout and stderr; None leaves the standard streams as they are. `files` (target to source) stand in
+    for files of the host, where the host has them.
     """
 
     id: str
@@ -100,7 +101,8 @@ def private_filesystem(spec: ContainerSpec) -> None:
     """A mount namespace with an empty /run of its own, into which the volumes are bound, and own files below /etc."""
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS)
     linux.make_private()
-    binds = [*spec.mounts, *(Mount(source, target) for target, source in spec.files.items())]
+    present = [(source, target) for target, source in spec.files.items() if os.path.lexists(target)]
+    binds = [*spec.mounts, *(Mount(source, target) for source, target in present)]
     sources = [os.open(bind.source, os.O_PATH | os.O_CLOEXEC) for bind in binds]
     with contextlib.suppress(OSError):
         linux.unmount(str(netns.DIRECTORY))  # else this container keeps every pod's namespace of today alive

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from isthmus.base.errors import UnreachableError
@@ -23,6 +25,7 @@ Event = Callable[[str, str, str], None]
 BACKOFF_MOST = 10.0
 _BACKOFF_RESET = 60.0
 _RETRY = 0.5
+_LINE = 200
 
 
 def backoff(failures: int) -> float:
@@ -37,6 +40,16 @@ def restarts(policy: str, role: Role, exit_code: int) -> bool:
     if role is Role.INIT:
         return exit_code != 0 and policy != "Never"
     return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
+def last_line(log: Path) -> str:
+    """The last thing a container said, shortened."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4 * _LINE))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        if lines:
+            return lines[-1][:_LINE]
+    return "it said nothing"
 
 
 @dataclass
@@ -206,7 +219,8 @@ class Runner:
     async def _back_off(self, ended: Ended) -> None:
         seconds = backoff(self._failures)
         if seconds:
-            message = f"back-off {seconds:g} s restarting container {self.state.name} (exit code {ended.exit_code})"
+            said = last_line(self.engine.log(self.state.restarts))
+            message = f"back-off {seconds:g} s after exit code {ended.exit_code}: {said}"
             self.around.event("Warning", "BackOff", message)
             self._wait_state("CrashLoopBackOff", message)
             await asyncio.sleep(seconds)

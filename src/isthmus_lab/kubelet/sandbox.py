@@ -61,6 +61,9 @@ class Sandboxes:
         self._files = {path.parent.name: path for path in directory.glob("*/sandbox.json")}
         self._known = {uid: msgspec.json.decode(path.read_bytes(), type=Sandbox) for uid, path in self._files.items()}
         block = [str(ip) for ip in list(ipaddress.IPv4Network(config.node.pod_block).hosts())[1:]]
+        for uid, box in list(self._known.items()):
+            if not box.host_network and box.ip not in block:
+                del self._known[uid]  # lab.yaml has changed since then
         first = ipaddress.IPv4Address(config.node.wan_first)
         wan = [str(first + i) for i in range(config.node.wan_count)]
         self._pool = AddressPool(block, {s.ip for s in self._known.values()})

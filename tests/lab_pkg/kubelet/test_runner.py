@@ -9,7 +9,7 @@ import pytest
 from isthmus_lab.kubelet import probes
 from isthmus_lab.kubelet.env import ConfigError
 from isthmus_lab.kubelet.images import UnknownImageError
-from isthmus_lab.kubelet.runner import Runner, Surroundings, backoff, restarts
+from isthmus_lab.kubelet.runner import Runner, Surroundings, backoff, last_line, restarts
 from isthmus_lab.kubelet.sandbox import Sandbox
 from isthmus_lab.kubelet.status import ContainerState, Ended, Role
 
@@ -103,6 +103,15 @@ def test_backoff_begins_with_the_second_failure_and_is_bounded() -> None:
 )
 def test_who_is_started_again(policy: str, role: Role, code: int, again: bool) -> None:
     assert restarts(policy, role, code) is again
+
+
+def test_the_last_line_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "0.log"
+    assert last_line(log) == "it said nothing"
+    log.write_text("first\n" + "x" * 5000 + "\nError: no such file\n\n")
+    assert last_line(log) == "Error: no such file"
+    log.write_text("y" * 500)
+    assert last_line(log) == "y" * 200
 
 
 async def _restarted_once() -> tuple[list[int], ContainerState]:
