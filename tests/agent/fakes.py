@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,16 @@ async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         await asyncio.sleep(0.02)
     return found
+
+
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> None:
+    """Wait until a question is answered with yes; an AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if await condition():
+            return
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -98,6 +108,8 @@ class FakeControlPlane:
         self.lifetime: float | None = None
         """Seconds that certificates live, whatever was asked."""
         self.refuse_certificates = False
+        self.silent = False
+        """Streams are taken and get no answer until the configuration changes."""
         self.port = 0
         self._server: grpc.aio.Server | None = None
 
@@ -145,7 +157,8 @@ class FakeControlPlane:
                 request = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
                 stream.requests.append(request)
                 stream.session.receive(request, time.time())
-                stream.work.set()
+                if not self.silent:
+                    stream.work.set()
         finally:
             self.config.streams.remove(stream)
             writer.cancel()

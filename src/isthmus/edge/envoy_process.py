@@ -35,10 +35,11 @@ class Launch:
 class EnvoyProcess:
     """One running Envoy. It is watched through a pidfd, which never means another process that reuses the pid."""
 
-    def __init__(self, pid: int, pidfd: int, child: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, pid: int, pidfd: int, *, adopted: bool) -> None:
+        """`adopted`: an earlier agent started it."""
         self.pid = pid
+        self.adopted = adopted
         self._pidfd = pidfd
-        self._child = child
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(pidfd, self._on_end)
 
@@ -46,11 +47,6 @@ class EnvoyProcess:
     def running(self) -> bool:
         """True until its end was noticed."""
         return not self._ended.done()
-
-    @property
-    def adopted(self) -> bool:
-        """True if an earlier agent started it."""
-        return self._child is None
 
     async def wait(self) -> int:
         """Its exit code, negative for a signal, once it ended."""
@@ -72,7 +68,12 @@ class EnvoyProcess:
     def _on_end(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._ended.set_result(UNKNOWN_EXIT if self._child is None else self._child.wait())
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            self._ended.set_result(UNKNOWN_EXIT)
+        else:
+            self._ended.set_result(os.waitstatus_to_exitcode(status))
 
 
 def envoy_binary() -> Path:
@@ -90,12 +91,12 @@ def envoy_binary() -> Path:
 async def start(launch: Launch) -> EnvoyProcess:
     """Start Envoy and write its pid file. Raises IsthmusError if it cannot be executed."""
     try:
-        child = await launch.namespace.run(lambda: _spawn(launch))
+        pid = await launch.namespace.run(lambda: _spawn(launch))
     except OSError as error:
         raise IsthmusError(f"Envoy was not started: {error}", "See the agent's log") from error
-    record = json.dumps({"pid": child.pid, "started": _start_ticks(child.pid)})
+    record = json.dumps({"pid": pid, "started": _start_ticks(pid)})
     _write_file(launch.directory / PID_FILE, record)
-    return EnvoyProcess(child.pid, os.pidfd_open(child.pid), child)
+    return EnvoyProcess(pid, os.pidfd_open(pid), adopted=False)
 
 
 def adopt(directory: Path) -> EnvoyProcess | None:
@@ -109,14 +110,14 @@ def adopt(directory: Path) -> EnvoyProcess | None:
     if started is None or _start_ticks(pid) != started:
         os.close(pidfd)
         return None
-    return EnvoyProcess(pid, pidfd, None)
+    return EnvoyProcess(pid, pidfd, adopted=True)
 
 
-def _spawn(launch: Launch) -> "subprocess.Popen[bytes]":
+def _spawn(launch: Launch) -> int:
     """Runs in a thread that stands in the pod's namespace; the child inherits it."""
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(launch.log.open("ab")) if launch.log else None
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(launch.argv),
             cwd=launch.directory,
             stdin=subprocess.DEVNULL,
@@ -124,6 +125,9 @@ def _spawn(launch: Launch) -> "subprocess.Popen[bytes]":
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,
         )
+    # It is waited for by pid, or by nobody if it outlives this agent: the object shall not mind.
+    child.returncode = 0
+    return child.pid
 
 
 def _start_ticks(pid: int) -> int | None:
