@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote
 
 import h11
 
+from isthmus_lab.apiserver.unixpath import addressable
 from isthmus_lab.apiserver.websocket import WebSocket, handshake
 
 BODY_LIMIT = 3 * 1024 * 1024  # bytes, as Kubernetes
@@ -131,7 +132,8 @@ def unix_socket(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        sock.bind(str(path))
+        with addressable(path) as name:
+            sock.bind(name)
     finally:
         os.umask(before)
     return sock

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from isthmus_lab.apiserver.errors import ApiError, internal
 from isthmus_lab.apiserver.objects import JsonObject, encode
+from isthmus_lab.apiserver.unixpath import addressable
 
 STDIN, STDOUT, STDERR, RESULT = range(4)
 _HEAD = struct.Struct(">BI")  # channel, length
@@ -46,7 +47,8 @@ async def ask(directory: Path | None, node: str, request: JsonObject) -> Link:
         raise internal("error dialing backend: this API server was started without --kubelet-dir")
     path = directory / node / "kubelet.sock"
     try:
-        reader, writer = await asyncio.open_unix_connection(str(path))
+        with addressable(path) as name:
+            reader, writer = await asyncio.open_unix_connection(name)
     except OSError as error:
         raise _unreachable(path, error) from None
     writer.write(encode(request) + b"\n")

@@ -12,13 +12,15 @@ import structlog
 
 from isthmus_lab.apiserver import bootstrap, crds, dependents, serviceaccounts
 from isthmus_lab.apiserver.deleting import DeleteOptions, Deleter
-from isthmus_lab.apiserver.objects import JsonObject, copy, items, meta, section
+from isthmus_lab.apiserver.objects import JsonObject, copy, items, lookup, meta, parse_time, section
 from isthmus_lab.apiserver.resources import Resource, from_definition
 from isthmus_lab.apiserver.state import State
 from isthmus_lab.apiserver.store import Entry, Event, StaleError
 
 _LOG = structlog.get_logger()
 _BACKGROUND = DeleteOptions(propagation="Background")
+_EVENT_SECONDS = 3600.0
+_EXPIRY_SECONDS = 600.0  # between looks at the events
 _SLICE = 200  # items worked on before other tasks get their turn
 
 Task = tuple[str, str, str]  # what, and the key it is about
@@ -120,10 +122,26 @@ class Lifecycle:
 
     async def run(self) -> None:
         """Works until cancelled."""
+        loop = asyncio.get_running_loop()
+        expiry = loop.time() + _EXPIRY_SECONDS
         while True:
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout_at(expiry):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.expire_events()
+                expiry += _EXPIRY_SECONDS
             self._wake.clear()
             await self.settle()
+
+    def expire_events(self) -> None:
+        """Removes events that nobody has repeated for an hour, as Kubernetes does."""
+        now = self._state.clock()
+        for entry in self._state.store.list("events"):
+            said = (entry.obj.get("lastTimestamp"), lookup(entry.obj, "series", "lastObservedTime"))
+            told = [*said, entry.obj.get("eventTime"), entry.obj["metadata"].get("creationTimestamp")]
+            if now - max(parse_time(str(text)) for text in told) > _EVENT_SECONDS:
+                self._state.store.delete("events", entry)
 
     async def settle(self) -> None:
         """Works off everything that is queued."""

@@ -267,13 +267,18 @@ def _join(lines: list[bytes]) -> list[bytes]:
 
 def respond(call: Call, status: int, body: bytes) -> Response:
     """The answer with the call's warnings; as YAML where the client asked for it."""
-    headers = [("warning", f'299 - "{text}"') for text in call.warnings]
+    headers = [("warning", f'299 - "{_header_text(text)}"') for text in call.warnings]
     if call.view.yaml:
         import yaml
 
         text = yaml.safe_dump(msgspec.json.decode(body), sort_keys=False)
         return Response(status, text.encode(), "application/yaml", headers)
     return Response(status, body, headers=headers)
+
+
+def _header_text(text: str) -> str:
+    """One line of ASCII: what webhooks say may hold anything."""
+    return " ".join(text.split()).encode("ascii", "replace").decode()
 
 
 def _integer(call: Call, name: str) -> int:

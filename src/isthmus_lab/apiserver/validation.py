@@ -19,31 +19,37 @@ _EMPTY_IS_MISSING = frozenset(
 
 
 def schema_causes(obj: JsonObject, schema: Schema) -> list[Cause]:
-    """Required fields, allowed values and least numbers of a built-in object; its status is not judged."""
+    """Required fields, allowed values and least numbers of a built-in object, but for its metadata and status."""
     found: list[Cause] = []
-    for key in schema.properties:
-        if key not in ("metadata", "status"):
-            _walk_field(obj, key, schema, path=key, found=found)
+    judged = {key: value for key, value in obj.items() if key not in _NOT_JUDGED}
+    _walk_object(judged, schema, "", found)
     return found
 
 
-def _walk_field(owner: JsonObject, key: str, schema: Schema, *, path: str, found: list[Cause]) -> None:
-    value = owner.get(key)
-    empty = value is None or (key in _EMPTY_IS_MISSING and value in ("", [], 0))
-    if empty:
-        if key in schema.required and key != "metadata":
-            found.append(required(path))
-        return
-    _walk(value, schema.properties[key], path, found)
+_NOT_JUDGED = ("metadata", "status")
+
+
+def _is_missing(key: str, value: Any) -> bool:
+    return value is None or (key in _EMPTY_IS_MISSING and value in ("", [], 0))
+
+
+def _walk_object(value: JsonObject, schema: Schema, path: str, found: list[Cause]) -> None:
+    prefix = f"{path}." if path else ""
+    found += [
+        required(prefix + key) for key in schema.required if key not in _NOT_JUDGED and _is_missing(key, value.get(key))
+    ]
+    for key, element in value.items():
+        sub = schema.properties.get(key)
+        if sub is not None:
+            if not _is_missing(key, element):
+                _walk(element, sub, prefix + key, found)
+        elif schema.values is not None:
+            _walk(element, schema.values, f"{path}[{key}]", found)
 
 
 def _walk(value: Any, schema: Schema, path: str, found: list[Cause]) -> None:
     if isinstance(value, dict):
-        for key in schema.properties:
-            _walk_field(value, key, schema, path=f"{path}.{key}", found=found)
-        if schema.values is not None:
-            for key, element in value.items():
-                _walk(element, schema.values, f"{path}[{key}]", found)
+        _walk_object(value, schema, path, found)
     elif isinstance(value, list):
         if schema.items is not None and not (schema.items.opaque and not schema.items.enum):
             for index, element in enumerate(value):

@@ -167,7 +167,7 @@ async def test_validating_webhooks_see_updates_and_deletions(api: InProcess, hoo
 
 
 async def test_warnings_reach_the_client(api: InProcess, hook: Hook) -> None:
-    hook.answer = lambda _request: {"allowed": True, "warnings": ["mind the gap"]}
+    hook.answer = lambda _request: {"allowed": True, "warnings": ["mind\nthe gap"]}
     async with hook.serving():
         await register(api, hook)
         assert ("warning", '299 - "mind the gap"') in (await create(api)).headers

@@ -237,6 +237,18 @@ async def test_a_definition_takes_its_objects_with_it(api: InProcess) -> None:
     assert (await api.request("GET", widgets)).status == 404
 
 
+async def test_events_are_forgotten_after_an_hour(api: InProcess) -> None:
+    at = "/api/v1/namespaces/default/events"
+    event = {"involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Because"}
+    await api.request("POST", at, {"metadata": {"name": "old"}, **event})
+    await api.request("POST", at, {"metadata": {"name": "repeated"}, **event, "lastTimestamp": "2023-11-14T23:00:00Z"})
+    api.now += 3700
+    await api.request("POST", at, {"metadata": {"name": "new"}, **event})
+    api.server.lifecycle.expire_events()
+    listed = (await api.request("GET", at)).body["items"]
+    assert [item["metadata"]["name"] for item in listed] == ["new", "repeated"]
+
+
 async def test_namespace_finalizers_can_be_replaced(api: InProcess) -> None:
     await api.request("POST", NAMESPACES, config_map("ns"))
     body = {"metadata": {"name": "ns"}, "spec": {"finalizers": ["kubernetes", "x/y"]}}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from isthmus_lab.apiserver.httpd import BODY_LIMIT, Answer, HttpServer, Request, Response, Streaming, Upgrade
+from isthmus_lab.apiserver.unixpath import addressable
 from isthmus_lab.apiserver.websocket import WebSocket
 
 
@@ -165,14 +166,17 @@ async def test_a_websocket_that_does_not_shake_hands() -> None:
     assert said.startswith(b"HTTP/1.1 400")
 
 
-async def test_unix_sockets_are_for_their_owner_and_replace_old_ones(tmp_path: Path) -> None:
-    path = tmp_path / "api.sock"
+@pytest.mark.parametrize("folder", ["short", "a-very-long-name/" * 8])
+async def test_unix_sockets_are_for_their_owner_and_replace_old_ones(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / folder / "api.sock"
+    path.parent.mkdir(parents=True)
     for _ in range(2):
         app = App()
         server = HttpServer(app.handle)
         await server.listen_unix(path)
         assert path.stat().st_mode & 0o777 == 0o600
-        reader, writer = await asyncio.open_unix_connection(str(path))
+        with addressable(path) as name:
+            reader, writer = await asyncio.open_unix_connection(name)
         writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         assert (await reader.read()).endswith(b"/x")
         writer.close()
