@@ -13,6 +13,13 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent.parent
+PROBE = str(Path(__file__).parent / "probe.py")
+HELLO = "http://helloworld.sample:5000/hello"
+CLIENT = "east/sample/sleep"
+PLAIN = "east/plain/sleep-plain"
+SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
+LOAD = ("--rate", "50", "--concurrency", "20", "--count")
+"""Options of the load client for 50 requests per second; the number of requests follows."""
 ISTHMUS = str(Path(sys.executable).parent / "isthmus")
 
 
@@ -73,7 +80,7 @@ class Lab:
     def __init__(self, example: str, state: Path) -> None:
         self.example = REPOSITORY / "examples" / example
         self.state = state
-        self.kubeconfig = state / "kubeconfig.test"
+        self.kubeconfig = state.parent / "kubeconfig"
 
     def run(
         self, *words: str, check: bool = True, within: float = 120, stdin: str = ""
@@ -101,7 +108,7 @@ class Lab:
 
     def down(self) -> None:
         """Stop it; nothing stays behind."""
-        self.lab("down", "--purge", within=60)
+        self.lab("down", "--purge", check=False, within=60)
 
     def status(self) -> dict[str, Any]:
         """`isthmus lab status -o json`."""
@@ -161,6 +168,39 @@ class Lab:
         """`kubectl get … -o json`."""
         found: dict[str, Any] = json.loads(self.kubectl(cluster, "get", *words, "-o", "json"))
         return found
+
+    def pids(self) -> set[int]:
+        """Processes of this machine that belong to this lab: those whose environment or command names its state."""
+        found = set()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and self._mine(entry):
+                found.add(int(entry.name))
+        return found
+
+    def _mine(self, process: Path) -> bool:
+        try:
+            mounts = process.joinpath("mountinfo").read_text()
+        except OSError:
+            return False
+        return f"{self.state} /run/lab " in mounts
+
+    def ask(self, cluster: str, path: str) -> str:
+        """What the cluster's control plane answers to GET of one of its pages."""
+        command = ("--", "isthmus", "debug", "request", "GET", path)
+        return self.kubectl(cluster, "exec", "-n", "istio-system", "deploy/istiod", *command)
+
+    def probe(self, workload: str, *words: str) -> str:
+        """What one attempt from inside a pod met (see probe.py)."""
+        return str(json.loads(self.exec(workload, sys.executable, PROBE, *words).stdout)["outcome"])
+
+    def steady(self) -> None:
+        """Wait until both clusters answer east/sleep in their shares, without a failure."""
+
+        def good() -> bool:
+            calls = self.call(CLIENT, HELLO, "--count", "40")
+            return not calls.failures and abs(calls.share("west") - 25) < 12
+
+        eventually(good, within=60, what="both clusters answer east/sleep")
 
     def remote_clusters(self, cluster: str) -> list[dict[str, Any]]:
         """`isthmus remote-clusters --context … -o json`."""

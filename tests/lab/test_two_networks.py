@@ -7,60 +7,18 @@ took. Who answered, by which path and with which identity is read from what the 
 import base64
 import json
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.lab.harness import Lab, eventually
+from tests.lab.harness import CLIENT, HELLO, LOAD, PLAIN, SLEEP, Lab, eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
 
-HELLO = "http://helloworld.sample:5000/hello"
-CLIENT = "east/sample/sleep"
-PLAIN = "east/plain/sleep-plain"
-SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
 SNI = "outbound_.5000_._.{}.svc.cluster.local"
-PROBE = str(Path(__file__).parent / "probe.py")
-LOAD = ("--rate", "50", "--concurrency", "20", "--count")
 KILLED_SECONDS = 20
 TOKEN = "istio-reader-service-account-istio-remote-secret-token"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The lab of this file, started once."""
-    world = Lab("two-networks", tmp_path_factory.mktemp("lab"))
-    world.up()
-    try:
-        steady(world)
-        yield world
-    finally:
-        world.down()
-
-
-@pytest.fixture(autouse=True)
-def restored(lab: Lab) -> Iterator[None]:
-    """What a test broke is mended, and seen to work, before the next."""
-    yield
-    lab.lab("restore")
-    steady(lab)
-
-
-def steady(lab: Lab) -> None:
-    """Wait until both clusters answer east/sleep in their shares, without a failure."""
-
-    def good() -> bool:
-        calls = lab.call(CLIENT, HELLO, "--count", "40")
-        return not calls.failures and abs(calls.share("west") - 25) < 12
-
-    eventually(good, within=60, what="both clusters answer east/sleep")
-
-
-def probe(lab: Lab, workload: str, *words: str) -> str:
-    """What one attempt from inside a pod met."""
-    return str(json.loads(lab.exec(workload, sys.executable, PROBE, *words).stdout)["outcome"])
 
 
 def gateways(lab: Lab, cluster: str) -> list[str]:
@@ -83,15 +41,9 @@ def access_log(lab: Lab, cluster: str, namespace: str, selector: str) -> list[di
     return lines
 
 
-def ask(lab: Lab, cluster: str, path: str) -> str:
-    """What the cluster's control plane answers to GET of one of its pages."""
-    command = ("--", "isthmus", "debug", "request", "GET", path)
-    return lab.kubectl(cluster, "exec", "-n", "istio-system", "deploy/istiod", *command)
-
-
 def problems(lab: Lab, cluster: str) -> list[dict[str, Any]]:
     """What the cluster's control plane reports of broken objects."""
-    found: list[dict[str, Any]] = json.loads(ask(lab, cluster, "/debug/problems"))
+    found: list[dict[str, Any]] = json.loads(lab.ask(cluster, "/debug/problems"))
     return found
 
 
@@ -115,7 +67,7 @@ def test_share_is_the_same_with_two_gateways(lab: Lab) -> None:
     eventually(lambda: len(gateways(lab, "west")) == 2, within=30, what="west's gateway has two addresses")
     lab.kubectl("west", "rollout", "status", "-n", "istio-system", "deployment/istio-eastwestgateway", "--timeout=30s")
     mark = len(access_log(lab, "west", "istio-system", "istio=eastwestgateway"))
-    steady(lab)
+    lab.steady()
     calls = lab.call(CLIENT, HELLO, "--count", "400")
     assert not calls.failures
     assert calls.share("west") == pytest.approx(25, abs=7)
@@ -188,7 +140,7 @@ def test_networks_are_apart(lab: Lab) -> None:
     node = lab.get("west", "nodes")["items"][0]
     address = next(item["address"] for item in node["status"]["addresses"] if item["type"] == "InternalIP")
     for workload in (PLAIN, CLIENT):
-        assert probe(lab, workload, "tcp", address, "6443") in ("refused", "timed out", "unreachable", "closed")
+        assert lab.probe(workload, "tcp", address, "6443") in ("refused", "timed out", "unreachable", "closed")
 
 
 @pytest.mark.parametrize(
@@ -202,13 +154,13 @@ def test_networks_are_apart(lab: Lab) -> None:
 )
 def test_gateway_without_a_mesh_certificate(lab: Lab, service: str, alpn: str, outcome: str) -> None:
     address = gateways(lab, "west")[0]
-    assert probe(lab, PLAIN, "tls", address, "15443", SNI.format(service), alpn) == outcome
+    assert lab.probe(PLAIN, "tls", address, "15443", SNI.format(service), alpn) == outcome
 
 
 def test_plain_client_is_refused_by_a_strict_workload(lab: Lab) -> None:
     address = pod_address(lab, "east", "app=helloworld")
-    assert probe(lab, PLAIN, "tcp", address, "5000") in ("unreachable", "closed")
-    assert probe(lab, PLAIN, "tcp", "helloworld.sample", "5000") in ("unreachable", "closed")
+    assert lab.probe(PLAIN, "tcp", address, "5000") in ("unreachable", "closed")
+    assert lab.probe(PLAIN, "tcp", "helloworld.sample", "5000") in ("unreachable", "closed")
 
 
 def test_a_workload_without_sidecar_is_not_offered_across_networks(lab: Lab) -> None:
@@ -331,12 +283,12 @@ def test_malformed_objects_are_reported_and_everything_else_goes_on(lab: Lab) ->
     assert {"ConfigMap", "Secret"} <= set(accepted)
 
     def reported() -> bool:
-        return set(accepted) <= {problem["kind"] for problem in problems(lab, "east")}
+        return set(accepted) <= {problem["where"]["kind"] for problem in problems(lab, "east")}
 
     try:
         eventually(reported, within=15, what=f"{accepted} are reported as problems")
         for problem in problems(lab, "east"):
-            assert problem["name"], problem
+            assert problem["where"]["name"], problem
             assert problem["field"], problem
             assert problem["remedy"], problem
         calls = lab.call(CLIENT, HELLO, "--count", "100")
@@ -397,20 +349,20 @@ def test_lost_path_to_west(lab: Lab, words: tuple[str, ...]) -> None:
 
 
 def test_restarted_control_plane_sends_only_differences(lab: Lab) -> None:
-    streams = ask(lab, "east", "/metrics").split("isthmus_xds_streams ")[1].split()[0]
+    streams = lab.ask("east", "/metrics").split("\nisthmus_xds_streams ")[1].split()[0]
     assert float(streams) >= 5
     lab.lab("kill", "east/istiod", "--for", "1s")
 
     def back() -> bool:
         try:
-            return f"isthmus_xds_streams {streams}" in ask(lab, "east", "/metrics")
+            return f"isthmus_xds_streams {streams}" in lab.ask("east", "/metrics")
         except AssertionError:
             return False
 
     eventually(back, within=60, what="all proxies are connected again")
     sent = {
         line.split('type="')[1].split('"')[0]: float(line.split()[-1])
-        for line in ask(lab, "east", "/metrics").splitlines()
+        for line in lab.ask("east", "/metrics").splitlines()
         if line.startswith("isthmus_xds_push_bytes_total{")
     }
     # What a proxy held is what exists, so nothing but empty answers may be sent; a full set is over 100 kB.
