@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from typing import Any
+from typing import Any, cast
 
 import httpcore
 import httpx
@@ -159,8 +159,7 @@ class LoopStream(httpcore.AsyncNetworkStream):
         except BaseException:
             plain.abort()
             raise
-        assert isinstance(secure, asyncio.Transport)
-        protocol.transport = secure
+        protocol.transport = cast("asyncio.Transport", secure)
         return self
 
     def get_extra_info(self, info: str) -> Any:
@@ -186,8 +185,8 @@ class _Protocol(asyncio.Protocol):
         self._arrived = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not an isinstance check: uvloop's transports are of no class of asyncio.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._parts.append(data)
