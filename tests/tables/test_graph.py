@@ -202,6 +202,17 @@ def test_a_function_that_fails_keeps_its_last_good_row_and_the_others_go_on() ->
     assert graph.failures == {}
 
 
+def test_a_function_that_never_succeeded_has_its_default() -> None:
+    graph = Graph()
+    source = graph.source("numbers", int)
+    inverse: Derived[str, float] = graph.derived("inverse", lambda get, key: 10 / (get(source, (key,)) or 0), -1.0)
+    plus: Derived[str, float] = graph.derived("plus", lambda get, key: get(inverse, key) + 1)
+    assert graph.pin(plus, "a") == 0
+    assert list(graph.failures) == [("inverse", "a")]
+    graph.apply([Put("numbers", ("a",), 5)])
+    assert graph.peek(plus, "a") == 3
+
+
 def test_dump_is_sorted() -> None:
     shop = Shop()
     shop.order("b", "first", 1)

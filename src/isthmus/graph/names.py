@@ -62,35 +62,35 @@ class Existing:
         self.settings = meshwide.settings
         derived = graph.derived
         self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
-            "derive.host_clusters", self._host_clusters
+            "derive.host_clusters", self._host_clusters, (NOTHING, NOTHING)
         )
         self.host_listeners: Derived[tuple[OutboundView, HostKey], tuple[Listeners, tuple[int, ...]]] = derived(
-            "derive.host_listeners", self._host_listeners
+            "derive.host_listeners", self._host_listeners, ((), ())
         )
         self.address_listeners: Derived[OutboundView, Mapping[str, str]] = derived(
-            "derive.address_listeners", self._address_listeners
+            "derive.address_listeners", self._address_listeners, {}
         )
         self.listener_cluster: Derived[tuple[OutboundView, str], str] = derived(
-            "derive.listener_cluster", self._listener_cluster
+            "derive.listener_cluster", self._listener_cluster, ""
         )
         self.headless_mtls: Derived[tuple[OutboundView, HostKey, int], bool] = derived(
-            "derive.headless_mtls", self._headless_mtls
+            "derive.headless_mtls", self._headless_mtls, False
         )
         self.http_hosts: Derived[OutboundView, tuple[tuple[int, tuple[HostKey, ...]], ...]] = derived(
-            "derive.http_ports", self._http_ports
+            "derive.http_ports", self._http_ports, ()
         )
         self.http_port: Derived[tuple[OutboundView, int], tuple[HostKey, ...]] = derived(
-            "derive.http_hosts", self._http_hosts
+            "derive.http_hosts", self._http_hosts, ()
         )
         self.failover_patterns: Derived[Key, tuple[str, ...]] = derived(
-            "derive.failover_patterns", self._failover_patterns
+            "derive.failover_patterns", self._failover_patterns, ()
         )
-        self.ruled_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.failover_hosts", self._ruled_hosts)
+        self.ruled_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.failover_hosts", self._ruled_hosts, ())
         self.failover_names: Derived[tuple[str, HostKey], Names] = derived(
-            "derive.failover_names", self._failover_names
+            "derive.failover_names", self._failover_names, NOTHING
         )
-        self.overrides: Derived[str, tuple[HostKey, ...]] = derived("derive.rule_overrides", self._overrides)
-        self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names)
+        self.overrides: Derived[str, tuple[HostKey, ...]] = derived("derive.rule_overrides", self._overrides, ())
+        self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names, NOTHING)
 
     def _names(self, get: Get, key: ScopedType) -> Names:
         scope, type_url = key

@@ -21,6 +21,7 @@ from isthmus.model.rows import (
     DestinationRule,
     EndpointSlice,
     Gateway,
+    MtlsMode,
     Namespace,
     Node,
     PeerAuthentication,
@@ -98,6 +99,10 @@ def _in_namespace(row: Row) -> list[str]:
     return [row.namespace]
 
 
+DENY = PeerPolicy(MtlsMode.STRICT)
+"""What holds where the policies of a namespace could not be derived: fail closed."""
+
+
 class Meshwide:
     """Derived rows that mean the same to every proxy."""
 
@@ -105,19 +110,21 @@ class Meshwide:
         self.sources = sources
         self.settings = settings
         derived = graph.derived
-        self.trust_domain: Derived[str, str] = derived("derive.trust_domain", self._trust_domain)
+        self.trust_domain: Derived[str, str] = derived("derive.trust_domain", self._trust_domain, settings.trust_domain)
         self.system_namespace: Derived[str, Namespace | None] = derived("derive.default_network", self._system_ns)
-        self.peer_policy: Derived[str, PeerPolicy] = derived("derive.peer_policy", self._peer_policy)
+        self.peer_policy: Derived[str, PeerPolicy] = derived("derive.peer_policy", self._peer_policy, DENY)
         self.endpoints: Derived[Key, SliceEndpoints | None] = derived("derive.endpoints", self._endpoints)
-        self.slice_identities: Derived[Key, tuple[str, ...]] = derived("derive.slice_identities", self._slice_ids)
-        self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.hosts", self._hosts)
+        self.slice_identities: Derived[Key, tuple[str, ...]] = derived("derive.slice_identities", self._slice_ids, ())
+        self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.hosts", self._hosts, ())
         self.services: Derived[HostKey, MeshService | None] = derived("derive.services", self._service)
-        self.node_local_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.node_local", self._node_local)
+        self.node_local_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.node_local", self._node_local, ())
         self.views: Derived[tuple[str, HostKey], ServiceView | None] = derived("derive.service_views", self._view)
-        self.identities: Derived[HostKey, tuple[str, ...]] = derived("derive.identities", self._identities)
-        self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways)
-        self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule)
-        self.assignments: Derived[AssignmentKey, Assignment] = derived("derive.assignments", self._assignment)
+        self.identities: Derived[HostKey, tuple[str, ...]] = derived("derive.identities", self._identities, ())
+        self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways, ())
+        self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule, rules.NO_RULE)
+        self.assignments: Derived[AssignmentKey, Assignment] = derived(
+            "derive.assignments", self._assignment, Assignment()
+        )
 
     def _trust_domain(self, get: Get, cluster: str) -> str:
         row = get(self.sources.clusters, (cluster, "", cluster))
@@ -285,8 +292,10 @@ class Scopes:
     def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
         self.meshwide = meshwide
         self.sources = meshwide.sources
-        self.workload_mode: Derived[Key, WorkloadMode] = graph.derived("derive.workload_mode", self._workload_mode)
-        self.of_proxy: Derived[Key, tuple[Scope, ...]] = graph.derived("derive.scopes", self._scopes)
+        self.workload_mode: Derived[Key, WorkloadMode] = graph.derived(
+            "derive.workload_mode", self._workload_mode, WorkloadMode(MtlsMode.STRICT)
+        )
+        self.of_proxy: Derived[Key, tuple[Scope, ...]] = graph.derived("derive.scopes", self._scopes, ())
 
     def _workload_mode(self, get: Get, key: Key) -> WorkloadMode:
         proxy = get(self.sources.proxies, key)

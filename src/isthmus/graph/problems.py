@@ -20,16 +20,17 @@ class Problems:
         self._meshwide = meshwide
         self._demanded = False
         derived = graph.derived
-        self.reach: Derived[Key, tuple[Reach, ...]] = derived("problems.reach", self._reach)
-        self.of_host: Derived[HostKey, tuple[Problem, ...]] = derived("problems.of_service", self._of_host)
-        self.all: Derived[Key, tuple[Problem, ...]] = derived("problems", self._all)
+        self.reach: Derived[Key, tuple[Reach, ...]] = derived("problems.reach", self._reach, ())
+        self.of_host: Derived[HostKey, tuple[Problem, ...]] = derived("problems.of_service", self._of_host, ())
+        self.all: Derived[Key, tuple[Problem, ...]] = derived("problems", self._all, ())
 
     def now(self) -> list[Problem]:
         """All problems, sorted, each once."""
         if not self._demanded:
             self._graph.pin(self.all, ALL)
             self._demanded = True
-        found = {*self._graph.peek(self.all, ALL), *problems.overlaps(self._placed()), *self._failures()}
+        known = self._graph.peek(self.all, ALL)
+        found = {*known, *problems.overlaps(self._placed()), *self._failures()}
         return sorted(found)
 
     def _failures(self) -> Iterator[Problem]:

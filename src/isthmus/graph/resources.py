@@ -21,11 +21,11 @@ class Resources:
         self.settings = existing.settings
         derived = graph.derived
         self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool], bytes] = derived(
-            "envoy.virtual_hosts", self._virtual_host
+            "envoy.virtual_hosts", self._virtual_host, b""
         )
-        self.gateway_chains: Derived[HostKey, tuple[bytes, ...]] = derived("envoy.gateway_chains", self._chains)
+        self.gateway_chains: Derived[HostKey, tuple[bytes, ...]] = derived("envoy.gateway_chains", self._chains, ())
         self.name_entries: Derived[tuple[OutboundView, HostKey], tuple[names.Entry, ...]] = derived(
-            "envoy.name_entries", self._name_entries
+            "envoy.name_entries", self._name_entries, ()
         )
         self.tables: dict[str, Derived[ScopedName, XdsResource | None]] = {
             CDS: derived("envoy.clusters", self._cluster),

@@ -206,9 +206,10 @@ class Index(_Watched[K, tuple[Key, ...]], Generic[K, R]):
 class Derived(Table[K, V_co]):
     """A memoised function of what it reads."""
 
-    def __init__(self, graph: "Graph", name: str, level: int, *, compute: Compute[K, V_co]) -> None:
+    def __init__(self, graph: "Graph", name: str, level: int, *, compute: Compute[K, V_co], default: Any) -> None:
         super().__init__(graph, name, level)
         self._compute = compute
+        self._default = default
         self._cells: dict[Hashable, Cell] = {}
 
     def read(self, key: K) -> tuple[Node, V_co]:
@@ -220,7 +221,7 @@ class Derived(Table[K, V_co]):
         cell = self._cells.get(key)
         if cell is None:
             cell = Cell(self, key)
-            cell.value = self._run(cell, None)
+            cell.value = self._run(cell, self._default)
             self._cells[key] = cell
         return cell
 
@@ -241,7 +242,10 @@ class Derived(Table[K, V_co]):
         return bool(cell.value is not old and cell.value != old)
 
     def _run(self, cell: Cell, last: Any) -> Any:
-        """Evaluate and move the dependencies. A function that raises keeps the last good row (see `failures`)."""
+        """Evaluate and move the dependencies.
+
+        A function that raises keeps the last good row, or has the default if there is none (see `failures`).
+        """
         reader = Reader(self.level)
         graph = self.graph
         if len(graph.recomputed) < LOG_LIMIT:
@@ -293,13 +297,16 @@ class Graph:
     def derived(self, name: str) -> Callable[[Compute[K, V]], Derived[K, V]]: ...
 
     @overload
-    def derived(self, name: str, compute: Compute[K, V]) -> Derived[K, V]: ...
+    def derived(self, name: str, compute: Compute[K, V], default: V | None = None) -> Derived[K, V]: ...
 
-    def derived(self, name: str, compute: Compute[K, V] | None = None) -> Any:
-        """Declare a derived table; as a decorator or with the function."""
+    def derived(self, name: str, compute: Compute[K, V] | None = None, default: V | None = None) -> Any:
+        """Declare a derived table; as a decorator or with the function.
+
+        `default` stands for a row whose function has failed and never succeeded: readers must be able to live with it.
+        """
         if compute is None:
             return lambda function: self.derived(name, function)
-        return self._declare(Derived(self, name, len(self.tables), compute=compute))
+        return self._declare(Derived(self, name, len(self.tables), compute=compute, default=default))
 
     def _declare(self, table: T) -> T:
         if table.name in self.tables:
