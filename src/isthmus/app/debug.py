@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from google.protobuf import any_pb2, json_format
+from google.protobuf.message import DecodeError
 
 from isthmus.app.cluster_settings import ClusterStatus
 from isthmus.base.clock import Clock
@@ -113,6 +114,6 @@ def _decoded(resource: XdsResource) -> dict[str, Any]:
     message = any_pb2.Any(type_url=resource.type_url, value=resource.body)
     try:
         body = json_format.MessageToDict(message, preserving_proto_field_name=True)
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, DecodeError):
         body = {"@type": resource.type_url, "bytes": resource.size}
     return {"name": resource.name, "version": resource.version, "resource": body}

@@ -1,6 +1,7 @@
 """The control plane's composition root: everything is built once, started and stopped in order, here."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -109,6 +110,8 @@ class ControlPlane:
             self._waiting_for = "the clusters to be listed"
             await self._looked_at_everything()
             self._waiting_for = ""
+            # What was built until now stays: the collector need not walk through it again and again.
+            gc.freeze()
             log.info("ready", clusters=sorted(self._known_clusters()), revision=self.mesh.revision)
             await asyncio.Event().wait()
         finally:
@@ -179,7 +182,7 @@ class ControlPlane:
             self.clock,
             instance=self.settings.instance,
             statuses=self.clusters.statuses,
-            problems=self.clusters.problems,
+            problems=lambda: sorted([*self.clusters.problems(), *self.mesh.problems()]),
         )
         pages = AdminPages(ready=lambda: self._waiting_for, metrics=self._render_metrics, debug=debug.pages())
         server = HttpServer(admin_app(pages), listen.loopback, listen.admin)
@@ -206,7 +209,13 @@ class ControlPlane:
     def _apply(self, batch: list[Change]) -> None:
         """One revision, and the streams it concerns."""
         begin = self.clock.monotonic()
-        dirty = self.mesh.apply(batch)
+        try:
+            dirty = self.mesh.apply(batch)
+        except Exception:
+            # The engine keeps the last good row of what fails; what comes up to here is a defect of ours.
+            log.exception("a revision failed", changes=len(batch))
+            self.metrics.failures.inc()
+            return
         applied = self.clock.monotonic()
         told = self.streams.dispatch(dirty)
         self.metrics.changes.inc(len(batch))
@@ -277,7 +286,7 @@ class ControlPlane:
         metrics = self.metrics
         metrics.streams.set(len(self.streams))
         metrics.revision.set(self.mesh.revision)
-        metrics.problems.set(len(self.clusters.problems()))
+        metrics.problems.set(len(self.clusters.problems()) + len(self.mesh.problems()))
         statuses = [status.status for status in self.clusters.statuses()]
         for name in {SYNCED, *statuses}:
             metrics.clusters.labels(name).set(statuses.count(name))
@@ -326,7 +335,10 @@ def _read_keys(path: Path | None) -> dict[str, Mapping[str, Any]]:
 
 
 def _write_keys(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(keys))
-    fresh.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(keys))
+        fresh.replace(path)
+    except OSError as error:
+        log.warning("signing keys not kept", file=str(path), error=error.strerror)

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -41,15 +40,13 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Every command's name, sorted."""
-        own = {name for name, module in COMMANDS.items() if find_spec(module)}
-        points = metadata.entry_points(group=ENTRY_POINTS)
-        return sorted(own | {point.name for point in points if find_spec(point.module)})
+        return sorted({*COMMANDS, *(point.name for point in metadata.entry_points(group=ENTRY_POINTS))})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, imported now; None if there is none."""
         name = ALIASES.get(cmd_name, cmd_name)
         module = COMMANDS.get(name)
-        if module and find_spec(module):
+        if module:
             return self._adopt(name, import_module(module).app)
         for point in metadata.entry_points(group=ENTRY_POINTS, name=name):
             return self._adopt(name, point.load())

@@ -27,6 +27,7 @@ class Metrics:
         self.revision = Gauge("isthmus_mesh_revision", "Revision of the mesh's tables.", registry=registry)
         self.applied = Histogram("isthmus_mesh_apply_seconds", "One revision.", buckets=FAST, registry=registry)
         self.changes = Counter("isthmus_mesh_changes", "Changes applied.", registry=registry)
+        self.failures = Counter("isthmus_mesh_failures", "Revisions that failed.", registry=registry)
         self.told = Counter("isthmus_mesh_told_streams", "Streams told of changes.", registry=registry)
         self.clusters = Gauge("isthmus_clusters", "Known clusters.", ["status"], registry=registry)
         self.problems = Gauge("isthmus_problems", "Objects with problems.", registry=registry)

@@ -118,6 +118,10 @@ class TrustKeeper:
                 if str(error) != self.last_error:
                     log.warning("trust could not be looked after", error=str(error))
                 self.last_error = str(error)
+            except Exception as error:
+                # An object of a form that nobody foresaw must not end the control plane.
+                log.exception("trust could not be looked after")
+                self.last_error = f"{type(error).__name__}: {error}"
             try:
                 async with asyncio.timeout(self._settings.interval):
                     await self._poked.wait()

@@ -153,7 +153,7 @@ class XdsService:
 class _Pump:
     """Writes what a session has due: a task only while there is something to write."""
 
-    __slots__ = ("_clock", "_context", "_on_push", "_task", "session")
+    __slots__ = ("_clock", "_context", "_on_push", "_owner", "_task", "session")
 
     def __init__(
         self, context: grpc.aio.ServicerContext[bytes, bytes], clock: Clock, on_push: Callable[[Push], None]
@@ -161,6 +161,7 @@ class _Pump:
         self._context = context
         self._clock = clock
         self._on_push = on_push
+        self._owner: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # made in a handler
         self._task: asyncio.Task[None] | None = None
         self.session: Session[Any] | None = None
 
@@ -179,6 +180,10 @@ class _Pump:
                 push = session.next(self._clock.now())
         except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
             log.debug("stream broke while it was written", error=str(error))
+        except Exception:
+            # Without this stream's answer the proxy would wait for ever: end it, so that it comes again.
+            log.exception("a response could not be made")
+            self._owner.cancel()
         finally:
             self._task = None
 

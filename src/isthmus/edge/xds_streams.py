@@ -8,12 +8,16 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import structlog
+
 from isthmus.model.rows import Proxy
 from isthmus.trust.caller import Caller
 from isthmus.xds.holdings import Pool
 from isthmus.xds.node import Node
 from isthmus.xds.resource import XdsResource
 from isthmus.xds.session import Session, Source
+
+log = structlog.get_logger()
 
 Dirty = Mapping[str, Mapping[str, Collection[str]]]
 """What differs for whom: proxy id, type, names."""
@@ -145,10 +149,20 @@ class Streams:
             if follower is None:
                 continue
             for stream in follower.streams:
-                if stream.session.mark(changed):
-                    stream.kick()
-                    told += 1
+                told += self._tell(stream, changed)
         return told
+
+    @staticmethod
+    def _tell(stream: Stream, changed: Mapping[str, Collection[str]]) -> bool:
+        try:
+            concerned = stream.session.mark(changed)
+            if concerned:
+                stream.kick()
+        except Exception:
+            # A defect that one proxy meets must not keep the change from the others.
+            log.exception("proxy could not be told", proxy=stream.proxy.id)
+            return False
+        return concerned
 
     def all(self) -> list[Stream]:
         """Every open stream, by proxy."""

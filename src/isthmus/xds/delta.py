@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from isthmus.xds.resource import EDS, HEALTH, WILDCARD, XdsResource
+from isthmus.xds.resource import ECDS, EDS, HEALTH, WILDCARD, XdsResource
 from isthmus.xds.session import Event, HealthReported, Push, Session
 from isthmus.xds.subscription import Subscription
 from isthmus.xds.wire import delta_response
@@ -128,6 +128,9 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
         for subscription in self._for_removal:
             if subscription.waiting or subscription.pending:
                 return None
+            if subscription.type_url == ECDS:
+                # Extension configurations are never taken away (XD7): what uses them is.
+                subscription.gone.clear()
             if gone is None and subscription.gone:
                 gone = subscription
         if gone is None:

@@ -1,0 +1,133 @@
+"""The debug pages over a mesh made of a dictionary; what they show in the whole is seen in test_serve."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+
+from isthmus.app.cluster_settings import ClusterStatus
+from isthmus.app.debug import DebugPages
+from isthmus.base.errors import ObjectRef, Problem
+from isthmus.edge.xds_streams import Dirty, Stream, Streams
+from isthmus.model.rows import Proxy
+from isthmus.trust.caller import Caller
+from isthmus.xds.delta import DeltaSession
+from isthmus.xds.node import Node
+from isthmus.xds.resource import CDS, EDS, XdsResource
+
+STATUS = ClusterStatus(
+    id="west",
+    secret="istio-remote-secret-west",
+    server="https://west",
+    status="error",
+    last_contact=None,
+    last_error="refused",
+    rows=3,
+    stale=True,
+)
+PROBLEM = Problem(ObjectRef("c", "Gateway", "n", "g"), "spec", "is bad", "Mend it")
+NODE = Node("id", "sidecar", "10.0.0.1", "a", "ns", "d", {}, version="1.2")
+
+
+class Mesh:
+    revision = 7
+
+    def tables(self) -> Sequence[str]:
+        return ["services", "derive.gateways"]
+
+    def table(self, name: str) -> Sequence[tuple[Any, Any]]:
+        rows: dict[str, list[tuple[Any, Any]]] = {
+            "services": [(("c", "n", "s"), "row")],
+            "derive.gateways": [("net", ("g1", "g2"))],
+        }
+        return rows[name]
+
+    def connect(self, _: Proxy) -> Dirty:
+        return {}
+
+    def disconnect(self, _: str) -> None:
+        """Nobody is told."""
+
+    def subscribe(self, *_: Any) -> None:
+        """Nobody follows."""
+
+    def unsubscribe(self, *_: Any) -> None:
+        """Nobody follows."""
+
+    def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
+        return self.resources(proxy_id, type_url).get(name)
+
+    def resources(self, proxy_id: str, type_url: str) -> Mapping[str, XdsResource]:
+        bodies = {CDS: b"\x0a\x01a", EDS: b"\xff\xff"}
+        return {"a": XdsResource(type_url, "a", bodies[type_url], "v")} if type_url in bodies else {}
+
+
+class Clock:
+    def now(self) -> float:
+        return 110.0
+
+    def monotonic(self) -> float:
+        return 110.0
+
+
+@pytest.fixture
+def pages() -> dict[str, Any]:
+    mesh = Mesh()
+    streams = Streams(mesh)
+    proxy = Proxy(cluster="c", namespace="ns", name="a", network="net")
+    stream = Stream(0, proxy, NODE, Caller("c", "ns", "default"), "peer", 90.0)
+    stream.kick = lambda: None
+    streams.open(stream, DeltaSession)
+    for type_url in (CDS, EDS):
+        request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=["a"])
+        stream.session.receive(request, 100.0)
+    stream.session.next(100.0)
+    made = DebugPages(
+        mesh, streams, Clock(), instance="istiod-1", statuses=lambda: [STATUS], problems=lambda: [PROBLEM]
+    )
+    return dict(made.pages())
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "answer"),
+    [
+        ("clusterz", {}, {"istiod": "istiod-1", "clusters": [STATUS]}),
+        ("problems", {}, [PROBLEM]),
+        ("networkz", {}, ["g1", "g2"]),
+        ("tables", {}, {"services": 1, "derive.gateways": 1}),
+        ("tables/", {"name": "services"}, [{"key": ("c", "n", "s"), "row": "row"}]),
+    ],
+)
+def test_pages_show_what_is_known(pages: dict[str, Any], name: str, query: dict[str, str], answer: Any) -> None:
+    assert pages[name](query) == answer
+
+
+def test_streams_are_shown_with_the_age_of_each_type(pages: dict[str, Any]) -> None:
+    found = pages["syncz"]({})
+    assert (found["istiod"], found["revision"], found["now"]) == ("istiod-1", 7, 110.0)
+    [entry] = found["proxies"]
+    assert (entry["proxy"], entry["id"], entry["cluster"], entry["network"]) == ("a.ns", "a.ns@c", "c", "net")
+    assert (entry["identity"], entry["version"], entry["connected_at"]) == ("ns/default of cluster c", "1.2", 90.0)
+    assert [(item["type"], item["state"], item["age"]) for item in entry["types"]] == [
+        ("CDS", "STALE", 10.0),
+        ("EDS", "STALE", None),
+    ]
+
+
+@pytest.mark.parametrize("proxy", ["a.ns", "a.ns@c"])
+def test_a_proxys_resources_are_decoded(pages: dict[str, Any], proxy: str) -> None:
+    from isthmus.envoy import clusters
+
+    assert clusters is not None, "the messages are known to the decoder because the envoy package was loaded"
+    dump = pages["config_dump"]({"proxyID": proxy})
+    [cluster] = dump["CDS"]
+    assert (cluster["name"], cluster["version"], cluster["resource"]["name"]) == ("a", "v", "a")
+    assert dump["EDS"][0]["resource"] == {"@type": EDS, "bytes": 2}, "what cannot be decoded is not hidden"
+    assert dump["LDS"] == []
+
+
+@pytest.mark.parametrize("query", [{}, {"proxyID": "nobody"}])
+def test_an_unknown_proxy_is_not_known(pages: dict[str, Any], query: dict[str, str]) -> None:
+    with pytest.raises(KeyError):
+        pages["config_dump"](query)
