@@ -75,11 +75,11 @@ def test_not_ready_without_listeners(authority: Authority) -> None:
 
 
 def test_rotation_loses_no_request(authority: Authority) -> None:
-    """Certificates live for three seconds; each request shakes hands anew."""
+    """Certificates live for four seconds; each request shakes hands anew."""
 
     async def scenario() -> None:
         async with world(authority) as here:
-            here.plane.lifetime = 3
+            here.plane.lifetime = 4
             await here.start()
             await here.until_ready()
             end = asyncio.Event()

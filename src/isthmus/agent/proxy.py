@@ -101,6 +101,7 @@ class Proxy:
         """Start Envoy again if it ended; its output goes to another file. Raises IsthmusError."""
         if self._process is None or not self._process.running:
             self._log_file = log_file
+            self._ready = (False, 0.0)
             self._process = await self._spawn()
             self._log.info("envoy", pid=self._process.pid, adopted=False)
 
