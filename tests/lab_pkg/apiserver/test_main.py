@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,6 +99,34 @@ def test_a_killed_server_comes_back_with_everything(tmp_path: Path) -> None:
         assert client.get(f"{MAPS}/m0").json()["data"] == {"n": "0"}
         assert client.get(f"{MAPS}/m0", headers={"authorization": "Bearer x"}).status_code == 401
     assert second.end(signal.SIGTERM) == 0
+
+
+def test_every_answered_write_outlives_a_kill(tmp_path: Path) -> None:
+    first = Program(tmp_path)
+    first.ready()
+    answered: list[str] = []
+    enough = threading.Event()
+
+    def write() -> None:
+        with first.client() as client, contextlib.suppress(httpx.TransportError):
+            for number in range(100_000):
+                client.post(MAPS, json={"metadata": {"name": f"m{number}"}}).raise_for_status()
+                answered.append(f"m{number}")
+                if number == 100:
+                    enough.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert enough.wait(20)
+    first.end(signal.SIGKILL)
+    writer.join(20)
+    second = Program(tmp_path)
+    second.ready()
+    with second.client() as client:
+        found = {item["metadata"]["name"] for item in client.get(MAPS).json()["items"]}
+    assert set(answered) <= found
+    assert len(found) - 1 - len(answered) in (0, 1)  # the one that was on its way
+    second.end(signal.SIGKILL)
 
 
 def test_files_and_certificate(tmp_path: Path) -> None:
