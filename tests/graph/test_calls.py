@@ -266,6 +266,17 @@ def test_one_port_number_may_be_tcp_http_and_headless_at_once() -> None:
     assert world.workloads
 
 
+@pytest.mark.parametrize("number", [15001, 15006, 15021])
+def test_http_on_a_port_of_the_proxy_itself_is_carried_as_bytes(number: int) -> None:
+    odd = App("east", "odd", ["10.0.0.51"], vip="10.96.0.51", ports=(port(number, target="5000"),))
+    _, east = build(two_networks(), *odd.rows())
+    caller = config(east, sleep().sidecar(network="net-east"))
+    verdict = caller.leaving(Connection(address="10.96.0.51", port=number, http="http/1.1"), host="odd")
+    assert verdict.listener == f"10.96.0.51_{number}"
+    assert [(target.address, target.port) for target in verdict.targets] == [("10.0.0.51", 5000)]
+    assert f"0.0.0.0_{number}" not in caller.listeners
+
+
 def test_headless_http_goes_to_the_pod_that_was_meant_with_mtls() -> None:
     headless = App("east", "db", ["10.0.0.61", "10.0.0.62"], ports=(port(8080),))
     _, east = build(two_networks(), *headless.rows())

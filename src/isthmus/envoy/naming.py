@@ -11,8 +11,9 @@ SDS_CLUSTER = "sds-grpc"
 
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
-RESERVED_PORTS = frozenset((OUTBOUND_PORT, INBOUND_PORT))
-"""Ports of the proxy's own listeners: no other listener may have them."""
+READINESS_PORT = 15021
+RESERVED_PORTS = frozenset((OUTBOUND_PORT, INBOUND_PORT, READINESS_PORT))
+"""Ports at which the proxy itself listens on every address: Envoy refuses a second such listener, bound or not."""
 
 
 class ClusterName(NamedTuple):

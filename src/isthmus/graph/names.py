@@ -167,7 +167,8 @@ class Existing:
 
     def _router_names(self, get: Get, view: RouterView, type_url: str) -> Names:
         if type_url == LDS:
-            return frozenset(naming.port_listener(server.port) for server in view.servers)
+            ports = {server.port for server in view.servers} - naming.RESERVED_PORTS
+            return frozenset(naming.port_listener(port) for port in ports)
         return frozenset(
             naming.sni_dnat(port, service.host, subset)
             for service in self._exposed(get, view)
@@ -198,7 +199,7 @@ class Existing:
         return (found, NOTHING if service.headless else found)
 
     def _host_listeners(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[Listeners, tuple[int, ...]]:
-        """The address listeners and the HTTP port numbers of a service.
+        """The address listeners and the HTTP port numbers of a service. HTTP on a port of the proxy's is plain TCP.
 
         A headless service has a listener at each pod of this network: its clients choose pods themselves (DN3).
         """
@@ -209,9 +210,7 @@ class Existing:
         listeners: dict[str, str] = {}
         http: list[int] = []
         for port in tcp_ports(seen.service):
-            if port.port in naming.RESERVED_PORTS:
-                continue
-            if port.protocol.is_http:
+            if port.protocol.is_http and port.port not in naming.RESERVED_PORTS:
                 http.append(port.port)
                 continue
             addresses: Iterable[str] = seen.listens_at(port.port)
