@@ -27,7 +27,7 @@ Json = dict[str, Any]
 @pytest.fixture(autouse=True)
 def no_blocking() -> Iterator[BlockBuster]:
     """Whatever blocks the event loop fails the test."""
-    with blockbuster_ctx("isthmus.app") as found:
+    with blockbuster_ctx("isthmus") as found:
         yield found
 
 

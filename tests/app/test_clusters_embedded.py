@@ -1,4 +1,4 @@
-"""ClusterManager against two embedded API servers with TLS, tokens and RBAC, linked as a user would link them."""
+"""ClusterManager against two embedded API servers with TLS, tokens and RBAC, linked as a user would, on uvloop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 import yaml
 
 from isthmus.app.cluster_settings import ClusterSettings
@@ -89,7 +90,7 @@ def test_link_outage_and_restart(tmp_path: Path) -> None:
             ]
             await restart_while_west_is_dead(tmp_path, east, west, task)
 
-    asyncio.run(scenario())
+    uvloop.run(scenario())
 
 
 async def restart_while_west_is_dead(
@@ -140,7 +141,7 @@ def test_the_readers_token_reads_but_neither_writes_nor_sees_secrets(tmp_path: P
                         await ask
                     assert refused.value.status == 403
 
-    asyncio.run(scenario())
+    uvloop.run(scenario())
 
 
 def test_a_burst_of_changes_arrives_in_order(tmp_path: Path) -> None:
@@ -167,4 +168,4 @@ def test_a_burst_of_changes_arrives_in_order(tmp_path: Path) -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    asyncio.run(scenario())
+    uvloop.run(scenario())

@@ -9,8 +9,12 @@ from contextlib import suppress
 import httpcore
 import httpx
 import pytest
+import uvloop
 
 from isthmus.edge.http_transport import LoopBackend, LoopTransport
+
+LOOPS: tuple[Callable[[], asyncio.AbstractEventLoop], ...] = (asyncio.new_event_loop, uvloop.new_event_loop)
+"""Commands run on the one, the control plane on the other."""
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -29,7 +33,9 @@ def play(handler: Handler, scenario: Callable[[int], Awaitable[None]]) -> None:
             await scenario(server.sockets[0].getsockname()[1])
             await asyncio.sleep(0.02)  # the server's side ends too
 
-    asyncio.run(run())
+    for new_loop in LOOPS:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(run())
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,6 +80,7 @@ def test_a_reader_that_waits_slows_the_sender() -> None:
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
+        sent = 0
         for _ in range(1000):
             writer.write(b"x" * 65536)
             await writer.drain()

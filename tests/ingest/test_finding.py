@@ -42,7 +42,18 @@ def test_host(text: str, good: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "good"), [("10.0.0.1", True), ("::1", True), ("10.0.0", False), ("", False), ("x", False)]
+    ("text", "good"),
+    [
+        ("10.0.0.1", True),
+        ("::1", True),
+        ("10.0.0", False),
+        ("10.0.0.256", False),
+        ("01.0.0.1", False),
+        ("255.249.199.99", True),
+        ("10.0.0.1\n", False),
+        ("", False),
+        ("x", False),
+    ],
 )
 def test_address(text: str, good: bool) -> None:
     assert is_address(text) == good

@@ -263,8 +263,9 @@ class ManagedCluster:
     def _pass_on(self, changes: list[Change]) -> None:
         """Changes of the live session. The cluster's own row is made here, for its sources are several."""
         self.dirty = True
-        self._update_row()
         rest = [change for change in changes if change.table != Cluster.TABLE]
+        if len(rest) != len(changes):
+            self._update_row()
         if rest:
             self._emit(rest)
 
