@@ -25,7 +25,9 @@ def service(name: str, *ports: ServicePort, created: str = "1", selector: Labels
     return Service(cluster="c", namespace="ns", name=name, ports=ports, created=created, selector=selector)
 
 
-@pytest.mark.parametrize(("target", "number"), [("", 80), ("8081", 8081), ("web", 8080), ("nothing", 0)])
+@pytest.mark.parametrize(
+    ("target", "number"), [("", 80), ("8081", 8081), ("web", 8080), ("nothing", 0), ("0", 0), ("70000", 0)]
+)
 def test_the_target_of_a_service_port(target: str, number: int) -> None:
     assert proxies.target_port(ServicePort("http", 80, Protocol.HTTP, target), POD) == number
 

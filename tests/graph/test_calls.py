@@ -324,6 +324,21 @@ def test_clusters_on_one_network_are_reached_directly() -> None:
     ]
 
 
+def test_names_of_subsets_may_have_capitals() -> None:
+    subsets = (Subset("V2", labels({"app": "helloworld"})), Subset("v2", labels({"app": "helloworld"})))
+    rule = DestinationRule(cluster="west", namespace="sample", name="r", host=HELLO, subsets=subsets)
+    world, _ = build(two_networks(), rule)
+    _, held = world.gateways[WEST_GATEWAY]
+    hello = Connection(address="x", port=15443, tls=True, sni=f"outbound_.5000_.V2_.{HELLO}", alpn=("istio",))
+    assert [target.address for target in held.arriving(hello).targets] == ["10.0.0.11"]
+    names = [
+        name
+        for chain in held.listeners["0.0.0.0_15443"].filter_chains
+        for name in chain.filter_chain_match.server_names
+    ]
+    assert len(names) == len(set(names))
+
+
 def test_subsets_choose_endpoints_by_labels_over_networks() -> None:
     rule = DestinationRule(
         cluster="east",

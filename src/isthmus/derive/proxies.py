@@ -21,7 +21,8 @@ def inbound_profile(services: Iterable[Service], workload: Workload | None, mode
             if number and port.protocol is not Protocol.UDP:
                 protocols.setdefault(number, port.protocol)
     for number, _ in mode.ports:
-        protocols.setdefault(number, Protocol.TCP)
+        if is_port(number):
+            protocols.setdefault(number, Protocol.TCP)
     ports = tuple(InboundPort(number, protocols[number], mode.at(number)) for number in sorted(protocols))
     return InboundProfile(ports=ports, mode=mode.mode)
 
@@ -31,12 +32,17 @@ def target_port(port: ServicePort, workload: Workload | None) -> int:
     if not port.target:
         return port.port
     if port.target.isdecimal():
-        return int(port.target)
+        return int(port.target) if is_port(int(port.target)) else 0
     if workload is not None:
         for known in workload.ports:
             if known.name == port.target:
                 return known.port
     return 0
+
+
+def is_port(number: int) -> bool:
+    """True for a TCP port: one bad number in a listener would make Envoy refuse all of it."""
+    return 0 < number < 65536
 
 
 def router_servers(
@@ -50,7 +56,7 @@ def router_servers(
         port.port: int(port.target)
         for service in services
         for port in service.ports
-        if port.target.isdecimal() and port.protocol is not Protocol.UDP
+        if port.protocol is not Protocol.UDP and port.target.isdecimal() and is_port(int(port.target))
     }
     found: dict[tuple[object, ...], GatewayServer] = {}
     for gateway in sorted(gateways, key=lambda row: (row.created, row.namespace, row.name)):
@@ -58,6 +64,8 @@ def router_servers(
             continue
         for server in gateway.servers:
             port = targets.get(server.port, server.port)
+            if not is_port(port):
+                continue
             key = (port, server.protocol, server.tls_mode, server.hosts, server.credential_name)
             found.setdefault(key, _at(server, port))
     return tuple(found[key] for key in sorted(found, key=str))

@@ -36,12 +36,15 @@ def exposed(servers: Iterable[GatewayServer], service: MeshService) -> bool:
 
 
 def passthrough_chain(port: int, host: str, subset: str) -> bytes:
-    """The encoded filter chain of one port of a service (SN3): its SNI exactly, and the ALPN of mesh mTLS."""
+    """The encoded filter chain of one port of a service (SN3): its SNI exactly, and the ALPN of mesh mTLS.
+
+    Envoy compares names in lower case.
+    """
     name = naming.sni_dnat(port, host, subset)
     message = listener_components_pb2.FilterChain(
         name=name,
         filter_chain_match=listener_components_pb2.FilterChainMatch(
-            server_names=[name], transport_protocol="tls", application_protocols=tls.MESH_ALPN
+            server_names=[name.lower()], transport_protocol="tls", application_protocols=tls.MESH_ALPN
         ),
         filters=[filters.tcp_proxy(name, GATEWAY)],
     )

@@ -144,8 +144,8 @@ class Resources:
         service = get(self.meshwide.services, host)
         if service is None:
             return ()
-        targets = self.existing.targets(get, ANYBODY, service)
-        return tuple(router.passthrough_chain(port, service.host, subset) for port, subset in targets)
+        targets = {(port, name.lower()): name for port, name in self.existing.targets(get, ANYBODY, service)}
+        return tuple(router.passthrough_chain(port, service.host, name) for (port, _), name in targets.items())
 
     def _routes(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
