@@ -17,6 +17,7 @@ import uvloop
 from envoy.service.discovery.v3 import discovery_pb2
 
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+SERVER_NAME = "istiod.istio-system.svc"
 PREFIX = "type.googleapis.com/"
 CDS = PREFIX + "envoy.config.cluster.v3.Cluster"
 EDS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -36,6 +37,8 @@ class Plan:
     first: int = 0
     only: str = ""
     keep_versions: bool = False
+    roots: bytes = b""
+    """PEM to trust; empty is plaintext."""
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class Envoy:
     async def run(self) -> None:
         plan = self.crowd.plan
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
-        async with grpc.aio.insecure_channel(plan.target, options=options) as channel:
+        async with _channel(plan, options) as channel:
             self.call = channel.stream_stream(SERVICE)()
             self.missing = set(INITIAL)
             await self._begin()
@@ -125,6 +128,13 @@ class Envoy:
             await self._ask(EDS, names)
         if first:
             await self._ask(LDS, ())
+
+
+def _channel(plan: Plan, options: tuple[tuple[str, int], ...]) -> grpc.aio.Channel:
+    if not plan.roots:
+        return grpc.aio.insecure_channel(plan.target, options=options)
+    named = (*options, ("grpc.ssl_target_name_override", SERVER_NAME))
+    return grpc.aio.secure_channel(plan.target, grpc.ssl_channel_credentials(plan.roots), options=named)
 
 
 class Crowd:

@@ -21,11 +21,11 @@ from typing import Any
 import structlog
 import uvloop
 
-from benchmarks.crowd import CDS, EDS, Plan, Seen, main
+from benchmarks.crowd import CDS, EDS, SERVER_NAME, Plan, Seen, main
 from benchmarks.world import World
 from isthmus.app.inbox import Inbox
 from isthmus.edge.clock import SystemClock
-from isthmus.edge.grpc_server import bind, make_server
+from isthmus.edge.grpc_server import ServingCertificate, bind, make_server
 from isthmus.edge.xds_server import XdsService
 from isthmus.edge.xds_streams import Stream, Streams
 from isthmus.graph.mesh import Mesh
@@ -33,7 +33,10 @@ from isthmus.graph.settings import MeshSettings
 from isthmus.ingest.proxy import NodeInfo, proxy
 from isthmus.model.rows import Proxy
 from isthmus.tables.changes import Change
+from isthmus.trust.authority import self_signed_authority, server_names
 from isthmus.trust.caller import Caller
+from isthmus.trust.issue import Validity
+from isthmus.trust.pem import key_to_pem, new_key
 from isthmus.xds.node import Node
 from isthmus.xds.session import Accepted, Event, Push
 
@@ -76,6 +79,7 @@ class Bench:
         self.pushed = 0
         self.answered = 0
         self.target = ""
+        self.roots = b""
 
     def _apply(self, batch: list[Change]) -> None:
         self.streams.dispatch(self.mesh.apply(batch))
@@ -98,11 +102,13 @@ class Bench:
         service = XdsService(self.streams, SystemClock(), make_row=self._row, gate=_open, authenticator=None)
         service.observe(self._on_push, self._on_event)
         server = make_server([service.handler()])
-        self.target = f"127.0.0.1:{bind(server, '127.0.0.1:0', None)}"
+        self.target = f"127.0.0.1:{bind(server, '127.0.0.1:0', self._certificate())}"
         await server.start()
         try:
             await self._storm()
-            await self._changes("one endpoint changes", self.world.change_endpoint, EDS, budget=50)
+            await self._changes(
+                "one endpoint changes", self.world.change_endpoint, EDS, budget=100 if self.options.tls else 50
+            )
             await self._nothing_sent()
             await self._changes("a service is added", self.world.add_service, CDS, budget=250, rounds=10)
             await self._reconnect()
@@ -114,12 +120,23 @@ class Bench:
             await self.tell("end")
             await server.stop(0)
 
+    def _certificate(self) -> ServingCertificate | None:
+        if not self.options.tls:
+            return None
+        now = time.time()
+        authority, _ = self_signed_authority(new_key(), now=now, serial=1)
+        key = new_key()
+        names = server_names([SERVER_NAME])
+        issued = authority.issue(key.public_key(), names, validity=Validity(now, 3600), serial=2)
+        self.roots = authority.root_bundle
+        return ServingCertificate(key_to_pem(key), issued.presented)
+
     async def _storm(self) -> None:
         count = self.options.proxies
         gc.collect()
         before, cpu = resident(), time.process_time()
         begin = time.monotonic()
-        times, seen = await self.tell("open", Plan(self.target, count, self.world.routes))
+        times, seen = await self.tell("open", Plan(self.target, count, self.world.routes, roots=self.roots))
         self.note(
             f"{count:,} proxies connect at once, {self.options.services:,} services",
             f"all configured in {max(times) - begin:.2f} s (CPU {time.process_time() - cpu:.2f} s, the crowd's "
@@ -177,7 +194,7 @@ class Bench:
         count = self.options.proxies
         cpu = time.process_time()
         begin = time.monotonic()
-        await self.tell("open", Plan(self.target, count, self.world.routes, keep_versions=True))
+        await self.tell("open", Plan(self.target, count, self.world.routes, roots=self.roots, keep_versions=True))
         await until(lambda: len(self.streams) == count)
         await self._settled()
         took = time.monotonic() - begin
@@ -192,7 +209,7 @@ class Bench:
     async def _few(self) -> None:
         """50 of the proxies subscribe to the endpoints that change."""
         count, few = self.options.proxies, min(50, self.options.proxies)
-        plan = Plan(self.target, count, self.world.routes, first=few, only=HOT)
+        plan = Plan(self.target, count, self.world.routes, roots=self.roots, first=few, only=HOT)
         await self.tell("open", plan)
         await self._settled()
         last, cpu = [], 0.0
@@ -270,6 +287,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--proxies", type=int, default=1000)
     parser.add_argument("--services", type=int, default=1000)
     parser.add_argument("--endpoints", type=int, default=10, help="of each service")
+    parser.add_argument("--tls", action="store_true", help="over TLS, as port 15012 (budgets double)")
     parser.add_argument("--rounds", type=int, default=30)
     return parser.parse_args(arguments)
 

@@ -95,8 +95,8 @@ def test_a_proxy_is_asked_for_what_the_command_needs(
 ) -> None:
     asked = []
 
-    async def ask(path: str, proxy: str, namespace: str, *_: str) -> bytes:
-        asked.append((path, proxy, namespace))
+    async def ask(path: str, source: proxy_config._Source) -> bytes:
+        asked.append((path, source.proxy, source.namespace))
         return json.dumps(STATUSES if path.startswith("/clusters") else DUMP).encode()
 
     monkeypatch.setattr(proxy_config, "_ask", ask)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,7 +50,7 @@ def cluster(  # noqa: PLR0913, PLR0917  (each is a flag)
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Destinations that the proxy knows."""
-    dump = _get(DUMP, proxy, namespace, file, kubeconfig, context)
+    dump = _get(DUMP, _Source(proxy, namespace, file, kubeconfig, context))
     chosen = ClusterFilter(fqdn, port, subset, direction)
     if output is Format.JSON:
         names = (one for one in config_dump.clusters(dump))
@@ -74,7 +75,7 @@ def endpoint(  # noqa: PLR0913, PLR0917
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Endpoints that the proxy sends to, with their health as the proxy sees it."""
-    statuses = _get(STATUSES, proxy, namespace, file, kubeconfig, context)
+    statuses = _get(STATUSES, _Source(proxy, namespace, file, kubeconfig, context))
 
     def keep(row: tuple[str, ...]) -> bool:
         host, _, number = row[0].rpartition(":")
@@ -106,7 +107,7 @@ def listener(  # noqa: PLR0917
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Addresses on which the proxy takes connections, and where they lead to."""
-    dump = _get(DUMP, proxy, namespace, file, kubeconfig, context)
+    dump = _get(DUMP, _Source(proxy, namespace, file, kubeconfig, context))
     if output is Format.JSON:
         json(list(config_dump.listeners(dump)))
     else:
@@ -126,7 +127,7 @@ def route(  # noqa: PLR0917
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Routes of HTTP requests."""
-    dump = _get(DUMP, proxy, namespace, file, kubeconfig, context)
+    dump = _get(DUMP, _Source(proxy, namespace, file, kubeconfig, context))
     if output is Format.JSON:
         json([one for one in config_dump.routes(dump) if not name or one.get("name") == name])
     else:
@@ -145,7 +146,7 @@ def secret(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Certificates that the proxy uses and trusts."""
-    dump = _get(DUMP, proxy, namespace, file, kubeconfig, context)
+    dump = _get(DUMP, _Source(proxy, namespace, file, kubeconfig, context))
     if output is Format.JSON:
         json(dict(config_dump.section(dump, "SecretsConfigDump")))
     else:
@@ -160,16 +161,27 @@ def everything(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """The whole dump as JSON, with endpoints."""
-    json(dict(_get(DUMP_WITH_ENDPOINTS, proxy, namespace, None, kubeconfig, context)))
+    json(dict(_get(DUMP_WITH_ENDPOINTS, _Source(proxy, namespace, None, kubeconfig, context))))
 
 
-def _get(path: str, proxy: str, namespace: str, file: Path | None, kubeconfig: str, context: str) -> Json:
-    if file is not None:
-        data = sys.stdin.buffer.read() if str(file) == "-" else _read(file)
-        return config_dump.parse(data, str(file))
-    if not proxy:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a dump comes from: a file, else a proxy."""
+
+    proxy: str
+    namespace: str
+    file: Path | None
+    kubeconfig: str
+    context: str
+
+
+def _get(path: str, source: _Source) -> Json:
+    if source.file is not None:
+        data = sys.stdin.buffer.read() if str(source.file) == "-" else _read(source.file)
+        return config_dump.parse(data, str(source.file))
+    if not source.proxy:
         raise UsageError("no proxy is named", "Give <pod>.<namespace>, or a dump with --file")
-    return config_dump.parse(run(_ask(path, proxy, namespace, kubeconfig, context)), f"the answer of {proxy}")
+    return config_dump.parse(run(_ask(path, source)), f"the answer of {source.proxy}")
 
 
 def _read(file: Path) -> bytes:
@@ -179,9 +191,9 @@ def _read(file: Path) -> bytes:
         raise UsageError(f"cannot read {file} ({error.strerror})", "Give the file of a config dump") from error
 
 
-async def _ask(path: str, proxy: str, namespace: str, kubeconfig: str, context: str) -> bytes:
-    async with await connect(kubeconfig, context) as client:
-        return await ask_proxy(client, await resolve(client, proxy, namespace), path)
+async def _ask(path: str, source: _Source) -> bytes:
+    async with await connect(source.kubeconfig, source.context) as client:
+        return await ask_proxy(client, await resolve(client, source.proxy, source.namespace), path)
 
 
 def _print(headers: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
