@@ -7,7 +7,7 @@ import ipaddress
 from isthmus_lab.apiserver.objects import annotations_of
 from isthmus_lab.controllers.client import POD, SERVICE
 from isthmus_lab.controllers.endpoints import selected_pods, services_of_pod
-from isthmus_lab.controllers.facts import is_deleting, is_finished, spec_of, status_of
+from isthmus_lab.controllers.facts import is_deleting, is_finished, is_ready, spec_of, status_of
 from isthmus_lab.controllers.plan import Controller, Patch, Plan, own_key
 from isthmus_lab.controllers.view import Key, Moment, View
 
@@ -16,9 +16,9 @@ WAN_ADDRESS = "lab.isthmus.dev/wan-ip"
 
 
 def desired(view: View, key: Key, _now: Moment) -> Plan:
-    """A pod's address stays while the pod exists, ready or not, like that of a real load balancer.
+    """The addresses of ready pods, as a load balancer sends to no other; of all pods while none is ready.
 
-    Pods that are going away lose theirs as soon as another one has an address to take over.
+    So the last gateway keeps its address while its pod exists, and a new one is not called before it can answer.
     """
     service = view.services.get(*key)
     if service is None or is_deleting(service):
@@ -27,8 +27,8 @@ def desired(view: View, key: Key, _now: Moment) -> Plan:
     if spec_of(service).get("type") == "LoadBalancer" and spec_of(service).get("selector"):
         pods = [pod for pod in selected_pods(view, service) if annotations_of(pod).get(WAN_ADDRESS)]
         pods = [pod for pod in pods if not is_finished(pod)]
-        staying = [pod for pod in pods if not is_deleting(pod)]
-        addresses = sorted({annotations_of(pod)[WAN_ADDRESS] for pod in staying or pods}, key=_order)
+        serving = [pod for pod in pods if is_ready(pod) and not is_deleting(pod)]
+        addresses = sorted({annotations_of(pod)[WAN_ADDRESS] for pod in serving or pods}, key=_order)
     wanted = {"ingress": [{"ip": address, "ipMode": "VIP"} for address in addresses]} if addresses else {}
     if (status_of(service).get("loadBalancer") or {}) == wanted:
         return Plan()

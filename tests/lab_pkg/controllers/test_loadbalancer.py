@@ -49,12 +49,28 @@ def written(svc: Json, pods: list[Json]) -> Any:
         ([gateway("a", "198.18.0.1", state="unready")], ["198.18.0.1"]),
         ([gateway("a", "198.18.0.1", state="deleting")], ["198.18.0.1"]),
         ([gateway("a", "198.18.0.1", state="deleting"), gateway("b", "198.18.0.2")], ["198.18.0.2"]),
+        ([gateway("a", "198.18.0.1"), gateway("b", "198.18.0.2", state="unready")], ["198.18.0.1"]),
+        (
+            [gateway("a", "198.18.0.1", state="deleting"), gateway("b", "198.18.0.2", state="unready")],
+            ["198.18.0.1", "198.18.0.2"],
+        ),
         ([gateway("a", "198.18.0.1", state="deleting"), gateway("b", "")], ["198.18.0.1"]),
         ([gateway("a", "198.18.0.1", state="failed")], None),
         ([gateway("a", "")], None),
         ([], None),
     ],
-    ids=["sorted", "unready", "deleting alone", "deleting", "until replaced", "failed", "no address", "no pod"],
+    ids=[
+        "sorted",
+        "unready",
+        "deleting alone",
+        "deleting",
+        "coming",
+        "replaced",
+        "until replaced",
+        "failed",
+        "no address",
+        "no pod",
+    ],
 )
 def test_addresses(pods: list[Json], addresses: list[str] | None) -> None:
     assert written(balancer([]), pods) == addresses
