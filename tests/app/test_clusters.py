@@ -401,6 +401,7 @@ def test_restart_while_a_remote_is_dead_serves_its_rows_marked_stale(tmp_path: P
         assert row.stale
         assert w.status().stale
         assert w.status().status == "error"
+        assert w.status().last_contact is not None
         w.west.objects.clear()
         await w.west.start()
         await w.west.put("services", service("new"))

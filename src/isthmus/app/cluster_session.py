@@ -102,7 +102,8 @@ class Session:
     @property
     def error(self) -> str:
         """What is wrong now; empty if nothing is."""
-        return self._errors.get("client") or self._errors.get("probe") or next(iter(self._errors.values()), "")
+        precise = next((text for source, text in self._errors.items() if source != "probe"), "")
+        return precise or self._errors.get("probe", "")
 
     def contact(self, source: str) -> None:
         """The server was heard by this watch, and accepted who asked."""

@@ -64,6 +64,7 @@ class ManagedCluster:
         self._tasks: dict[Session, asyncio.Task[None]] = {}
         self._secret_error = ""
         self._stale = False
+        self._seen_before: float | None = None
         self._row: Cluster | None = None
         self._since = clock.monotonic()
         self._pending_since = self._since
@@ -130,6 +131,7 @@ class ManagedCluster:
             for name in self._observed.kinds.keys() - self._pending.listed:
                 self._pending.view.inherit(name, self._observed)
         log.info("restored from checkpoint", cluster=self.id, rows=self._observed.count(), written=self._kept.written)
+        self._seen_before = self._kept.written
         self._kept = None
         self._stale = True
         self._swap_in(self._observed)
@@ -167,6 +169,7 @@ class ManagedCluster:
     def status(self) -> ClusterStatus:
         """The truth now."""
         contacts = [s.last_contact for s in self._sessions() if s.last_contact is not None]
+        contacts += [self._seen_before] if self._seen_before is not None else []
         session = self._pending or self._live
         return ClusterStatus(
             id=self.id,
