@@ -11,6 +11,7 @@ from isthmus.agent.log import AgentLog
 from isthmus.agent.settings import Drain
 from isthmus.base.errors import UnreachableError
 from isthmus.edge.agent_admin import Answer, LoopbackClient
+from tests.agent.test_settings import parse
 
 
 def stats(**values: int) -> bytes:
@@ -87,7 +88,7 @@ def test_drain(active: list[int], ready: bool, looks: int, monkeypatch: pytest.M
     monkeypatch.setattr(asyncio, "sleep", no_wait)
     admin = cast(LoopbackClient, envoy)
     limits = Drain(least=2, most=5)
-    asyncio.run(drain(admin, 15000, limits=limits, inbound_only=True, clock=envoy, log=AgentLog().events))
+    asyncio.run(drain(admin, parse(), limits=limits, clock=envoy, log=AgentLog().events))
     told = ["POST /healthcheck/fail", "POST /drain_listeners?inboundonly"] if ready else []
     assert envoy.asked[1:3] == told
     assert len(envoy.asked[3:]) == looks

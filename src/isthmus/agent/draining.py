@@ -6,7 +6,7 @@ import re
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from isthmus.agent.settings import Drain
+from isthmus.agent.settings import Drain, ProxySettings
 from isthmus.base.clock import Clock
 from isthmus.base.errors import UnreachableError
 from isthmus.edge.agent_admin import LoopbackClient
@@ -36,7 +36,7 @@ def active_connections(stats: bytes) -> int:
 
 
 async def drain(
-    admin: LoopbackClient, port: int, *, limits: Drain, inbound_only: bool, clock: Clock, log: FilteringBoundLogger
+    admin: LoopbackClient, settings: ProxySettings, *, limits: Drain, clock: Clock, log: FilteringBoundLogger
 ) -> None:
     """Fail readiness, ask clients to leave, wait. Returns at once if Envoy does not answer or never became ready.
 
@@ -44,7 +44,9 @@ async def drain(
     listeners still accept: clients that have not heard yet are served.
     """
     begin = clock.monotonic()
-    scope = "inboundonly&graceful" if inbound_only else "graceful"
+    port = settings.ports.admin
+    # A sidecar's application may still have to call others while it ends.
+    scope = "inboundonly&graceful" if settings.kind == "sidecar" else "graceful"
     try:
         if (await admin.request("GET", port, "/ready")).status != 200:
             return

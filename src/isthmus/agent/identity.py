@@ -10,6 +10,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from isthmus.agent.secrets import Identity, SigningRequest, make_identity, make_request
+from isthmus.agent.settings import ProxySettings
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError
 from isthmus.base.names import spiffe_id
@@ -48,15 +49,14 @@ class IdentityKeeper:
         self,
         upstream: Upstream,
         *,
-        identity_name: str,
-        ttl: float,
+        settings: ProxySettings,
         on_identity: Callable[[Identity], None],
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
         self._upstream = upstream
-        self._name = identity_name
-        self._ttl = ttl
+        self._name = workload_name(settings.trust_domain, settings.namespace, settings.service_account)
+        self._ttl = settings.secret_ttl
         self._on_identity = on_identity
         self._clock = clock
         self._log = log

@@ -56,10 +56,11 @@ class Node:
                 process.release()
                 async with self._lock(request.id):
                     await self._start(request)
-                return
+            else:
+                self._memory.drop(request.id)
         except IsthmusError as error:
+            # Remembered all the same: the agent before this one may still be leaving its sockets.
             self._log.events.warning("proxy not taken up again", id=request.id, reason=str(error))
-        self._memory.drop(request.id)
 
     async def handle(self, line: bytes) -> bytes:
         """Answer one request; every failure is an answer, too."""

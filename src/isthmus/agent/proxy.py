@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from isthmus.agent.bootstrap import DRAIN_SECONDS, SOCKET, build_bootstrap
 from isthmus.agent.draining import drain
-from isthmus.agent.identity import IdentityKeeper, workload_name, write_identity
+from isthmus.agent.identity import IdentityKeeper, write_identity
 from isthmus.agent.name_stream import NameStream, read_table
 from isthmus.agent.secrets import Identity, build_secrets
 from isthmus.agent.settings import Address, Drain, ProxySettings
@@ -88,9 +88,13 @@ class Proxy:
         """Open the agent's sockets, find or start Envoy. Raises IsthmusError."""
         self.settings.state_dir.mkdir(parents=True, exist_ok=True)
         async with contextlib.AsyncExitStack() as stack:
+            self._process = envoy_process.adopt(self.settings.state_dir)
+            if self._process is not None:
+                stack.callback(self._process.release)
             await self._serve(stack)
             await self._serve_names(stack)
-            self._process = envoy_process.adopt(self.settings.state_dir) or await self._spawn()
+            if self._process is None:
+                self._process = await self._spawn()
             self._log.info("envoy", pid=self._process.pid, adopted=self._process.adopted)
             task = asyncio.get_running_loop().create_task(self._keeper.run())
             task.add_done_callback(self._on_keeper_end)
@@ -117,9 +121,8 @@ class Proxy:
             most = max(0.0, min(limits.most, grace - KILL_AFTER))
             await drain(
                 self._admin,
-                self.settings.ports.admin,
+                self.settings,
                 limits=Drain(least=min(limits.least, most), most=most),
-                inbound_only=self.settings.kind == "sidecar",
                 clock=self._clock,
                 log=self._log,
             )
@@ -238,8 +241,7 @@ class Proxy:
         settings = self.settings
         return IdentityKeeper(
             self._upstream(settings.certificate_authorities),
-            identity_name=workload_name(settings.trust_domain, settings.namespace, settings.service_account),
-            ttl=settings.secret_ttl,
+            settings=settings,
             on_identity=self._on_identity,
             clock=self._clock,
             log=self._log,

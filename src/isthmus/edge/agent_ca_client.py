@@ -8,7 +8,8 @@ from isthmus.edge.control_plane import Upstream
 from isthmus.proto import ca_pb2
 
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
-DEADLINE = 10.0
+DEADLINE = 5.0
+"""Seconds for one address; while a pod starts, a try that hangs delays it."""
 
 
 async def request_certificate(upstream: Upstream, *, csr: str, ttl: float) -> list[str]:

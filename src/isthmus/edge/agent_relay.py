@@ -20,7 +20,8 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 DELTA = "DeltaAggregatedResources"
 
 FIRST_WAIT = 0.2
-LONGEST_WAIT = 10.0
+LONGEST_WAIT = 5.0
+"""Seconds between tries to reach a control plane, doubling."""
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]

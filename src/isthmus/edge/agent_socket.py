@@ -20,7 +20,10 @@ Handler = Callable[[bytes], Awaitable[bytes]]
 
 
 def bind_unix(server: grpc.aio.Server, path: Path) -> None:
-    """Listen at a path; one that is too long is reached through its directory. Raises IsthmusError."""
+    """Listen at a path, for this user only: private keys pass here. Raises IsthmusError.
+
+    A path that is too long for the kernel is reached through its directory.
+    """
     address = os.fspath(path)
     if len(os.fsencode(address)) > LONGEST_PATH:
         # Never closed: gRPC removes the socket some time after it stopped, by then perhaps through a number that
@@ -31,6 +34,7 @@ def bind_unix(server: grpc.aio.Server, path: Path) -> None:
         server.add_insecure_port(f"unix:{address}")
     except RuntimeError as error:
         raise IsthmusError(f"cannot listen at {path}", "Is the directory writable?") from error
+    path.chmod(0o600)
 
 
 @contextlib.asynccontextmanager
