@@ -19,7 +19,7 @@ from isthmus.kube import kubeconfig
 from isthmus.kube.requests import NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS, SERVICES
 from isthmus.kube.watch import WatchOptions
 from isthmus.tables.changes import Change
-from tests.app.test_clusters import Tables, until
+from tests.app.cluster_world import Tables, until
 from tests.embedded import EmbeddedCluster
 
 Json = dict[str, Any]
