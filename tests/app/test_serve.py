@@ -79,6 +79,18 @@ class World:
         await self.admin.create(SERVICES, service, namespace="sample")
         await self.admin.apply(ENDPOINT_SLICES, endpoints(name, addresses), manager="test")
 
+    async def link(self, name: str, server: str) -> None:
+        kubeconfig = {
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        meta = {"name": name, "namespace": "istio-system", "labels": {"istio/multiCluster": "true"}}
+        data = {name: base64.b64encode(json.dumps(kubeconfig).encode()).decode()}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data}
+        await self.admin.create(SECRETS, secret, namespace="istio-system")
+
     def settings(self, **changes: Any) -> ServeSettings:
         made = ServeSettings(
             cluster="east",
@@ -323,6 +335,20 @@ def test_a_restart_without_api_server_serves_what_was_known_and_removes_nothing(
             await world.cluster.start()
             await world.admin.apply(ENDPOINT_SLICES, endpoints("hello", ("10.0.0.8",)), manager="test")
             assert b"10.0.0.8" in (await proxy.take()).resources[0].resource.value
+
+    run(tmp_path, scenario)
+
+
+def test_a_cluster_that_is_linked_later_and_does_not_answer_holds_up_nobody(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async with world.control_plane() as plane:
+            await world.link("north", "https://127.0.0.1:1")
+            await until(lambda: "north" in plane.inner.clusters.clusters())
+            async with plane.proxy() as proxy:
+                await proxy.ask(CDS, first=True)
+                async with asyncio.timeout(5):
+                    await proxy.take()
+            assert (await plane.get("/ready")).status_code == 200
 
     run(tmp_path, scenario)
 

@@ -69,6 +69,7 @@ class ControlPlane:
         self._certificate: ServingCertificate | None = None
         self._stopping = asyncio.Event()
         self._waiting_for = "start"
+        self._looked = False
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -132,9 +133,14 @@ class ControlPlane:
             delay = min(delay * 2, 3.0)
 
     async def _looked_at_everything(self) -> None:
-        """Return when every known cluster was listed or restored, and the mesh knows what was found there."""
-        await self.clusters.synced()
-        self.inbox.flush()
+        """Return when every known cluster was listed or restored, and the mesh knows what was found there.
+
+        Only the start waits. A cluster that is linked later holds up nobody: what it adds comes as a change.
+        """
+        if not self._looked:
+            await self.clusters.synced()
+            self.inbox.flush()
+            self._looked = True
 
     # -- servers --------------------------------------------------------------------------------------------------
 
