@@ -1,4 +1,4 @@
-"""Remote secrets (RS2, RS3, RS8) and the authority's secret (TR1)."""
+"""Remote secrets (RS2, RS3, RS8)."""
 
 import base64
 import json
@@ -8,11 +8,10 @@ import pytest
 
 from isthmus.base.errors import Severity
 from isthmus.ingest.place import Place
-from isthmus.ingest.secrets import CaFiles, ca_files, observe_secret, remote_clusters, remote_secret
+from isthmus.ingest.secrets import observe_secret, remote_clusters, remote_secret
 from isthmus.kube.objects import Metadata, Secret
 
 PLACE = Place("east")
-PEM = b"-----BEGIN CERTIFICATE-----\n"
 
 
 def encoded(text: bytes | str) -> str:
@@ -106,8 +105,9 @@ def test_unusable_kubeconfigs_are_told(value: str, words: str) -> None:
     assert words in problems[0].message
 
 
-def test_insecure_connection_is_warned_of() -> None:
-    found, problems = remote_secret(PLACE, secret({"west": config(cluster={"insecure-skip-tls-verify": True})}))
+@pytest.mark.parametrize("cluster", [{"insecure-skip-tls-verify": True}, {"server": "http://w:8080"}])
+def test_insecure_connections_are_warned_of(cluster: dict[str, Any]) -> None:
+    found, problems = remote_secret(PLACE, secret({"west": config(cluster=cluster)}))
     assert found[0].access is not None
     assert [p.severity for p in problems] == [Severity.WARNING]
 
@@ -138,33 +138,3 @@ def test_an_undecodable_secret_names_itself() -> None:
     assert found.secret is None
     assert found.problem is not None
     assert found.problem.field == "data[...]"
-
-
-def test_ca_files_in_both_layouts_tr1() -> None:
-    own = {
-        name: encoded(PEM + name.encode()) for name in ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem")
-    }
-    tls = {name: encoded(PEM + name.encode()) for name in ("tls.crt", "tls.key", "ca.crt")}
-    assert ca_files(PLACE, secret(own)) == (
-        CaFiles(
-            cert=PEM + b"ca-cert.pem",
-            key=PEM + b"ca-key.pem",
-            chain=PEM + b"cert-chain.pem",
-            root=PEM + b"root-cert.pem",
-        ),
-        [],
-    )
-    found, _ = ca_files(PLACE, secret(tls))
-    assert found == CaFiles(cert=PEM + b"tls.crt", key=PEM + b"tls.key", chain=PEM + b"tls.crt", root=PEM + b"ca.crt")
-
-
-def test_incomplete_ca_files_are_told() -> None:
-    found, problems = ca_files(
-        PLACE, secret({"ca-cert.pem": encoded(PEM), "ca-key.pem": "%", "root-cert.pem": encoded("x")})
-    )
-    assert found is None
-    assert [(p.field, p.message) for p in problems] == [
-        ("data[ca-key.pem]", "is no PEM"),
-        ("data[cert-chain.pem]", "is missing"),
-        ("data[root-cert.pem]", "is no PEM"),
-    ]

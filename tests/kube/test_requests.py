@@ -65,10 +65,6 @@ GATEWAYS = Resource("networking.istio.io", "v1", "gateways")
             requests.delete_request(requests.SECRETS, "a", "s"),
             Request("DELETE", "/api/v1/namespaces/a/secrets/s"),
         ),
-        (
-            Request("GET", "/x", (("a", "1"),)).with_query(b="2"),
-            Request("GET", "/x", (("a", "1"), ("b", "2"))),
-        ),
     ],
 )
 def test_requests(request_: Request, expected: Request) -> None:

@@ -1,9 +1,9 @@
-"""Secrets that the control plane lives on: credentials of other clusters, and its certificate authority."""
+"""Remote secrets: the credentials of other clusters. (The certificate authority's secret is read in `trust`.)"""
 
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,11 +14,11 @@ from isthmus.ingest.finding import Reader
 from isthmus.ingest.place import Place
 from isthmus.kube import kubeconfig, objects
 from isthmus.kube.kubeconfig import Access, KubeconfigError
+from isthmus.kube.remote_secret import MULTICLUSTER_LABEL, is_loopback
 
-REMOTE_LABEL = "istio/multiCluster"
-REMOTE_SELECTOR = f"{REMOTE_LABEL}=true"
-CA_SECRET = "cacerts"
+REMOTE_SELECTOR = f"{MULTICLUSTER_LABEL}=true"
 
+_TO_ANYBODY = "sends the credentials to whoever answers or listens"
 _CREATE = "Create it again with isthmus create-remote-secret"
 _FORBIDDEN = {
     "exec": "runs a command in the control plane",
@@ -89,9 +89,11 @@ def _access(read: Reader, cluster: str, value: str) -> Access:
         raise KubeconfigError("clusters[].cluster.certificate-authority", message, "Use certificate-authority-data")
     if not found.has_credentials:
         raise KubeconfigError("users[].user", "has neither token nor client certificate", _CREATE)
+    at = f"data.{cluster}.clusters[].cluster"
     if found.insecure:
-        field_name = f"data.{cluster}.clusters[].cluster.insecure-skip-tls-verify"
-        read.warn(field_name, "sends the token to whoever answers", "Use certificate-authority-data")
+        read.warn(f"{at}.insecure-skip-tls-verify", _TO_ANYBODY, "Use certificate-authority-data")
+    if found.server.startswith("http://") and not is_loopback(found.server):
+        read.warn(f"{at}.server", _TO_ANYBODY, "Use https")
     return found
 
 
@@ -136,37 +138,3 @@ def observe_secret(place: Place) -> Callable[[bytes | msgspec.Raw], SecretObserv
 
 def _age(secret: objects.Secret) -> tuple[str, str, str]:
     return (secret.metadata.creation_timestamp or "", secret.metadata.namespace, secret.metadata.name)
-
-
-@dataclass(frozen=True, slots=True)
-class CaFiles:
-    """PEM files of a plugged-in certificate authority (TR1); the key never leaves the process."""
-
-    cert: bytes
-    key: bytes = field(repr=False)
-    chain: bytes
-    root: bytes
-
-
-def ca_files(place: Place, obj: objects.Secret) -> tuple[CaFiles | None, Sequence[Problem]]:
-    """The files of secret `cacerts`, in either of the two layouts (TR1). Whether they fit is `trust`'s part."""
-    read = Reader(place.cluster, "Secret", obj)
-    data = obj.data or {}
-    layout = ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem")
-    if "ca-cert.pem" not in data and "tls.crt" in data:
-        layout = ("tls.crt", "tls.key", "tls.crt", "ca.crt")
-    cert, key, chain, root = (_pem(read, data, name) for name in layout)
-    if read.is_refused():
-        return None, read.problems
-    return CaFiles(cert=cert, key=key, chain=chain, root=root), read.problems
-
-
-def _pem(read: Reader, data: dict[str, str], name: str) -> bytes:
-    try:
-        found = base64.b64decode(data.get(name, ""), validate=True)
-    except binascii.Error:
-        found = b""
-    if b"-----BEGIN " not in found:
-        message = "is no PEM" if name in data else "is missing"
-        read.error(f"data[{name}]", message, "Create the secret again from the files of the certificate authority")
-    return found

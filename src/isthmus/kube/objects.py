@@ -184,7 +184,6 @@ class PodSpec(Part):
     node_name: str = ""
     hostname: str = ""
     subdomain: str = ""
-    host_network: bool = False
 
 
 class PodIP(Part):

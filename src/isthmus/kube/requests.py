@@ -1,12 +1,10 @@
 """Request builders: what to ask an API server, as data. Sending is the edge's part."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
 MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 JSON = "application/json"
 
@@ -61,10 +59,6 @@ class Request:
     body: bytes | None = None
     content_type: str = JSON
 
-    def with_query(self, **pairs: str) -> "Request":
-        """The same with more query parameters."""
-        return replace(self, query=self.query + tuple(pairs.items()))
-
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 NODES = Resource("", "v1", "nodes", namespaced=False)
@@ -79,7 +73,6 @@ CLUSTER_ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrole
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings")
 TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", namespaced=False)
-LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
 def list_request(resource: Resource, scope: Scope = Scope(), *, limit: int = 0, continued: str = "") -> Request:
