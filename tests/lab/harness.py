@@ -177,6 +177,20 @@ class Lab:
                 found.add(int(entry.name))
         return found
 
+    def programs(self, mark: str) -> dict[str, int]:
+        """The lab's kubelets and node agents whose command line has `mark`: name -> pid on this machine."""
+        found = {}
+        for pid in self.pids():
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if mark in command and "isthmus-lab-kubelet" in command:
+                found["kubelet"] = pid
+            elif mark in command and " agent node" in command:
+                found["agent"] = pid
+        return found
+
     def _mine(self, process: Path) -> bool:
         try:
             mounts = process.joinpath("mountinfo").read_text()
