@@ -33,7 +33,7 @@ class Informer:
         """List and watch until cancelled."""
         delay = _RETRY_FIRST
         while True:
-            with contextlib.suppress(UnreachableError, ApiError):
+            with contextlib.suppress(UnreachableError, ApiError, ValueError, KeyError):  # ValueError: cut off mid-way
                 version = await self._list()
                 delay = _RETRY_FIRST
                 await self._watch(version)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from isthmus.trust.issue import PemPair
 
 READY_SECONDS = 120.0
-_POLL = 0.15
+_API_SECONDS = 60.0
+_POLL = 0.25
+log = logging.getLogger("supervisor")
 
 
 class Lab:
@@ -68,6 +71,9 @@ class Lab:
             await self.until_ready(self.progress)
         except (IsthmusError, ApiError, OSError) as error:
             await self.progress.say(str(error), failed=True)
+        except Exception as error:
+            log.exception("bringing up")
+            await self.progress.say(f"{type(error).__name__}: {error}", failed=True)
         finally:
             await self.progress.finish()
 
@@ -81,7 +87,12 @@ class Lab:
     async def _populate(self, cluster: ClusterControl) -> None:
         """Mesh and manifests, once: what was changed by hand since then stays, unless the manifests changed too."""
         name = cluster.plan.name
-        await cluster.wait_for_api()
+        try:
+            async with asyncio.timeout(_API_SECONDS):
+                await cluster.wait_for_api()
+        except TimeoutError:
+            remedy = f"See clusters/{name}/apiserver.log in the state directory."
+            raise UnreachableError(f"{name}: the API server does not answer", remedy) from None
         await self.progress.say(f"{name}: API server answers")
         objects = await asyncio.to_thread(self._objects, cluster)
         mark, fingerprint = self.state.cluster(name) / "applied", manifests.fingerprint(objects)
