@@ -72,8 +72,46 @@ def _mesh_config(mesh: MeshValues, labels: dict[str, str]) -> Manifest:
 
 
 def _pod_spec(values: ControlPlaneValues) -> Manifest:
+    return {
+        "serviceAccountName": "istiod",
+        "securityContext": {"fsGroup": 1337},
+        "terminationGracePeriodSeconds": 10,
+        "containers": [_container(values)],
+        "volumes": [
+            {"name": "isthmus-data", "emptyDir": {}},
+            {"name": "cacerts", "secret": {"secretName": "cacerts", "optional": True}},
+        ],
+    }
+
+
+def _container(values: ControlPlaneValues) -> Manifest:
+    images = values.mesh.images
+    ports = {"grpc-xds": 15010, "tls-xds": 15012, "monitoring": 15014, "webhook": READY_PORT}
+    return {
+        "name": "discovery",
+        "image": images.pilot,
+        "imagePullPolicy": images.pull_policy,
+        "args": ["serve"],
+        "env": _environment(values),
+        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
+        "readinessProbe": {
+            "httpGet": {"path": "/ready", "port": READY_PORT, "scheme": "HTTPS"},
+            "periodSeconds": 3,
+            "timeoutSeconds": 5,
+        },
+        "resources": values.resources.manifest(),
+        "securityContext": security_context(),
+        "volumeMounts": [
+            {"name": "isthmus-data", "mountPath": STATE_DIR},
+            {"name": "cacerts", "mountPath": CA_DIR, "readOnly": True},
+        ],
+    }
+
+
+def _environment(values: ControlPlaneValues) -> list[Manifest]:
+    """The variables that `isthmus serve` reads."""
     mesh = values.mesh
-    env = {
+    fixed = {
         "CLUSTER_ID": mesh.cluster,
         "NETWORK": mesh.network,
         "MESH_ID": mesh.mesh_id,
@@ -85,45 +123,10 @@ def _pod_spec(values: ControlPlaneValues) -> Manifest:
         "INIT_IMAGE": mesh.images.init,
         "CHECKPOINT_DIR": f"{STATE_DIR}/checkpoint",
         "CA_DIRECTORY": CA_DIR,
-        **values.env,
     }
     fields = [
         field_env("POD_NAME", "metadata.name"),
         field_env("POD_NAMESPACE", "metadata.namespace"),
         field_env("SERVICE_ACCOUNT", "spec.serviceAccountName"),
     ]
-    container = {
-        "name": "discovery",
-        "image": mesh.images.pilot,
-        "imagePullPolicy": mesh.images.pull_policy,
-        "args": ["serve"],
-        "env": [*fields, *plain_env(env)],
-        "ports": [
-            {"name": "grpc-xds", "containerPort": 15010, "protocol": "TCP"},
-            {"name": "tls-xds", "containerPort": 15012, "protocol": "TCP"},
-            {"name": "monitoring", "containerPort": 15014, "protocol": "TCP"},
-            {"name": "webhook", "containerPort": 15017, "protocol": "TCP"},
-        ],
-        "readinessProbe": {
-            "httpGet": {"path": "/ready", "port": READY_PORT, "scheme": "HTTPS"},
-            "initialDelaySeconds": 0,
-            "periodSeconds": 3,
-            "timeoutSeconds": 5,
-        },
-        "resources": values.resources.manifest(),
-        "securityContext": security_context(),
-        "volumeMounts": [
-            {"name": "isthmus-data", "mountPath": STATE_DIR},
-            {"name": "cacerts", "mountPath": CA_DIR, "readOnly": True},
-        ],
-    }
-    return {
-        "serviceAccountName": "istiod",
-        "securityContext": {"fsGroup": 1337},
-        "terminationGracePeriodSeconds": 10,
-        "containers": [container],
-        "volumes": [
-            {"name": "isthmus-data", "emptyDir": {}},
-            {"name": "cacerts", "secret": {"secretName": "cacerts", "optional": True}},
-        ],
-    }
+    return [*fields, *plain_env({**fixed, **values.env})]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,11 +44,7 @@ POD = Kind("", "v1", "pods", "Pod")
 SERVICE = Kind("", "v1", "services", "Service")
 ENDPOINTS = Kind("", "v1", "endpoints", "Endpoints")
 NODE = Kind("", "v1", "nodes", "Node", namespaced=False)
-NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
-CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
-SECRET = Kind("", "v1", "secrets", "Secret")
 EVENT = Kind("", "v1", "events", "Event")
-SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount")
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet")
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
@@ -240,15 +235,3 @@ def _event(line: bytes) -> WatchEvent:
         status = decoded["object"]
         raise RefusedError(int(status.get("code", 500)), str(status.get("reason", "")), str(status.get("message", "")))
     return WatchEvent(decoded["type"], decoded["object"])
-
-
-async def wait_until_up(client: Client, *, deadline_seconds: float = 30.0) -> None:
-    """Returns once the API server answers `/readyz`. Raises TimeoutError."""
-    async with asyncio.timeout(deadline_seconds):
-        while True:
-            try:
-                await client._http.get("/readyz", timeout=5.0)
-            except (httpx.HTTPError, OSError):
-                await asyncio.sleep(0.05)
-            else:
-                return
