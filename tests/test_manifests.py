@@ -14,8 +14,7 @@ from isthmus.ingest.place import Place
 from isthmus.install.manifests import control_plane, east_west_gateway
 from isthmus.install.values import ControlPlaneValues, GatewayValues, MeshValues
 from isthmus_lab.apiserver.inprocess import Loopback
-from isthmus_lab.controllers.client import Client
-from isthmus_lab.kubelet.client import ApiClient
+from isthmus_lab.kubelet.client import APPLY, ApiClient
 from isthmus_lab.kubelet.images import find
 from isthmus_lab.supervisor.manifests import Applier, files_for, in_order, read
 from isthmus_lab.world import Cluster, World, load
@@ -52,13 +51,10 @@ def test_a_cluster_accepts_everything(example: Path, cluster: Cluster, tmp_path:
     query = {"fieldManager": "test", "force": "true", "fieldValidation": "Strict"}
 
     async def scenario(server: Loopback) -> None:
-        applier = Applier(ApiClient(str(server.unix), server.token()))
-        async with Client(str(server.unix), server.token()) as client:
-            for item in in_order(objects):
-                path = await applier.path(item)
-                await client.request(
-                    "PATCH", path, params=query, body=item, content_type="application/apply-patch+yaml"
-                )
+        client = ApiClient(str(server.unix), server.token())
+        applier = Applier(client)
+        for item in in_order(objects):
+            await client.request("PATCH", await applier.path(item), body=item, kind=APPLY, query=query)
 
     with Loopback(tmp_path, cluster=cluster.name) as server:
         asyncio.run(scenario(server))

@@ -192,8 +192,7 @@ async def _controllers(options: Options, api: ApiServer) -> None:
 
     while True:
         try:
-            async with Client(str(options.unix), api.secrets.system_token) as client:
-                await run_controllers(client, ControllerSettings())
+            await run_controllers(Client(str(options.unix), api.secrets.system_token), ControllerSettings())
         except Exception:
             _LOG.exception("controllers failed; starting them again", cluster=options.settings.cluster)
         await asyncio.sleep(_RESTART_SECONDS)

@@ -1,20 +1,15 @@
-"""A small Kubernetes client over the API server's Unix socket, for the processes of the lab itself."""
+"""What the controllers ask of the API server: objects by kind, over the lab's client of its Unix socket."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import httpx
-import msgspec
+from isthmus_lab.kubelet.client import ApiClient, ApiError
 
 JsonObject = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
-
-IDLE_SECONDS = 90.0
-"""A watch that is silent for longer than this, bookmarks included, is taken for dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +46,19 @@ ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
 
-class RefusedError(Exception):
-    """The API server answered with an error. `code` is the HTTP status, `reason` Kubernetes' word for it."""
+def is_missing(error: Exception) -> bool:
+    """True when the object, or its kind, is not there."""
+    return isinstance(error, ApiError) and error.code == 404
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(f"{code} {reason}: {message}")
-        self.code = code
-        self.reason = reason
-        self.message = message
 
-    @property
-    def not_found(self) -> bool:
-        """True when the object (or its kind) is not there."""
-        return self.code == 404
+def is_conflict(error: Exception) -> bool:
+    """True when somebody else changed or made the object meanwhile."""
+    return isinstance(error, ApiError) and error.code == 409
 
-    @property
-    def conflict(self) -> bool:
-        """True when somebody else changed or made the object meanwhile."""
-        return self.code == 409
 
-    @property
-    def expired(self) -> bool:
-        """True when a watch must list again (HTTP 410)."""
-        return self.code == 410
+def is_expired(error: Exception) -> bool:
+    """True when a watch must list again."""
+    return isinstance(error, ApiError) and error.code == 410
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,41 +78,18 @@ class Listing:
 
 
 class Client:
-    """Requests to one API server. Use as an async context manager.
+    """Requests by kind. All raise `ApiError` when the server refuses and `UnreachableError` when it is away."""
 
-    Raises `RefusedError` for error answers and `OSError` when the server cannot be reached or breaks off.
-    """
+    def __init__(self, socket_path: str, token: str) -> None:
+        self._api = ApiClient(socket_path, token)
 
-    def __init__(self, socket_path: str, token: str, *, timeout: float = 30.0) -> None:
-        self._socket = socket_path
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-        self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=socket_path, limits=limits),
-            base_url="http://lab-apiserver",
-            headers={"authorization": f"Bearer {token}", "accept": "application/json"},
-            timeout=timeout,
-            trust_env=False,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        await self._http.aclose()
-
-    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> JsonObject:
+    async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject:
         """One object."""
-        return await self.request("GET", kind.path(namespace, name, subresource))
+        return await self._api.get(kind.path(namespace, name))
 
-    async def list(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Listing:
+    async def list(self, kind: Kind, namespace: str = "", *, labels: str = "") -> Listing:
         """All objects of a kind, or those of one namespace."""
-        answer = await self.request("GET", kind.path(namespace), params=_selectors(labels, fields))
+        answer = await self._api.get(kind.path(namespace), **({"labelSelector": labels} if labels else {}))
         items = answer.get("items") or []
         for item in items:  # lists leave these out of their items
             item.setdefault("apiVersion", kind.api_version)
@@ -137,25 +99,18 @@ class Client:
     async def create(self, kind: Kind, obj: JsonObject, *, subresource: str = "", name: str = "") -> JsonObject:
         """Creates it in the namespace it names; with `subresource` posts to that of the object `name`."""
         namespace = str(obj.get("metadata", {}).get("namespace") or "")
-        return await self.request("POST", kind.path(namespace, name, subresource), body=obj)
+        return await self._api.post(kind.path(namespace, name, subresource), obj)
 
-    async def update(self, kind: Kind, obj: JsonObject, *, subresource: str = "") -> JsonObject:
+    async def update(self, kind: Kind, obj: JsonObject) -> JsonObject:
         """Replaces it; a `metadata.resourceVersion` in it makes a concurrent change a conflict."""
         meta = obj["metadata"]
-        return await self.request(
-            "PUT", kind.path(str(meta.get("namespace") or ""), meta["name"], subresource), body=obj
-        )
+        return await self._api.put(kind.path(str(meta.get("namespace") or ""), meta["name"]), obj)
 
     async def patch(
         self, kind: Kind, namespace: str, name: str, patch: JsonObject, *, subresource: str = ""
     ) -> JsonObject:
         """A JSON merge patch (RFC 7396); a `metadata.resourceVersion` in it makes a concurrent change a conflict."""
-        return await self.request(
-            "PATCH",
-            kind.path(namespace, name, subresource),
-            body=patch,
-            content_type="application/merge-patch+json",
-        )
+        return await self._api.merge(kind.path(namespace, name, subresource), patch)
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str = "", grace_seconds: int | None = None
@@ -166,72 +121,13 @@ class Client:
             body["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
-        return await self.request("DELETE", kind.path(namespace, name), body=body)
+        return await self._api.delete(kind.path(namespace, name), body)
 
-    async def watch(
-        self, kind: Kind, resource_version: str, *, namespace: str = "", labels: str = "", fields: str = ""
-    ) -> AsyncIterator[WatchEvent]:
-        """Changes after `resource_version`, until the server ends the stream. `RefusedError` 410: too old."""
-        params = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
-        params.update(_selectors(labels, fields))
-        timeout = httpx.Timeout(30.0, read=IDLE_SECONDS)
-        try:
-            async with self._http.stream("GET", kind.path(namespace), params=params, timeout=timeout) as answer:
-                if answer.status_code >= 400:
-                    raise _failure(answer.status_code, await answer.aread())
-                async for line in _lines(answer):
-                    yield _event(line)
-        except httpx.HTTPError as error:
-            raise ConnectionError(
-                f"API server at {self._socket}: watch of {kind.plural} broke off: {error!r}"
-            ) from error
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
-    ) -> JsonObject:
-        """Any request; the decoded answer."""
-        content = None if body is None else msgspec.json.encode(body)
-        headers = {"content-type": content_type} if content is not None else {}
-        try:
-            answer = await self._http.request(method, path, params=params, content=content, headers=headers)
-        except httpx.HTTPError as error:
-            raise ConnectionError(f"API server at {self._socket}: {method} {path}: {error!r}") from error
-        if answer.status_code >= 400:
-            raise _failure(answer.status_code, answer.content)
-        return msgspec.json.decode(answer.content, type=JsonObject)
-
-
-def _selectors(labels: str, fields: str) -> dict[str, str]:
-    params = {"labelSelector": labels, "fieldSelector": fields}
-    return {key: value for key, value in params.items() if value}
-
-
-def _failure(code: int, content: bytes) -> RefusedError:
-    try:
-        status = msgspec.json.decode(content, type=JsonObject)
-    except msgspec.DecodeError:
-        return RefusedError(code, "Unknown", content.decode(errors="replace")[:500])
-    return RefusedError(code, str(status.get("reason", "")), str(status.get("message", "")))
-
-
-async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
-    buffer = b""
-    async for chunk in answer.aiter_raw():
-        *lines, buffer = (buffer + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield line
-
-
-def _event(line: bytes) -> WatchEvent:
-    decoded = msgspec.json.decode(line, type=JsonObject)
-    if decoded["type"] == "ERROR":
-        status = decoded["object"]
-        raise RefusedError(int(status.get("code", 500)), str(status.get("reason", "")), str(status.get("message", "")))
-    return WatchEvent(decoded["type"], decoded["object"])
+    async def watch(self, kind: Kind, resource_version: str) -> AsyncIterator[WatchEvent]:
+        """Changes after `resource_version`, until the server ends the stream. Raises ApiError 410 when too old."""
+        query = {"allowWatchBookmarks": "true", "resourceVersion": resource_version}
+        async for line in self._api.watch(kind.path(), query):
+            if line["type"] == "ERROR":
+                status = line["object"]
+                raise ApiError(int(status.get("code", 500)), str(status.get("reason", "")), str(status.get("message")))
+            yield WatchEvent(line["type"], line["object"])

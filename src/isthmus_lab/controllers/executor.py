@@ -7,11 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
+from isthmus.base.errors import UnreachableError
 from isthmus_lab.apiserver.objects import JsonObject, timestamp
-from isthmus_lab.controllers.client import EVENT, POD, Client, Kind, RefusedError
+from isthmus_lab.controllers.client import EVENT, POD, Client, Kind, is_conflict, is_missing
 from isthmus_lab.controllers.facts import uid_of
 from isthmus_lab.controllers.plan import Action, Bind, Create, Delete, Patch, Record, Replace
 from isthmus_lab.controllers.view import Key, Moment, View, key_of
+from isthmus_lab.kubelet.client import ApiError
 
 _COMPONENTS = {"Pod": "default-scheduler", "ReplicaSet": "replicaset-controller", "Node": "node-controller"}
 _EVENT_GAP = 10.0  # seconds between two writes of the same event
@@ -56,9 +58,9 @@ class Executor:
         mark = _mark(owner)
         try:
             made = await self._client.create(action.kind, action.obj)
-        except (RefusedError, OSError) as failure:
-            if owner is not None and not (isinstance(failure, RefusedError) and failure.conflict):
-                self._view.failures[mark] = str(getattr(failure, "message", failure))
+        except (ApiError, UnreachableError) as failure:
+            if owner is not None and not is_conflict(failure):
+                self._view.failures[mark] = failure.message
             if owner is not None:
                 await self._record(Record(owner, "FailedCreate", f"Error creating: {failure}", "Warning"))
             raise
@@ -75,8 +77,8 @@ class Executor:
             patch["metadata"] = {**(patch.get("metadata") or {}), "resourceVersion": version}
         try:
             made = await self._client.patch(action.kind, namespace, name, patch, subresource=action.subresource)
-        except RefusedError as failure:
-            if not failure.not_found:
+        except ApiError as failure:
+            if not is_missing(failure):
                 raise
         else:
             self._learn(action.kind, made)
@@ -92,8 +94,8 @@ class Executor:
         try:
             await self._client.create(POD, binding, subresource="binding", name=name)
             self._learn(POD, await self._client.get(POD, namespace, name))
-        except RefusedError as failure:
-            if not failure.not_found:
+        except ApiError as failure:
+            if not is_missing(failure):
                 raise
         else:
             await self._record(Record(pod, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}"))
@@ -104,8 +106,8 @@ class Executor:
             answer = await self._client.delete(
                 action.kind, namespace, name, uid=uid_of(action.obj), grace_seconds=action.grace_seconds
             )
-        except RefusedError as failure:
-            if not (failure.not_found or failure.conflict):  # a conflict: another object has the name by now
+        except ApiError as failure:
+            if not (is_missing(failure) or is_conflict(failure)):  # a conflict: another object has the name by now
                 raise
         else:
             if (answer.get("metadata") or {}).get("deletionTimestamp"):
@@ -125,7 +127,7 @@ class Executor:
         while len(self._events) > _EVENTS_KNOWN:
             self._events.popitem(last=False)
         obj = _event(event, name=name, count=count + 1, first=first, last=timestamp(now.wall))
-        with suppress(RefusedError, OSError):
+        with suppress(ApiError, UnreachableError):
             if count:
                 patch = {"count": count + 1, "lastTimestamp": obj["lastTimestamp"]}
                 await self._client.patch(EVENT, namespace or "default", name, patch)

@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 import structlog
 
+from isthmus.base.errors import UnreachableError
 from isthmus_lab.apiserver.objects import JsonObject
-from isthmus_lab.controllers.client import Client, Kind, RefusedError
+from isthmus_lab.controllers.client import Client, Kind, is_expired, is_missing
 from isthmus_lab.controllers.view import Store
+from isthmus_lab.kubelet.client import ApiError
 
 _log = structlog.get_logger(__name__)
 _PAUSE = 0.2
+_UNKNOWN_PAUSE = 5.0  # a kind that is not known now may be defined later
 
 
 class Informer:
@@ -35,15 +38,13 @@ class Informer:
                 if not self._revision:
                     await self._list()
                 await self._watch()
-            except RefusedError as failure:
-                if failure.expired or failure.not_found:
+            except (ApiError, UnreachableError) as failure:
+                if is_expired(failure) or is_missing(failure):
                     self._revision = ""
-                if failure.not_found:
+                if is_missing(failure):
                     self.synced.set()
-                if not failure.expired:
+                if not is_expired(failure):
                     await self._pause(failure)
-            except OSError as failure:
-                await self._pause(failure)
 
     async def _list(self) -> None:
         listing = await self._client.list(self._store.kind)
@@ -66,4 +67,4 @@ class Informer:
 
     async def _pause(self, failure: Exception) -> None:
         _log.info("watch interrupted", kind=self._store.kind.plural, error=str(failure))
-        await asyncio.sleep(5.0 if isinstance(failure, RefusedError) and failure.not_found else _PAUSE)
+        await asyncio.sleep(_UNKNOWN_PAUSE if is_missing(failure) else _PAUSE)

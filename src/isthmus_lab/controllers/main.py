@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 import structlog
 
+from isthmus.base.errors import UnreachableError
 from isthmus_lab.apiserver.objects import JsonObject
 from isthmus_lab.controllers import deployments, endpoints, loadbalancer, nodes, old_endpoints, replicasets, scheduler
-from isthmus_lab.controllers.client import Client, Kind, RefusedError
+from isthmus_lab.controllers.client import Client, Kind, is_conflict
 from isthmus_lab.controllers.executor import Executor
 from isthmus_lab.controllers.informer import Informer
 from isthmus_lab.controllers.plan import Controller
 from isthmus_lab.controllers.queue import FIRST_RETRY, WorkQueue
 from isthmus_lab.controllers.view import Key, Moment, View
+from isthmus_lab.kubelet.client import ApiError
 
 _log = structlog.get_logger(__name__)
 _SERIAL = frozenset({"scheduler"})  # its decisions depend on each other
@@ -112,10 +114,8 @@ class Manager:
             plan = controller.desired(self.view, key, _now())
             for action in plan.actions:
                 await self._executor.execute(action)
-        except RefusedError as failure:
-            self._retry(controller, queue, key, failure, quiet=failure.conflict)
-        except OSError as failure:
-            self._retry(controller, queue, key, failure)
+        except (ApiError, UnreachableError) as failure:
+            self._retry(controller, queue, key, failure, quiet=is_conflict(failure))
         except Exception as failure:  # an object that no decision can be taken on must not stop the others
             _log.exception("decision failed", controller=controller.name, key="/".join(key))
             self._retry(controller, queue, key, failure, quiet=True)

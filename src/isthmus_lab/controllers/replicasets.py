@@ -130,7 +130,7 @@ def _refused(view: View, item: JsonObject) -> list[Key]:
     """Sets whose pods were refused: the webhook that was missing may be behind these endpoints."""
     if not any((endpoint.get("conditions") or {}).get("ready") for endpoint in item.get("endpoints") or []):
         return []
-    return [key for kind, key in view.failures if kind == REPLICA_SET.kind]
+    return [key for kind, key in view.failures if kind == REPLICA_SET.kind and view.replica_sets.get(*key)]
 
 
 CONTROLLER = Controller("replicasets", desired, {REPLICA_SET: own_key, POD: _of_pod, ENDPOINT_SLICE: _refused})

@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from isthmus_lab.controllers.client import LEASE, NODE, POD, Client, RefusedError
+from isthmus_lab.controllers.client import LEASE, NODE, POD, Client, is_conflict, is_missing
+from isthmus_lab.kubelet.client import ApiError
 
 LEASE_NAMESPACE = "kube-node-lease"
 
@@ -69,8 +70,8 @@ class PretendedNodes:
                 await self._client.delete(POD, meta["namespace"], meta["name"], uid=meta["uid"], grace_seconds=0)
             elif not (pod.get("status") or {}).get("podIP"):
                 await self._client.patch(POD, meta["namespace"], meta["name"], self._running(pod), subresource="status")
-        except RefusedError as refused:
-            if not (refused.not_found or refused.conflict):
+        except ApiError as refused:
+            if not (is_missing(refused) or is_conflict(refused)):
                 raise
 
     def _running(self, pod: dict[str, Any]) -> dict[str, Any]:

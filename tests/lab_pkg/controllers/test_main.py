@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from isthmus.base.errors import UnreachableError
 from isthmus_lab.apiserver.inprocess import Loopback
 from isthmus_lab.controllers import client as kinds
-from isthmus_lab.controllers.client import Client, RefusedError
+from isthmus_lab.controllers.client import Client
 from isthmus_lab.controllers.main import ControllerSettings, run
+from isthmus_lab.kubelet.client import ApiError
 from tests.lab_pkg.controllers.nodes import PretendedNodes
 from tests.lab_pkg.controllers.world import Json
 
@@ -40,7 +42,8 @@ async def cluster(
     server: Loopback, *, nodes: bool = True, grace: float = 60.0
 ) -> AsyncIterator[tuple[Client, PretendedNodes]]:
     """A client, with controllers and nodes at work."""
-    async with Client(str(server.unix), server.token()) as client, asyncio.TaskGroup() as group:
+    client = Client(str(server.unix), server.token())
+    async with asyncio.TaskGroup() as group:
         kubelets = PretendedNodes(client, ZONES)
         tasks = [group.create_task(run(client, ControllerSettings(node_grace_seconds=grace)))]
         if nodes:
@@ -230,17 +233,12 @@ def test_load_balancers_have_the_wan_addresses_of_their_pods(server: Loopback) -
 
 def test_the_client_tells_a_refusal_from_a_server_that_is_away(server: Loopback, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with Client(str(server.unix), server.token()) as client:
-            with pytest.raises(RefusedError) as refused:
-                await client.get(kinds.POD, "default", "none")
-            assert (refused.value.not_found, refused.value.reason) == (True, "NotFound")
-        async with Client(str(server.unix), "nobody's") as client:
-            with pytest.raises(RefusedError) as refused:
-                await client.list(kinds.POD)
-            assert refused.value.code == 401
-        async with Client(str(tmp_path / "nothing.sock"), "") as client:
-            with pytest.raises(OSError, match=r"nothing\.sock"):
-                await client.list(kinds.POD)
+        with pytest.raises(ApiError, match="404 NotFound"):
+            await Client(str(server.unix), server.token()).get(kinds.POD, "default", "none")
+        with pytest.raises(ApiError, match="401 Unauthorized"):
+            await Client(str(server.unix), "nobody's").list(kinds.POD)
+        with pytest.raises(UnreachableError, match=r"nothing\.sock"):
+            await Client(str(tmp_path / "nothing.sock"), "").list(kinds.POD)
 
     asyncio.run(scenario())
 
