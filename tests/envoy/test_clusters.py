@@ -140,14 +140,35 @@ def test_balancers(balancer: str, policy: str) -> None:
     assert cluster_pb2.Cluster.LbPolicy.Name(cluster.lb_policy) == policy
 
 
-def test_upstream_connections_are_marked_and_die_fast() -> None:
-    cluster = outbound()
-    options = {(o.level, o.name): o.int_value for o in cluster.upstream_bind_config.socket_options}
-    assert options == {(1, 36): 1337, (6, 18): 1500}
+def options(cluster: cluster_pb2.Cluster) -> dict[tuple[int, int], int]:
+    """Socket options by level and name."""
+    return {(o.level, o.name): o.int_value for o in cluster.upstream_bind_config.socket_options}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        (Protocol.HTTP, {(1, 36): 1337, (6, 18): 2000}),
+        (Protocol.GRPC, {(1, 36): 1337}),
+        (Protocol.TCP, {(1, 36): 1337}),
+    ],
+)
+def test_upstream_connections_are_marked_and_only_http1_may_not_stall(
+    protocol: Protocol, expected: dict[tuple[int, int], int]
+) -> None:
+    cluster = outbound(protocol)
+    assert options(cluster) == expected
     assert cluster.connect_timeout.seconds == 1
     assert cluster.upstream_connection_options.tcp_keepalive.keepalive_time.value == 3
-    unmarked = decoded(clusters.passthrough(MeshSettings(config_cluster="c", mark=0)))
-    assert [(o.level, o.name) for o in unmarked.upstream_bind_config.socket_options] == [(6, 18)]
+
+
+def test_socket_options_follow_the_settings() -> None:
+    bare = MeshSettings(config_cluster="c", mark=0, stall_timeout=0)
+    assert options(decoded(clusters.passthrough(bare))) == {}
+    destination = Destination(WEB, ServicePort("p", 80, Protocol.HTTP))
+    assert options(decoded(clusters.outbound(destination, bare))) == {}
+    assert options(decoded(clusters.inbound(80, Protocol.HTTP, SETTINGS))) == {(1, 36): 1337}
+    assert options(decoded(clusters.sni_dnat(destination, SETTINGS))) == {(1, 36): 1337}
 
 
 def test_the_last_path_is_never_taken_away() -> None:
@@ -189,12 +210,12 @@ def test_limits_are_those_of_the_rule_and_none_otherwise() -> None:
         limits.max_retries.value,
     ] == [1, 2, 3, 4]
     assert cluster.connect_timeout.nanos == 250_000_000
-    options = http_protocol_options_pb2.HttpProtocolOptions.FromString(
+    versions = http_protocol_options_pb2.HttpProtocolOptions.FromString(
         cluster.typed_extension_protocol_options[upstream.HTTP_OPTIONS].value
     )
-    assert options.common_http_protocol_options.max_requests_per_connection.value == 5
-    assert options.common_http_protocol_options.idle_timeout.seconds == 6
-    assert options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value == 3
+    assert versions.common_http_protocol_options.max_requests_per_connection.value == 5
+    assert versions.common_http_protocol_options.idle_timeout.seconds == 6
+    assert versions.explicit_http_config.http2_protocol_options.max_concurrent_streams.value == 3
     outlier = cluster.outlier_detection
     assert (outlier.consecutive_5xx.value, outlier.enforcing_consecutive_5xx.value) == (7, 100)
     assert outlier.enforcing_consecutive_gateway_failure.value == 0

@@ -58,6 +58,9 @@ def outbound(destination: Destination, settings: MeshSettings) -> XdsResource:
         policy=policy,
         metadata=metadata(istio={"services": [_describe(service)]}),
         typed_extension_protocol_options=upstream.protocol_options(port.protocol, policy.connection_pool),
+        upstream_bind_config=upstream.bind_config(
+            settings.mark, stall_timeout=settings.stall_timeout if port.protocol is Protocol.HTTP else 0
+        ),
         **fields,
     )
 

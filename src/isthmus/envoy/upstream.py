@@ -5,8 +5,9 @@ elsewhere. What a caller may notice is at most the requests that were on the wir
 
 * A new connection that does not come up within `connect_timeout` (handshake included) fails, and so is tried
   elsewhere by the route's retry policy: no error, some latency.
-* TCP_USER_TIMEOUT bounds how long sent bytes may stay without acknowledgement, keepalive how long an idle pooled
-  connection may be dead unnoticed.
+* Keepalive finds idle pooled connections that are dead. HTTP/2 connections ping. HTTP/1.1 ones have TCP_USER_TIMEOUT,
+  which bounds how long sent bytes stay without acknowledgement, and only they: the kernel also ends a connection
+  whose peer is alive but has not read for so long, which a database may well do during a bulk load.
 * Three local failures in a row take an endpoint out at once, for 3 s, then 6 s, 9 s, up to 15 s while it goes on.
 * `max_ejection_percent` 99: with n endpoints at most n-1 are ever out, whatever n, so the last path stays; no
   endpoint of a single one is taken out. The panic threshold is 0: with one endpoint left of five, traffic goes to
@@ -23,9 +24,8 @@ from isthmus.model.rows import ConnectionPool, OutlierDetection, Protocol
 
 SOL_SOCKET, SO_MARK = 1, 36
 IPPROTO_TCP, TCP_USER_TIMEOUT = 6, 18
-USER_TIMEOUT_MS = 1500
 KEEPALIVE_PROBES, KEEPALIVE_TIME, KEEPALIVE_INTERVAL = 3, 3, 1
-PING_INTERVAL, PING_TIMEOUT = 2.0, 1.5
+PING_INTERVAL, PING_TIMEOUT = 1.0, 1.0
 
 UNLIMITED = 2**32 - 1
 MAX_EJECTION_PERCENT = 99
@@ -33,11 +33,13 @@ MAX_EJECTION_PERCENT = 99
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def bind_config(mark: int) -> Message:
-    """Socket options of upstream connections: the mark that exempts them from capture, and fast failure."""
-    options = [_option(IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS)]
+def bind_config(mark: int, *, stall_timeout: float = 0) -> Message:
+    """Socket options of upstream connections: the mark that exempts from capture, and how long a stall may last."""
+    options = []
     if mark:
-        options.insert(0, _option(SOL_SOCKET, SO_MARK, mark))
+        options.append(_option(SOL_SOCKET, SO_MARK, mark))
+    if stall_timeout:
+        options.append(_option(IPPROTO_TCP, TCP_USER_TIMEOUT, round(stall_timeout * 1000)))
     return address_pb2.BindConfig(socket_options=options)
 
 

@@ -10,6 +10,8 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `cluster_local` are host names, or `*.<suffix>` patterns, of services that never leave their cluster, beside those
     that never do anyhow (CL1).
+    `stall_timeout` ends an HTTP/1.1 connection whose peer has not taken sent bytes for so long, 0 never: it bounds how
+    long requests hang on a network that was cut, and also cuts an upload whose receiver stops reading for so long.
     `mark` is the SO_MARK of the proxy's own upstream sockets, by which capture tells them from the application's.
     """
 
@@ -21,6 +23,7 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_any: bool = True
     mark: int = 1337
     connect_timeout: float = 1.0
+    stall_timeout: float = 2.0
     cluster_local: tuple[str, ...] = ()
     strict_engine: bool = False
 
