@@ -34,14 +34,16 @@ class Mesh:
     revision = 7
 
     def tables(self) -> Sequence[str]:
-        return ["services", "derive.gateways"]
+        return ["services"]
 
     def table(self, name: str) -> Sequence[tuple[Any, Any]]:
         rows: dict[str, list[tuple[Any, Any]]] = {
             "services": [(("c", "n", "s"), "row")],
-            "derive.gateways": [("net", ("g1", "g2"))],
         }
         return rows[name]
+
+    def gateways(self) -> Sequence[Any]:
+        return ["g1", "g2"]
 
     def connect(self, _: Proxy) -> Dirty:
         return {}
@@ -95,7 +97,7 @@ def pages() -> dict[str, Any]:
         ("clusterz", {}, {"istiod": "istiod-1", "clusters": [STATUS]}),
         ("problems", {}, [PROBLEM]),
         ("networkz", {}, ["g1", "g2"]),
-        ("tables", {}, {"services": 1, "derive.gateways": 1}),
+        ("tables", {}, {"services": 1}),
         ("tables/", {"name": "services"}, [{"key": ("c", "n", "s"), "row": "row"}]),
     ],
 )

@@ -27,6 +27,9 @@ class MeshView(Protocol):
     def table(self, name: str) -> Sequence[tuple[Any, Any]]:
         """Keys and rows of a table. Raises KeyError."""
 
+    def gateways(self) -> Sequence[Any]:
+        """Gateways of all networks (NW19)."""
+
     def resources(self, proxy_id: str, type_url: str) -> Mapping[str, XdsResource]:
         """All that the wildcard of a type names."""
 
@@ -56,9 +59,7 @@ class DebugPages:
         return {
             "clusterz": lambda _: {"istiod": self._instance, "clusters": list(self._statuses())},
             "syncz": lambda _: self._syncz(),
-            "networkz": lambda _: [
-                gateway for _, gateways in self._mesh.table("derive.gateways") for gateway in gateways
-            ],
+            "networkz": lambda _: list(self._mesh.gateways()),
             "problems": lambda _: list(self._problems()),
             "tables": lambda _: {name: len(self._mesh.table(name)) for name in self._mesh.tables()},
             "tables/": lambda query: [{"key": key, "row": row} for key, row in self._mesh.table(query["name"])],
