@@ -200,9 +200,9 @@ def test_own_cluster_is_waited_for_without_limit(tmp_path: Path) -> None:
     async def scenario(w: World) -> None:
         await w.east.stop()
         await w.start(remote_timeout=0.1)
+        await until(lambda: w.status("east").status == "error", within=10)
         with pytest.raises(TimeoutError):
             await w.synced(within=0.5)
-        assert w.status("east").status == "error"
         assert not w.tables.revisions
         await w.east.start()
         await w.synced()
