@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -134,9 +135,9 @@ def execute(
 def call(  # noqa: PLR0913, PLR0917 - the options of the command
     target: Annotated[str, typer.Argument(help=TARGET)],
     url: Annotated[str, typer.Argument(help="http://<service>.<namespace>:<port>/<path>")],
-    count: Annotated[int, typer.Option("-n", "--count", help="Requests to make.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--count", help="Requests to make.", min=1)] = 1,
     rate: Annotated[float, typer.Option(help="Requests per second; 0: as fast as it goes.")] = 0,
-    concurrency: Annotated[int, typer.Option(help="Requests at a time.")] = 1,
+    concurrency: Annotated[int, typer.Option(help="Requests at a time.", min=1)] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds for a request.")] = 5,
     keep_alive: Annotated[bool, typer.Option("--keep-alive", help="Reuse connections.")] = False,
     header: Annotated[list[str] | None, typer.Option("-H", "--header", help="'name: value'")] = None,
@@ -148,6 +149,7 @@ def call(  # noqa: PLR0913, PLR0917 - the options of the command
     from isthmus_lab.commands.find import running_state
 
     as_json = _json(output)
+    _check_request(url, header or [])
     arguments = [f"--count={count}", f"--rate={rate}", f"--concurrency={concurrency}", f"--timeout={timeout}"]
     arguments += ["--keep-alive"] * keep_alive + [f"--header={h}" for h in header or []]
     report = run.call(running_state(None, state_dir), target, url, arguments)
@@ -158,10 +160,23 @@ def call(  # noqa: PLR0913, PLR0917 - the options of the command
         out = show.console()
         for part in show.call_tables(report, run.identities(report)):
             out.print(part)
-        out.print(
-            f"{summary['good']} of {summary['count']} answered, p50 {summary['p50Ms']} ms, p99 {summary['p99Ms']} ms"
-        )
+        times = f", p50 {summary['p50Ms']} ms, p99 {summary['p99Ms']} ms" if summary["good"] else ""
+        out.print(f"{summary['good']} of {summary['count']} answered{times}")
     raise typer.Exit(ExitCode.PROBLEMS if summary["failed"] else ExitCode.GOOD)
+
+
+def _check_request(url: str, headers: list[str]) -> None:
+    """UsageError: the load client could not make such a request."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"{url!r} is no http URL", "Write http://<service>.<namespace>:<port>/<path>.")
+    for header in headers:
+        if ":" not in header:
+            raise UsageError(f"{header!r} is no header", "Write 'name: value'.")
 
 
 @app.command()

@@ -94,6 +94,8 @@ def load(path: Path) -> World:
         text = file.read_text()
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}", "Give a directory with a lab.yaml.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not text: {error}", "Write it in UTF-8.") from error
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -188,7 +190,7 @@ class _Reader:
         self.known(where, raw, {"name", "network", "serviceCIDR", "nodes"})
         name = self.name(where, "name", raw.get("name"))
         network = raw.get("network")
-        if network not in networks:
+        if not isinstance(network, str) or network not in networks:
             self.say(where, "network", f"{network!r} is not a network", f"use one of {', '.join(sorted(networks))}")
         service = self.cidr(where, "serviceCIDR", raw.get("serviceCIDR", _DEFAULT_SERVICE_CIDR), 24)
         nodes = tuple(self.node(where, name, i, item) for i, item in enumerate(self.items(where, "nodes", raw)))

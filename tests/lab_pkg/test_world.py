@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from isthmus.base.errors import UsageError
 from isthmus_lab.world import World, WorldError, load, parse
 
 HERE = Path("/lab")
@@ -54,6 +55,7 @@ def test_links_may_be_left_out_pair_by_pair() -> None:
         ({"networks": [{"name": "a", "podCIDR": "198.18.0.0/16"}, {"name": "b"}]}, "overlaps 198.18.0.0/15"),
         ({"networks": [{"name": "a", "podCIDR": "10.96.0.0/14"}, {"name": "b"}]}, "cluster east: serviceCIDR: 10.96"),
         ({"clusters": [{"name": "east", "network": "c", "nodes": [{"name": "n"}]}]}, "network: 'c' is not a network"),
+        ({"clusters": [{"name": "east", "network": ["a"]}]}, "network: ['a'] is not a network; use one of a"),
         ({"clusters": [{"name": "east", "network": "a"}]}, "cluster east: nodes: a list with at least one entry"),
         ({"controlPlanes": "many"}, "lab: controlPlanes: 'many' is not known; use one of multi-primary, none"),
         ({"links": [["a", "z"]]}, "lab: links: ['a', 'z'] is not a pair of two networks; networks: a, b"),
@@ -88,6 +90,9 @@ def test_files(tmp_path: Path) -> None:
         load(tmp_path)
     (tmp_path / "lab.yaml").write_text("networks: []")
     with pytest.raises(WorldError, match="cannot be used"):
+        load(tmp_path)
+    (tmp_path / "lab.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="is not text"):
         load(tmp_path)
     with pytest.raises(Exception, match="cannot read"):
         load(tmp_path / "nowhere")

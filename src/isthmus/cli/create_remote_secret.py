@@ -28,7 +28,7 @@ from isthmus.kube.requests import (
     Resource,
 )
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 TOKEN_WAIT = 10.0
 """Seconds that the cluster gets to fill in a token."""

@@ -21,7 +21,7 @@ from isthmus.install.values import (
     Scaling,
 )
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Gateway(StrEnum):

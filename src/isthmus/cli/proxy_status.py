@@ -14,7 +14,7 @@ from isthmus.cli.proxies import Namespace, PodName, ask_proxy, resolve
 from isthmus.cli.reach import Answer, Context, Kubeconfig, SystemNamespace, ask_all_istiods, ask_istiod, connect, run
 from isthmus.ingest.place import SYSTEM_NAMESPACE
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 TYPE_ORDER = ("CDS", "LDS", "EDS", "RDS", "ECDS", "SDS", "NDS", "PCDS")
 """Order in which istioctl names the types."""

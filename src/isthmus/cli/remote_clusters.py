@@ -10,7 +10,7 @@ from isthmus.cli.output import Cell, Colour, Format, age, json, table, warn
 from isthmus.cli.reach import Answer, Context, Kubeconfig, SystemNamespace, ask_all_istiods, connect, run
 from isthmus.ingest.place import SYSTEM_NAMESPACE
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 HEADERS = ("NAME", "SECRET", "STATUS", "ISTIOD", "LAST CONTACT", "LAST ERROR")
 _COLOURS = {"synced": Colour.GOOD, "syncing": Colour.UNSURE}

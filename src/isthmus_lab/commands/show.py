@@ -13,11 +13,9 @@ Document = dict[str, Any]
 
 
 def console() -> Console:
-    """Standard output; without a terminal as wide as the content needs, and without colours."""
-    out = Console(highlight=False, soft_wrap=True)
-    if not out.is_terminal:
-        out = Console(highlight=False, soft_wrap=True, width=240, no_color=True)
-    return out
+    """Standard output, as wide as the content needs: a narrow terminal wraps lines, not cells. Colours on terminals."""
+    terminal = Console().is_terminal
+    return Console(highlight=False, soft_wrap=True, width=240, no_color=not terminal)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -77,7 +75,7 @@ def call_tables(report: Document, identities: dict[str, int]) -> list[Table]:
     shares = [
         [cluster or "(no name)", count, f"{100 * count / good:.0f} %"] for cluster, count in summary["clusters"].items()
     ]
-    found = [table("", ["ANSWERED BY", "CALLS", "SHARE"], shares)]
+    found = [table("", ["ANSWERED BY", "CALLS", "SHARE"], shares)] if shares else []
     if identities:
         found.append(table("", ["CLIENT IDENTITY SEEN", "CALLS"], identities.items()))
     if summary["errors"]:

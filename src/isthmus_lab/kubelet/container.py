@@ -150,7 +150,11 @@ def _run(spec: ContainerSpec) -> None:
     os.environ.clear()
     os.environ.update(spec.env)
     if spec.entry is None:
-        os.execvpe(spec.argv[0], spec.argv, spec.env)
+        try:
+            os.execvpe(spec.argv[0], spec.argv, spec.env)
+        except OSError as error:
+            sys.stderr.write(f"cannot run {spec.argv[0]!r}: {error.strerror}\n")
+            raise SystemExit(EXIT_CANNOT_START) from error
     linux.set_title(" ".join(spec.argv))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115

@@ -182,14 +182,15 @@ async def test_custom_columns(api: InProcess) -> None:
         {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
         {"name": "First", "type": "string", "jsonPath": ".spec.parts[0].id", "priority": 1},
         {"name": "Ids", "type": "string", "jsonPath": ".spec.parts[*].id"},
+        {"name": "Parts", "type": "string", "jsonPath": ".spec.parts"},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
         {"name": "None", "type": "string", "jsonPath": ".spec.nothing"},
     ]
     await define(api, version(additionalPrinterColumns=columns))
     await create(api, widget(parts=[{"id": 1}, {"id": 2}]))
     table = (await api.request("GET", WIDGETS, **TABLE)).body
-    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Size", "First", "Ids", "Age", "None"]
-    assert table["rows"][0]["cells"] == ["w", 3, "1", "1,2", "0s", None]
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Size", "First", "Ids", "Parts", "Age", "None"]
+    assert table["rows"][0]["cells"] == ["w", 3, "1", "1,2", '[{"id":1,"on":true},{"id":2,"on":true}]', "0s", None]
 
 
 async def test_cluster_scope_and_replacing_needs_a_revision(api: InProcess) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from isthmus.base.errors import UnreachableError
+from isthmus.base.errors import UnreachableError, UsageError
 from isthmus_lab.commands import kubeconfig
 from isthmus_lab.supervisor.state import StateDirectory
 
@@ -38,6 +38,11 @@ def test_contexts_bear_the_names_of_the_clusters(state: StateDirectory) -> None:
     ]
     assert document["users"][1] == {"name": "west-admin", "user": {"token": "west"}}
     assert document["current-context"] == "east"
+
+
+def test_without_a_lab_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no lab"):
+        kubeconfig.combined(StateDirectory(tmp_path / "nothing"))
 
 
 def test_merging_keeps_what_is_there(state: StateDirectory, tmp_path: Path) -> None:
