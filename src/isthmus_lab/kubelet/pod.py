@@ -269,7 +269,10 @@ class PodWorker:
     def _executor(self, place: PodPlace, name: str, engine: Engine) -> probes.Exec:
         async def execute(command: list[str]) -> int:
             spec = execs.exec_spec(place, self.current, self.container(name), command)
-            return await execs.run_silently(self._context.runtime, spec, engine.process_id())
+            try:
+                return await execs.run_silently(self._context.runtime, spec, engine.process_id())
+            except (RuntimeRefusedError, UnreachableError) as error:
+                raise OSError(str(error)) from error
 
         return execute
 

@@ -166,8 +166,11 @@ class Runner:
         if startup:
             begun = asyncio.Event()
             task = asyncio.create_task(self._follow("Startup", startup, lambda good: begun.set() if good else None))
-            await begun.wait()
-            task.cancel()
+            try:
+                await begun.wait()
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         readiness, liveness = self.container.get("readinessProbe"), self.container.get("livenessProbe")
         self.state.started = True
         if not readiness:

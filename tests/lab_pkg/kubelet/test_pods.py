@@ -42,6 +42,11 @@ class Pods:
         every = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
         return next((c for c in every if c["name"] == container), {})
 
+    def waiting(self, name: str, reason: str) -> dict[str, Any] | None:
+        """The waiting state of the pod's container `c`, if that is the reason."""
+        state = self.container(name, "c").get("state", {}).get("waiting") or {}
+        return state if state.get("reason") == reason else None
+
     def event_reasons(self) -> set[str]:
         items = self.lab.api("east", "GET", "/api/v1/namespaces/sample/events")["items"]
         return {str(event["reason"]) for event in items}
@@ -107,10 +112,7 @@ def test_a_pod_that_fails_stays_failed_if_it_never_restarts(pods: Pods) -> None:
 
 def test_a_crashing_container_backs_off_and_keeps_its_last_words(pods: Pods) -> None:
     pods.create("crashing", containers=[shell("c", "echo attempt; exit 5")])
-    waiting = eventually(
-        lambda: pods.container("crashing", "c").get("state", {}).get("waiting"), "it waits for the next attempt"
-    )
-    assert waiting["reason"] == "CrashLoopBackOff"
+    waiting = eventually(lambda: pods.waiting("crashing", "CrashLoopBackOff"), "it waits for the next attempt")
     assert waiting["message"].endswith("after exit code 5: attempt")
     assert pods.container("crashing", "c")["restartCount"] >= 1
     assert pods.lab.run("logs", "east/crashing", "--previous") == "attempt\n"
@@ -136,9 +138,7 @@ def test_a_failed_liveness_probe_restarts_and_a_failed_readiness_probe_does_not(
 
 def test_an_unknown_image_says_which_there_are(pods: Pods) -> None:
     pods.create("unknown", containers=[{"name": "c", "image": "nginx:1"}])
-    waiting = eventually(lambda: pods.container("unknown", "c").get("state", {}).get("waiting"), "it waits")
-    eventually(lambda: pods.container("unknown", "c")["state"]["waiting"]["reason"] == "ErrImagePull", "a reason")
-    waiting = pods.container("unknown", "c")["state"]["waiting"]
+    waiting = eventually(lambda: pods.waiting("unknown", "ErrImagePull"), "it says why it waits")
     assert "Use one of: isthmus/helloworld" in waiting["message"]
 
 
