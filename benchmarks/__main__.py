@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every measurement, each bounded to about a minute; at the end what has a budget, by budget."""
+"""`python -m benchmarks`: every measurement, each bounded to about a minute; at the end what has a budget."""
 
 import os
 import platform

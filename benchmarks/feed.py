@@ -333,7 +333,11 @@ async def join(plane: Plane) -> None:
                 plane.note("… then its resources, encoded for all who want them", took, "s", None, f"{size:,} bytes")
             elif count in COUNTS:
                 plane.note(
-                    f"cluster {count} joins", one.took, "s", 1.0, f"longest block {one.blocks.longest * 1e3:.0f} ms"
+                    f"cluster {count} joins",
+                    one.took,
+                    "s",
+                    1.0,
+                    f"longest block {one.blocks.longest * 1e3:.0f} ms, apply {one.revision.took * 1e3:.0f} ms",
                 )
                 plane.note(f"… memory of cluster {count}", one.grown / 1e6, "MB", 20.0)
             if count in COUNTS:
