@@ -102,3 +102,13 @@ SERVER = {"port": {"number": 15443, "name": "tls", "protocol": "TLS"}, "hosts": 
 )  # fmt: skip
 def test_what_is_accepted(name: str, spec: Json, where: list[str]) -> None:
     assert problems(name, spec) == where
+
+
+def test_who_applies_a_kind_without_effect_is_warned() -> None:
+    read = {kind.name for kind in KINDS if kind.resource.group.endswith(".istio.io")}
+    silent = {
+        crd["spec"]["names"]["kind"]
+        for crd in definitions(gateway_api=False)
+        if not any(version.get("deprecated") for version in crd["spec"]["versions"])
+    }
+    assert silent == read

@@ -53,6 +53,9 @@ _ISTIO = (
                 ("ra",), _SECURITY_VERSIONS),
 )  # fmt: skip
 
+READ = frozenset({"Gateway", "DestinationRule", "PeerAuthentication"})
+"""The kinds of Istio that have an effect. Who applies another is warned: a policy must not seem to close anything."""
+
 _HOSTS = ("Hostnames", "string", ".spec.hostnames")
 _GATEWAY = (
     _Definition(_GATEWAY_API, "GatewayClass", "gatewayclasses", gateway_api.gateway_class, ("gc",), ("v1", "v1beta1"),
@@ -110,7 +113,7 @@ def _manifest(item: _Definition) -> Manifest:
 def _version(item: _Definition, name: str, *, stored: bool) -> Manifest:
     schema = {"type": "object", "properties": {"spec": item.spec(), "status": STATUS}}
     columns = [{"name": header, "type": kind, "jsonPath": path} for header, kind, path in item.columns]
-    return {
+    version: Manifest = {
         "name": name,
         "served": True,
         "storage": stored,
@@ -118,3 +121,7 @@ def _version(item: _Definition, name: str, *, stored: bool) -> Manifest:
         "schema": {"openAPIV3Schema": schema},
         "subresources": {"status": {}},
     }
+    if item.group != _GATEWAY_API and item.kind not in READ:
+        # The one way in which a definition can make the API server warn whoever applies an object.
+        version |= {"deprecated": True, "deprecationWarning": f"Isthmus does not read {item.kind} yet: no effect"}
+    return version
