@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,13 +76,24 @@ class Runtime:
             sock.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.listener.setblocking(False)
         self.selector.register(woken, selectors.EVENT_READ, lambda: woken.recv(4096))
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         while True:
             for key, _ in self.selector.select(self._until_kubelet()):
-                key.data()
-            self._reap()
-            self._keep_kubelet()
+                self._guarded(key.data)
+            self._guarded(self._reap)
+            self._guarded(self._keep_kubelet)
+
+    @staticmethod
+    def _guarded(work: Callable[[], object]) -> None:
+        """Whatever goes wrong is told and survived: the end of this process would be the end of the node."""
+        try:
+            work()
+        except BlockingIOError:
+            pass  # readiness is only a hint (select(2), BUGS)
+        except Exception:
+            traceback.print_exc()
 
     def _until_kubelet(self) -> float | None:
         return None if self.kubelet_due is None else max(0.0, self.kubelet_due - time.monotonic())
@@ -94,6 +106,7 @@ class Runtime:
 
     def _accept(self) -> None:
         client, _ = self.listener.accept()
+        client.setblocking(False)
         self.selector.register(client, selectors.EVENT_READ, lambda: self._message(client))
 
     def _drop(self, client: socket.socket) -> None:
@@ -110,6 +123,8 @@ class Runtime:
     def _message(self, client: socket.socket) -> None:
         try:
             data, fds, _, _ = socket.recv_fds(client, MAX_MESSAGE, 3)
+        except BlockingIOError:
+            return
         except OSError:
             data, fds = b"", []
         if not data:

@@ -123,7 +123,12 @@ def test_a_failed_liveness_probe_restarts_and_a_failed_readiness_probe_does_not(
     pods.create(
         "probed",
         containers=[
-            shell("live", "touch /run/alive; exec sleep 60", livenessProbe=probe, startupProbe=probe),
+            shell(
+                "live",
+                "touch /run/alive; exec sleep 60",
+                livenessProbe=probe,
+                startupProbe={**probe, "failureThreshold": 10},
+            ),
             shell("ready", "touch /run/alive; exec sleep 60", readinessProbe=probe),
         ],
     )
