@@ -56,7 +56,7 @@ class Tables:
         return found
 
 
-async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:
+async def until(condition: Callable[[], object], *, within: float = 20.0) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
@@ -81,7 +81,7 @@ class World:
             "watch": FAST,
             "checkpoint_dir": self.directory,
             "checkpoint_interval": 0.02,
-            "remote_timeout": 0.5,
+            "remote_timeout": 3.0,
             "restore_after": 0.2,
             "probe_interval": 0.05,
             "probe_timeout": 0.2,
@@ -95,7 +95,7 @@ class World:
         self.manager = self._manager(**more)
         self._task = asyncio.create_task(self.manager.run())
 
-    async def synced(self, within: float = 5.0) -> None:
+    async def synced(self, within: float = 20.0) -> None:
         """Wait for the manager."""
         async with asyncio.timeout(within):
             await self.manager.synced()

@@ -252,7 +252,7 @@ def test_a_workload_gets_its_certificate_and_may_trust_the_config_map(tmp_path: 
             [leaf] = load_certificates(chain[0].encode())
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             assert list(names) == [x509.UniformResourceIdentifier("spiffe://cluster.local/ns/sample/sa/sleep")]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not (found := await world.admin.find(CONFIG_MAPS, "sample", ROOT_CONFIG_MAP)):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             assert found["data"][ROOT_KEY] == chain[-1]
@@ -346,7 +346,7 @@ def test_a_cluster_that_is_linked_later_and_does_not_answer_holds_up_nobody(tmp_
             await until(lambda: "north" in plane.inner.clusters.clusters())
             async with plane.proxy() as proxy:
                 await proxy.ask(CDS, first=True)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     await proxy.take()
             assert (await plane.get("/ready")).status_code == 200
 
