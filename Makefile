@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXAMPLE ?= two-networks
 
-.PHONY: lab down test check unit scenarios proto bench lock format clean help
+.PHONY: lab down test test-all check unit scenarios proto bench lock format clean help
 .DEFAULT_GOAL := help
 
 help:  ## what there is
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(STAMP)  ## start an example (EXAMPLE=two-networks), wait, verify, leave it running
 	@$(BIN)/isthmus lab up examples/$(EXAMPLE)
@@ -20,13 +20,17 @@ down: $(STAMP)  ## stop the example
 
 test: check  ## everything: checks, unit, playbooks, lab scenarios
 	$(BIN)/pytest tests -m "not lab"
-	$(BIN)/pytest tests -m lab  # a process of its own: it forks into namespaces, which gRPC's threads would not survive
+	$(BIN)/pytest tests -m "lab and not full"  # its own process: it forks into namespaces, which gRPC's threads would not survive
+
+test-all: check  ## the same with the full matrix of models and faults: about an hour
+	$(BIN)/pytest tests -m "not lab"
+	$(BIN)/pytest tests -m lab --durations=20
 
 unit: $(STAMP)  ## the tests that need no namespaces
 	$(BIN)/pytest tests -m "not lab"
 
 scenarios: $(STAMP)  ## the tests with real Envoys in namespaces
-	$(BIN)/pytest tests -m lab
+	$(BIN)/pytest tests -m "lab and not full"
 
 check: $(STAMP)  ## format, lint, types, floors, generated code
 	$(BIN)/ruff format --check .

@@ -141,6 +141,7 @@ def call(  # noqa: PLR0913, PLR0917 - the options of the command
     timeout: Annotated[float, typer.Option(help="Seconds for a request.")] = 5,
     keep_alive: Annotated[bool, typer.Option("--keep-alive", help="Reuse connections.")] = False,
     header: Annotated[list[str] | None, typer.Option("-H", "--header", help="'name: value'")] = None,
+    hops: Annotated[bool, typer.Option("--hops", help="Show the way that calls took, from the proxies' logs.")] = False,
     output: Output = "table",
     state_dir: StateDir = None,
 ) -> None:
@@ -152,7 +153,13 @@ def call(  # noqa: PLR0913, PLR0917 - the options of the command
     _check_request(url, header or [])
     arguments = [f"--count={count}", f"--rate={rate}", f"--concurrency={concurrency}", f"--timeout={timeout}"]
     arguments += ["--keep-alive"] * keep_alive + [f"--header={h}" for h in header or []]
-    report = run.call(running_state(None, state_dir), target, url, arguments)
+    state = running_state(None, state_dir)
+    ways: list[Any] = []
+    if hops:
+        report, ways = run.traced_call(state, target, url, arguments)
+        report["hops"] = [way.document() for way in ways]
+    else:
+        report = run.call(state, target, url, arguments)
     summary = report["summary"]
     if as_json:
         show.print_json(report)
@@ -160,6 +167,8 @@ def call(  # noqa: PLR0913, PLR0917 - the options of the command
         out = show.console()
         for part in show.call_tables(report, run.identities(report)):
             out.print(part)
+        if ways:
+            out.print(show.hops_table(ways))
         times = f", p50 {summary['p50Ms']} ms, p99 {summary['p99Ms']} ms" if summary["good"] else ""
         out.print(f"{summary['good']} of {summary['count']} answered{times}")
     raise typer.Exit(ExitCode.PROBLEMS if summary["failed"] else ExitCode.GOOD)

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,17 @@ class Calls:
     def identities(self) -> set[str]:
         """The client identities that the servers were shown."""
         return {call.identity for call in self.calls if call.ok}
+
+
+@dataclass(frozen=True)
+class Way:
+    """Calls that took the same way: who answered, through which gateway ("" is direct), as whom the caller was seen."""
+
+    calls: int
+    cluster: str
+    pod: str
+    gateway: str
+    identity: str
 
 
 class Lab:
@@ -150,6 +161,56 @@ class Lab:
             raise AssertionError(f"the load client said nothing: {errors}")
         calls.calls = [parsed(item) for item in json.loads(output)["calls"]]
 
+    def ways(self, workload: str, url: str, count: int = 12) -> list[Way]:
+        """The ways that calls take, read from the logs of the servers' proxies (`isthmus lab call --hops`)."""
+        done = self.lab("call", workload, url, "--count", str(count), "--hops", "-o", "json")
+        return [way_of(hop) for hop in json.loads(done.stdout)["hops"]]
+
+    def answered_by(self, workload: str, url: str, clusters: set[str], *options: str, within: float = 30) -> Calls:
+        """Wait until these clusters and no others answer, without a failure; returns those calls."""
+        found: list[Calls] = []
+
+        def good() -> bool:
+            found.append(self.call(workload, url, *(options or ("--count", "24"))))
+            return not found[-1].failures and set(found[-1].clusters) == clusters
+
+        eventually(good, within=within, what=f"{workload} is answered at {url} by {sorted(clusters)} alone")
+        return found[-1]
+
+    def refused(self, workload: str, url: str, within: float = 20) -> None:
+        """Wait until no call gets a good answer."""
+
+        def nobody() -> bool:
+            calls = self.call(workload, url, "--count", "3", "--timeout", "2")
+            return len(calls.failures) == len(calls.calls)
+
+        eventually(nobody, within=within, what=f"{workload} gets no answer at {url}")
+
+    def killed(self, *targets: str) -> AbstractContextManager[None]:
+        """Parts are dead while the body runs (`isthmus lab kill`); afterwards they are back and ready."""
+        return self._broken("kill", targets)
+
+    def cut(self, *networks: str) -> AbstractContextManager[None]:
+        """The WAN between networks is cut while the body runs (`isthmus lab partition`)."""
+        return self._broken("partition", (networks,))
+
+    @contextmanager
+    def _broken(self, verb: str, targets: Iterable[str | tuple[str, ...]]) -> Iterator[None]:
+        every = [target if isinstance(target, tuple) else (target,) for target in targets]
+        try:
+            for words in every:
+                self.lab(verb, *words)
+            yield
+        finally:
+            for words in every:
+                self.lab("restore", *words)
+            self.lab("up", str(self.example), within=180)
+
+    def under_load(self, workload: str, url: str, seconds: float, *, rate: int = 50) -> AbstractContextManager[Calls]:
+        """Calls at a steady rate while the body runs, at least for `seconds`; complete after the body."""
+        count = ("--rate", str(rate), "--concurrency", "20", "--count", str(int(seconds * rate)))
+        return self.calling(workload, url, *count)
+
     def try_kubectl(self, cluster: str, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run kubectl against a cluster of the lab."""
         return subprocess.run(
@@ -220,6 +281,13 @@ class Lab:
         """`isthmus remote-clusters --context … -o json`."""
         rows: list[dict[str, Any]] = json.loads(self.run("remote-clusters", "--context", cluster, "-o", "json").stdout)
         return rows
+
+
+def way_of(hop: dict[str, Any]) -> Way:
+    """One row of `isthmus lab call --hops -o json`."""
+    cluster, _, pod = str(hop["pod"]).partition("/")
+    gateway = str(hop["path"]).removeprefix("through gateway ")
+    return Way(int(hop["calls"]), cluster, pod, "" if gateway == "direct" else gateway, str(hop["identity"]))
 
 
 def parsed(item: dict[str, Any]) -> Call:

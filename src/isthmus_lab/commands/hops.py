@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class ProxyLog:
     """A proxy and how many lines it had written before."""
 
     cluster: str
+    network: str
     node: str
     namespace: str
     pod: str
@@ -51,14 +52,15 @@ class ProxyLog:
     seen: int
 
 
-def mark_logs(state: StateDirectory, clusters: Iterable[str]) -> list[ProxyLog]:
-    """Remember where each proxy's log ends now."""
+def mark_logs(state: StateDirectory, networks: Mapping[str, str]) -> list[ProxyLog]:
+    """Remember where each proxy's log ends now; `networks` has the network of each cluster."""
     marks = []
-    for cluster in clusters:
+    for cluster, network in networks.items():
         for pod in talk.pods_of(state, cluster):
             if PROXY in pod["pids"]:
                 log = ProxyLog(
                     cluster=cluster,
+                    network=network,
                     node=pod["node"],
                     namespace=pod["namespace"],
                     pod=pod["name"],
@@ -124,14 +126,14 @@ def follow_calls(state: StateDirectory, marks: list[ProxyLog], report: Document)
 
 
 def _count(state: StateDirectory, marks: list[ProxyLog], answered: set[str]) -> Counter[tuple[str, str, str]]:
-    gateways = {log.ip: log for log in marks if log.gateway}
+    gateways = {(log.network, log.ip): log for log in marks if log.gateway}
     counts: Counter[tuple[str, str, str]] = Counter()
     for log in marks:
         if log.pod not in answered:
             continue
         for entry in new_entries(_lines(state, log)[log.seen :]):
             if entry["direction"] == "inbound":
-                through = gateways.get(host_of(entry.get("downstream_remote_address")))
+                through = gateways.get((log.network, host_of(entry.get("downstream_remote_address"))))
                 path = f"through gateway {through.cluster}/{through.pod}" if through else "direct"
                 identity = str(entry.get("downstream_peer_uri_san") or "none (plain text)")
                 counts[(f"{log.cluster}/{log.pod}", path, identity)] += 1

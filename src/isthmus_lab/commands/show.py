@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from isthmus_lab.commands.hops import Hop
+
 Document = dict[str, Any]
 
 
@@ -36,6 +38,12 @@ def state_word(*, good: bool, text: str) -> Text:
 def print_json(document: Document) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def hops_table(hops: Iterable[Hop]) -> Table:
+    """Who answered, by which way, and whom the server's proxy took the caller for."""
+    columns = ["CALLS", "ANSWERED BY", "PATH", "CLIENT IDENTITY (SEEN BY THE SERVER'S PROXY)"]
+    return table("", columns, [hop.row() for hop in hops])
 
 
 def status_tables(document: Document) -> list[Table]:

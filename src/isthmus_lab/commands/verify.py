@@ -8,7 +8,7 @@ from isthmus.base.errors import IsthmusError
 from isthmus.install.values import SYSTEM_NAMESPACE
 from isthmus_lab.commands import run, show, talk
 from isthmus_lab.commands.find import Workload
-from isthmus_lab.commands.hops import Hop, follow_calls, mark_logs
+from isthmus_lab.commands.hops import Hop
 from isthmus_lab.commands.status import gather as gather_status
 from isthmus_lab.kubelet.services import is_ready, slices_by_service
 from isthmus_lab.supervisor.state import StateDirectory
@@ -83,12 +83,11 @@ def gather(state: StateDirectory, world: World) -> Report:
 
 def _call(state: StateDirectory, world: World, report: Report) -> None:
     assert world.check is not None
-    marks = mark_logs(state, [c.name for c in world.clusters])
-    report.calls = run.call(state, world.check.client, world.check.url, [f"--count={world.check.count}"])
+    arguments = [f"--count={world.check.count}"]
+    report.calls, report.hops = run.traced_call(state, world.check.client, world.check.url, arguments)
     summary = report.calls["summary"]
     if summary["failed"]:
         report.problems.append(f"{summary['failed']} of {summary['count']} calls failed: {summary['errors']}")
-    report.hops = follow_calls(state, marks, report.calls)
 
 
 def _unready(status: Document) -> list[str]:
@@ -190,10 +189,8 @@ def show_report(report: Report) -> None:
         out.print(f"Calls: {report.target}", style="bold")
         for part in show.call_tables(report.calls, {}):
             out.print(part)
-        hops = [hop.row() for hop in report.hops]
-        if hops:
-            columns = ["CALLS", "ANSWERED BY", "PATH", "CLIENT IDENTITY (SEEN BY THE SERVER'S PROXY)"]
-            out.print(show.table("", columns, hops))
+        if report.hops:
+            out.print(show.hops_table(report.hops))
         out.print()
     for problem in report.problems:
         out.print(show.state_word(good=False, text=f"Problem: {problem}"))
