@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from isthmus.edge.checkpoint import Checkpoint, CheckpointStore, Rows
-from isthmus.model.rows import OBSERVED, MtlsMode, PeerAuthentication, Row, Service, ServicePort, Workload
+from isthmus.model.observed import OBSERVED
+from isthmus.model.rows import MtlsMode, PeerAuthentication, Row, Service, ServicePort, Workload
 
 ROWS: Rows = {
     "Service": [

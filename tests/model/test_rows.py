@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from isthmus.model.rows import OBSERVED, Cluster, Locality, Protocol, Proxy, Row, Workload, labels, labels_match
+from isthmus.model.observed import OBSERVED
+from isthmus.model.rows import Cluster, Locality, Protocol, Proxy, Row, Workload, labels, labels_match
 
 
 def test_every_observed_kind_has_its_own_table() -> None:

@@ -16,7 +16,8 @@ from urllib.parse import quote
 import msgspec
 
 from isthmus.ingest.kinds import ObjectKey
-from isthmus.model.rows import OBSERVED, Row
+from isthmus.model.observed import OBSERVED
+from isthmus.model.rows import Row
 
 FORMAT = 1
 _SUFFIX = ".rows"

@@ -286,18 +286,3 @@ class Proxy(Row, frozen=True, kw_only=True, gc=False):
     def id(self) -> str:
         """The name users know a proxy by, made unique over clusters."""
         return f"{self.name}.{self.namespace}@{self.cluster}"
-
-
-OBSERVED: tuple[type[Row], ...] = (
-    Cluster,
-    Namespace,
-    Node,
-    Service,
-    EndpointSlice,
-    Workload,
-    Gateway,
-    PeerAuthentication,
-    DestinationRule,
-    Proxy,
-)
-"""Every kind of row that enters the graph from outside."""

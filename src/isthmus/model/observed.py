@@ -1,0 +1,29 @@
+"""All kinds of rows that enter the graph from outside: checkpoints keep them, whatever module defines them."""
+
+from isthmus.model.rows import (
+    Cluster,
+    DestinationRule,
+    EndpointSlice,
+    Gateway,
+    Namespace,
+    Node,
+    PeerAuthentication,
+    Proxy,
+    Row,
+    Service,
+    Workload,
+)
+
+OBSERVED: tuple[type[Row], ...] = (
+    Cluster,
+    Namespace,
+    Node,
+    Service,
+    EndpointSlice,
+    Workload,
+    Gateway,
+    PeerAuthentication,
+    DestinationRule,
+    Proxy,
+)
+"""Every kind of row that enters the graph from outside."""
