@@ -63,23 +63,24 @@ def test_share_follows_ready_endpoints(lab: Lab) -> None:
 
 
 def test_share_is_the_same_with_two_gateways(lab: Lab) -> None:
-    lab.kubectl("west", "scale", "-n", "istio-system", "deployment/istio-eastwestgateway", "--replicas=2")
-    eventually(lambda: len(gateways(lab, "west")) == 2, within=30, what="west's gateway has two addresses")
-    lab.kubectl("west", "rollout", "status", "-n", "istio-system", "deployment/istio-eastwestgateway", "--timeout=30s")
-    mark = len(access_log(lab, "west", "istio-system", "istio=eastwestgateway"))
-    lab.steady()
-    calls = lab.call(CLIENT, HELLO, "--count", "400")
-    assert not calls.failures
-    assert calls.share("west") == pytest.approx(25, abs=7)
+    gateway = ("-n", "istio-system", "deployment/istio-eastwestgateway")
 
     def used() -> set[str]:
+        lab.call(CLIENT, HELLO, "--count", "20")
         lines = access_log(lab, "west", "istio-system", "istio=eastwestgateway")
-        assert len(lines) >= mark
         return {line["downstream_local_address"] for line in lines if line["requested_server_name"]}
 
-    eventually(lambda: len(used()) == 2, within=20, what="both gateways carried connections")
-    lab.kubectl("west", "scale", "-n", "istio-system", "deployment/istio-eastwestgateway", "--replicas=1")
-    eventually(lambda: len(gateways(lab, "west")) == 1, within=60, what="west's gateway has one address again")
+    lab.kubectl("west", "scale", *gateway, "--replicas=2")
+    try:
+        eventually(lambda: len(gateways(lab, "west")) == 2, within=30, what="west's gateway has two addresses")
+        lab.kubectl("west", "rollout", "status", *gateway, "--timeout=30s")
+        eventually(lambda: len(used()) == 2, within=30, what="both gateways carry connections")
+        calls = lab.call(CLIENT, HELLO, "--count", "400")
+        assert not calls.failures
+        assert calls.share("west") == pytest.approx(25, abs=7)
+    finally:
+        lab.kubectl("west", "scale", *gateway, "--replicas=1")
+        eventually(lambda: len(gateways(lab, "west")) == 1, within=60, what="west's gateway has one address again")
 
 
 def test_identity_cluster_and_hop_are_in_the_access_logs(lab: Lab) -> None:
