@@ -11,13 +11,14 @@ import yaml
 from isthmus.base.errors import Problem
 from isthmus.ingest.kinds import KINDS, observer
 from isthmus.ingest.place import Place
-from isthmus.install.manifests import control_plane, east_west_gateway
-from isthmus.install.values import ControlPlaneValues, GatewayValues, MeshValues
+from isthmus.install.manifests import definitions
 from isthmus_lab.apiserver.inprocess import Loopback
 from isthmus_lab.kubelet.client import APPLY, ApiClient
 from isthmus_lab.kubelet.images import find
-from isthmus_lab.supervisor.manifests import Applier, files_for, in_order, read
-from isthmus_lab.world import Cluster, World, load
+from isthmus_lab.labfile.load import load
+from isthmus_lab.supervisor.manifests import Applier, identity, in_order, objects_for
+from isthmus_lab.supervisor.mesh import mesh_objects
+from isthmus_lab.world import Cluster, World
 
 EXAMPLES = sorted(path.parent for path in (Path(__file__).parent.parent / "examples").glob("*/lab.yaml"))
 PLACES = [(example, cluster) for example in EXAMPLES for cluster in load(example).clusters]
@@ -29,9 +30,10 @@ def name_of(value: object) -> str:
 
 
 def installed(world: World, cluster: Cluster) -> list[Json]:
-    mesh = MeshValues(cluster=cluster.name, network=cluster.network, mesh_id=world.mesh_id)
-    control = control_plane(ControlPlaneValues(mesh=mesh, gateway_api_crds=True))
-    return [*control, *east_west_gateway(GatewayValues(mesh=mesh))]
+    """What the lab installs, and the definitions where it leaves them out."""
+    mesh = mesh_objects(world, cluster.name)
+    made = {identity(item): item for item in [*definitions(gateway_api=True), *mesh]}
+    return list(made.values())
 
 
 def test_there_are_examples() -> None:
@@ -47,7 +49,7 @@ def test_every_file_belongs_to_all_or_to_a_cluster(example: Path) -> None:
 @pytest.mark.parametrize(("example", "cluster"), PLACES, ids=name_of)
 def test_a_cluster_accepts_everything(example: Path, cluster: Cluster, tmp_path: Path) -> None:
     """With strict field validation, so that a misspelt field is found."""
-    objects = [*installed(load(example), cluster), *read(files_for(example, cluster.name))]
+    objects = [*installed(load(example), cluster), *objects_for(load(example).directories, cluster.name)]
     query = {"fieldManager": "test", "force": "true", "fieldValidation": "Strict"}
 
     async def scenario(server: Loopback) -> None:
@@ -62,7 +64,7 @@ def test_a_cluster_accepts_everything(example: Path, cluster: Cluster, tmp_path:
 
 @pytest.mark.parametrize(("example", "cluster"), PLACES, ids=name_of)
 def test_names_and_references_fit(example: Path, cluster: Cluster) -> None:
-    objects = [*installed(load(example), cluster), *read(files_for(example, cluster.name))]
+    objects = [*installed(load(example), cluster), *objects_for(load(example).directories, cluster.name)]
     keys = [(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in objects]
     assert len(keys) == len(set(keys))
     namespaces = {name for kind, _, name in keys if kind == "Namespace"} | {None}
@@ -78,7 +80,7 @@ def test_names_and_references_fit(example: Path, cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(("example", "cluster"), PLACES, ids=name_of)
 def test_the_control_plane_finds_nothing_wrong(example: Path, cluster: Cluster) -> None:
-    objects = [*installed(load(example), cluster), *read(files_for(example, cluster.name))]
+    objects = [*installed(load(example), cluster), *objects_for(load(example).directories, cluster.name)]
     assert problems(objects, cluster.name) == []
 
 
@@ -98,7 +100,7 @@ def test_the_same_service_has_the_same_ports_everywhere(example: Path) -> None:
     """Namespace sameness: differing ports would only be logged (AG1)."""
     ports: dict[tuple[str, str], list[Json]] = {}
     for cluster in load(example).clusters:
-        for item in read(files_for(example, cluster.name)):
+        for item in objects_for(load(example).directories, cluster.name):
             if item["kind"] == "Service":
                 key = (item["metadata"]["namespace"], item["metadata"]["name"])
                 assert ports.setdefault(key, item["spec"]["ports"]) == item["spec"]["ports"]

@@ -45,8 +45,8 @@ def up(
     """Start a lab and leave it running; one that runs already is only waited for."""
     from isthmus_lab.commands import talk
     from isthmus_lab.commands.find import state_of
+    from isthmus_lab.labfile.load import load
     from isthmus_lab.supervisor import launch
-    from isthmus_lab.world import load
 
     world = load(example)
     state = state_of(world, state_dir)

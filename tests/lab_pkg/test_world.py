@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from isthmus.base.errors import UsageError
-from isthmus_lab.world import World, WorldError, load, parse
+from isthmus_lab.labfile.load import WorldError, load, parse
+from isthmus_lab.world import World
 
 HERE = Path("/lab")
 
@@ -57,7 +59,12 @@ def test_links_may_be_left_out_pair_by_pair() -> None:
         ({"clusters": [{"name": "east", "network": "c", "nodes": [{"name": "n"}]}]}, "network: 'c' is not a network"),
         ({"clusters": [{"name": "east", "network": ["a"]}]}, "network: ['a'] is not a network; use one of a"),
         ({"clusters": [{"name": "east", "network": "a"}]}, "cluster east: nodes: a list with at least one entry"),
-        ({"controlPlanes": "many"}, "lab: controlPlanes: 'many' is not known; use one of multi-primary, none"),
+        (
+            {"controlPlanes": "many"},
+            "lab: controlPlanes: 'many' is not known; use one of multi-primary, none, or write controlPlanes: [{",
+        ),
+        ({"controlPlanes": []}, "lab: controlPlanes: a list with at least one entry is needed"),
+        ({"include": "../common"}, "lab: include: '../common' is not a list of directories; write include: [../"),
         ({"links": [["a", "z"]]}, "lab: links: ['a', 'z'] is not a pair of two networks; networks: a, b"),
         ({"links": "some"}, "lab: links: 'some' is neither 'all' nor a list"),
         ({"verify": {"client": "north/x", "url": "http://a"}}, "verify: client: 'north/x' names no workload"),
@@ -96,6 +103,17 @@ def test_files(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(Exception, match="cannot read"):
         load(tmp_path / "nowhere")
+
+
+def test_an_included_directory_must_exist(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "common").mkdir()
+    (tmp_path / "mine" / "lab.yaml").write_text(yaml.safe_dump(document(include=["../common"])))
+    world = load(tmp_path / "mine")
+    assert world.directories == (tmp_path / "common", tmp_path / "mine")
+    (tmp_path / "mine" / "lab.yaml").write_text(yaml.safe_dump(document(include=["../comon"])))
+    with pytest.raises(WorldError, match="comon is no directory"):
+        load(tmp_path / "mine")
 
 
 def test_the_example_is_good() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from isthmus.base.errors import UnreachableError, UsageError
 from isthmus_lab.commands import talk
+from isthmus_lab.labfile.load import load
 from isthmus_lab.supervisor.launch import supervisor_pid
 from isthmus_lab.supervisor.state import StateDirectory, default_root
-from isthmus_lab.world import World, load
+from isthmus_lab.world import World
 
 STATE_VARIABLE = "ISTHMUS_LAB_STATE"
 _POD_SUFFIX = r"-[a-z0-9]{1,10}(-[a-z0-9]{5})?"

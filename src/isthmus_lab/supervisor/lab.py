@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from functools import cached_property
@@ -102,14 +103,15 @@ class Lab:
         if self._has_mesh:
             from isthmus_lab.supervisor import mesh
 
-            await mesh.ensure_cacerts(cluster, self._root)
+            if self.world.plane_in(name):
+                await mesh.ensure_cacerts(cluster, self._root)
         await manifests.Applier(cluster.client).apply(objects)
         mark.write_text(fingerprint)
         await self.progress.say(f"{name}: {len(objects)} objects applied")
 
     @property
     def _has_mesh(self) -> bool:
-        return self.world.control_planes == "multi-primary"
+        return bool(self.world.control_planes)
 
     @cached_property
     def _root(self) -> "PemPair":
@@ -118,28 +120,28 @@ class Lab:
         return RootAuthority(self.state.path / "ca").load()
 
     def _objects(self, cluster: ClusterControl) -> list[manifests.Object]:
-        files = manifests.files_for(self.world.directory, cluster.plan.name)
+        objects = manifests.objects_for(self.world.directories, cluster.plan.name)
         if not self._has_mesh:
-            return manifests.read(files)
+            return objects
         from isthmus_lab.supervisor import mesh
 
-        return [*mesh.mesh_objects(self.world, cluster), *manifests.read(files)]
+        return [*mesh.mesh_objects(self.world, cluster.plan.name), *objects]
 
     async def _introduce(self) -> None:
-        """Give every control plane the credentials of the other clusters."""
+        """Give every control plane the credentials of the clusters it is to know."""
         from isthmus_lab.supervisor import mesh
 
-        mark = self.state.path / "introduced"
-        clusters = list(self.clusters.values())
-        names = " ".join(sorted(self.clusters))
-        if len(clusters) < 2 or _read(mark) == names:
+        wanted = {p.config: p.knows for p in self.world.control_planes if p.knows}
+        mark, words = self.state.path / "introduced", json.dumps(wanted, sort_keys=True)
+        if not wanted or _read(mark) == words:
             return
-        secrets = await asyncio.gather(*(mesh.remote_secret_of(c) for c in clusters))
-        for reader in clusters:
-            others = [s for c, s in zip(clusters, secrets, strict=True) if c is not reader]
-            await manifests.Applier(reader.client).apply(others)
-        mark.write_text(names)
-        await self.progress.say("every control plane knows the other clusters (remote secrets)")
+        known = sorted({name for knows in wanted.values() for name in knows})
+        made = await asyncio.gather(*(mesh.remote_secret_of(self.clusters[name]) for name in known))
+        secrets = dict(zip(known, made, strict=True))
+        for config, knows in wanted.items():
+            await manifests.Applier(self.clusters[config].client).apply([secrets[name] for name in knows])
+        mark.write_text(words)
+        await self.progress.say(f"remote secrets: {'; '.join(mesh.acquaintances(self.world))}")
 
     async def until_ready(self, progress: Progress) -> None:
         """Wait for everything, at most READY_SECONDS, and say how it went."""

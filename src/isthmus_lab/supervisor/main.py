@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from isthmus_lab.labfile.load import load
 from isthmus_lab.net.plan import make_plan
 from isthmus_lab.supervisor import enter
 from isthmus_lab.supervisor.control import ControlServer
 from isthmus_lab.supervisor.lab import Lab
 from isthmus_lab.supervisor.state import StateDirectory
-from isthmus_lab.world import load
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -20,6 +20,30 @@ def files_for(directory: Path, cluster: str) -> list[Path]:
     return [path for part in ("all", cluster) for path in sorted((directory / part).glob("*.yaml"))]
 
 
+def objects_for(directories: Iterable[Path], cluster: str) -> list[Object]:
+    """All objects of one cluster; those of a later directory replace the same ones of an earlier directory.
+
+    UsageError: a file is not made of Kubernetes objects, or one directory has the same object twice.
+    """
+    found: dict[tuple[str, ...], Object] = {}
+    for directory in directories:
+        mine: dict[tuple[str, ...], Object] = {}
+        for item in read(files_for(directory, cluster)):
+            key = identity(item)
+            if key in mine:
+                raise UsageError(f"{directory} has {' '.join(filter(None, key))} twice", "Remove one of them.")
+            mine[key] = item
+        found |= mine
+    return list(found.values())
+
+
+def identity(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """What makes two manifests the same object: group, kind, namespace, name."""
+    group, _, _ = str(item["apiVersion"]).rpartition("/")
+    meta = item["metadata"]
+    return group, str(item["kind"]), str(meta.get("namespace") or ""), str(meta["name"])
+
+
 def read(paths: Iterable[Path]) -> list[Object]:
     """All objects of the files. UsageError: a file is not made of Kubernetes objects."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

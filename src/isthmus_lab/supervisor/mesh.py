@@ -16,6 +16,7 @@ from isthmus.install.values import (
     ControlPlaneValues,
     GatewayValues,
     MeshValues,
+    Scaling,
 )
 from isthmus.kube import remote_secret
 from isthmus.trust.authority import secret_data
@@ -66,11 +67,24 @@ def cacerts(cluster: str, root: PemPair) -> Object:
     }
 
 
-def mesh_objects(world: World, cluster: ClusterControl) -> list[Object]:
-    """The control plane and the east-west gateway of one cluster."""
-    mesh = MeshValues(cluster=cluster.plan.name, network=cluster.plan.network, mesh_id=world.mesh_id)
-    gateway = GatewayValues(mesh=mesh, pod_annotations={WAN_ANNOTATION: "true"})
-    return [*control_plane(ControlPlaneValues(mesh=mesh)), *east_west_gateway(gateway)]
+def mesh_objects(world: World, name: str) -> list[Object]:
+    """What its role in the mesh needs in one cluster: the control plane that runs there, the east-west gateway."""
+    cluster = world.cluster(name)
+    mesh = MeshValues(
+        cluster=name, network=cluster.mesh_network, mesh_id=world.mesh_id, trust_domain=cluster.trust_domain
+    )
+    objects: list[Object] = []
+    plane = world.plane_in(name)
+    if plane is not None:
+        objects += control_plane(ControlPlaneValues(mesh=mesh, scaling=Scaling(replicas=plane.replicas)))
+    if cluster.gateway:
+        objects += east_west_gateway(GatewayValues(mesh=mesh, pod_annotations={WAN_ANNOTATION: "true"}))
+    return objects
+
+
+def acquaintances(world: World) -> list[str]:
+    """Which control plane knows which further clusters, in words."""
+    return [f"control plane {p.name} knows {' '.join(p.knows)}" for p in world.control_planes if p.knows]
 
 
 async def ensure_cacerts(cluster: ClusterControl, root: PemPair) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from isthmus_lab.labfile.load import load
 from isthmus_lab.net import fabric, links, netns, nft, rules
 from isthmus_lab.net.plan import Plan, make_plan
 from isthmus_lab.supervisor.state import StateDirectory
-from isthmus_lab.world import World, load
+from isthmus_lab.world import World
 from tests.lab_pkg.worlds import in_new_world
 
 pytestmark = pytest.mark.lab

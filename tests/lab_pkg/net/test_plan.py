@@ -4,8 +4,8 @@ import ipaddress
 from itertools import combinations
 from pathlib import Path
 
+from isthmus_lab.labfile.load import parse
 from isthmus_lab.net.plan import WAN_RANGE, Plan, make_plan
-from isthmus_lab.world import parse
 
 
 def plan_of(nodes: int = 3) -> Plan:

@@ -33,6 +33,26 @@ def test_objects_lists_and_empty_documents(tmp_path: Path) -> None:
     assert manifests.fingerprint(objects) != manifests.fingerprint(objects[:1])
 
 
+def config_map(name: str, value: str) -> str:
+    return f"---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: n}}\ndata: {{key: {value}}}\n"
+
+
+def test_an_object_of_a_later_directory_replaces_the_same_of_an_earlier_one(tmp_path: Path) -> None:
+    for name, text in (("common/all/a.yaml", config_map("a", "common") + config_map("b", "common")),
+                       ("mine/east/a.yaml", config_map("a", "mine"))):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    found = manifests.objects_for([tmp_path / "common", tmp_path / "mine"], "east")
+    assert {o["metadata"]["name"]: o["data"]["key"] for o in found} == {"a": "mine", "b": "common"}
+
+
+def test_an_object_twice_in_one_directory_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "a.yaml").write_text(config_map("a", "x") + config_map("a", "y"))
+    with pytest.raises(UsageError, match="has ConfigMap n a twice"):
+        manifests.objects_for([tmp_path], "east")
+
+
 @pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("kind: Pod", "not a Kubernetes object")])
 def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "x.yaml"

@@ -5,11 +5,8 @@ import time
 from pathlib import Path
 
 from isthmus.trust.authority import from_secret
-from isthmus_lab.net.plan import make_plan
-from isthmus_lab.supervisor.cluster import ClusterControl
+from isthmus_lab.labfile.load import load
 from isthmus_lab.supervisor.mesh import RootAuthority, cacerts, mesh_objects
-from isthmus_lab.supervisor.state import StateDirectory
-from isthmus_lab.world import load
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "two-networks"
 
@@ -27,11 +24,8 @@ def test_all_clusters_share_a_root_that_lasts(tmp_path: Path) -> None:
     assert east.certificate.subject != west.certificate.subject
 
 
-def test_each_cluster_gets_a_control_plane_and_a_gateway_on_the_wan(tmp_path: Path) -> None:
-    world = load(EXAMPLE)
-    plan = make_plan(world)
-    cluster = plan.cluster("west")
-    objects = mesh_objects(world, ClusterControl(cluster, plan.network(cluster.network), StateDirectory(tmp_path)))
+def test_each_cluster_gets_a_control_plane_and_a_gateway_on_the_wan() -> None:
+    objects = mesh_objects(load(EXAMPLE), "west")
     deployments = {o["metadata"]["name"]: o for o in objects if o["kind"] == "Deployment"}
     assert deployments.keys() == {"istiod", "istio-eastwestgateway"}
     annotations = deployments["istio-eastwestgateway"]["spec"]["template"]["metadata"]["annotations"]
