@@ -248,13 +248,19 @@ class ControlPlane:
         return row
 
     def _inject(self, pod: Manifest, request: Manifest, environment: Mapping[str, str]) -> list[Manifest]:
-        """The patch that puts the sidecar into a pod; what the webhook's path says wins over our own (PR2)."""
-        env = dict(environment)
+        """The patch that puts the sidecar into a pod; what the webhook's path says wins over our own (PR2).
+
+        Pods of another cluster have control planes of their own: those that the path says, else their Service istiod.
+        """
+        env, own = dict(environment), self._values
+        cluster = env.pop("ISTIO_META_CLUSTER_ID", own.cluster)
+        said = tuple(filter(None, env.pop("PILOT_ADDRESS", "").split(",")))
         values = replace(
-            self._values,
-            cluster=env.pop("ISTIO_META_CLUSTER_ID", self._values.cluster),
-            network=env.pop("ISTIO_META_NETWORK", self._values.network),
-            proxy_env={**self._values.proxy_env, **env},
+            own,
+            cluster=cluster,
+            network=env.pop("ISTIO_META_NETWORK", own.network),
+            discovery=said or (own.discovery if cluster == own.cluster else ()),
+            proxy_env={**own.proxy_env, **env},
         )
         return inject(pod, request, values)
 

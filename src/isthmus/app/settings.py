@@ -28,7 +28,9 @@ class ServeSettings:
     """One control plane. `instance` is its pod's name; times are in seconds.
 
     `checkpoint_dir` keeps rows and signing keys for a restart; empty: nothing is kept. `ca_directory` is where the
-    secret `cacerts` may be mounted.
+    secret `cacerts` may be mounted. `discovery` are the control planes of proxies that are injected, best first.
+    `external`: look after remote clusters that ask for it (PR3). `local`: the cluster we run in, where it is not the
+    config cluster; secrets are kept there (PR4).
     """
 
     cluster: str
@@ -44,6 +46,9 @@ class ServeSettings:
     domain: str = DEFAULT_DOMAIN
     system_namespace: str = SYSTEM_NAMESPACE
     custom_hosts: tuple[str, ...] = ()
+    discovery: tuple[str, ...] = ()
+    external: bool = False
+    local: Access | None = None
     listen: Listen = Listen()
     checkpoint_dir: str = ""
     ca_directory: Path = Path("/etc/cacerts")
@@ -82,6 +87,7 @@ class ServeSettings:
             domain=self.domain,
             namespace=self.system_namespace,
             revision=self.revision,
+            discovery=self.discovery,
             dns_capture=self.dns_capture,
             images=self.images,
         )

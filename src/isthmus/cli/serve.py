@@ -33,8 +33,23 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
     kubeconfig: Annotated[str, typer.Option(help="Instead of the pod's own service account.")] = "",
     context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
     custom_host: Annotated[
-        list[str] | None, typer.Option(envvar="ISTIOD_CUSTOM_HOST", help="More names of this server; may be repeated.")
+        list[str] | None,
+        typer.Option(envvar="ISTIOD_CUSTOM_HOST", help="More names or addresses of this server; may be repeated."),
     ] = None,
+    discovery: Annotated[
+        str, typer.Option(envvar="PILOT_ADDRESS", help="Control planes of injected proxies, host:port, best first.")
+    ] = "",
+    external: Annotated[
+        bool,
+        typer.Option(envvar="EXTERNAL_ISTIOD", help="Look after remote clusters whose system namespace asks for it."),
+    ] = False,
+    local_secrets: Annotated[
+        bool,
+        typer.Option(
+            envvar="LOCAL_CLUSTER_SECRET_WATCHER",
+            help="Keep secrets in the cluster we run in, read configuration from that of the kubeconfig.",
+        ),
+    ] = False,
     listen: Annotated[str, typer.Option(help="Address of the TLS ports.")] = "0.0.0.0",
     tls_port: Annotated[int, typer.Option(help="xDS and certificates over TLS.")] = 15012,
     plain_port: Annotated[int, typer.Option(help="xDS in plaintext, on loopback.")] = 15010,
@@ -75,7 +90,10 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
         trust_domain_aliases=tuple(trust_domain_alias or ()),
         domain=domain,
         system_namespace=namespace,
-        custom_hosts=tuple(custom_host or ()),
+        custom_hosts=tuple(host for text in custom_host or () for host in text.split(",") if host),
+        discovery=tuple(filter(None, discovery.split(","))),
+        external=external,
+        local=in_cluster() if local_secrets else None,
         listen=Listen(host=listen, tls=tls_port, plain=plain_port, webhook=webhook_port, admin=admin_port),
         checkpoint_dir=checkpoint_dir,
         ca_directory=ca_directory,

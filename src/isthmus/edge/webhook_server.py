@@ -25,14 +25,25 @@ Inject = Callable[[Manifest, Manifest, Mapping[str, str]], list[Manifest]]
 
 SLASH = "--slash--"
 MAX_BODY = 4 * 1024 * 1024
-PATH_ENVIRONMENT = {"cluster": "ISTIO_META_CLUSTER_ID", "net": "ISTIO_META_NETWORK"}
+COLON = "--colon--"
+PATH_ENVIRONMENT = {
+    "cluster": "ISTIO_META_CLUSTER_ID",
+    "net": "ISTIO_META_NETWORK",
+    "discovery": "PILOT_ADDRESS",
+}
 
 
 def path_environment(path: str) -> dict[str, str]:
-    """Proxy environment out of `<k>/<v>/<k>/<v>` behind /inject/ (PR2). A key without value is left out."""
-    words = [word.replace(SLASH, "/") for word in path.split("/") if word]
-    pairs = zip(words[::2], words[1::2], strict=False)
-    return {PATH_ENVIRONMENT.get(key, key.upper()): value for key, value in pairs}
+    """Proxy environment out of `<k>/<v>/<k>/<v>` behind /inject/ (PR2). A key without value is left out.
+
+    A key that is there several times is a list, in this order: `discovery/<host>` are control planes, best first.
+    """
+    words = [word.replace(SLASH, "/").replace(COLON, ":") for word in path.split("/") if word]
+    found: dict[str, str] = {}
+    for key, value in zip(words[::2], words[1::2], strict=False):
+        name = PATH_ENVIRONMENT.get(key, key.upper())
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
 
 
 def webhook_app(inject: Inject, *, ready: Callable[[], str]) -> Starlette:

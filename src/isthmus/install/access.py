@@ -26,21 +26,26 @@ READER_RULES: tuple[Manifest, ...] = _WORKLOADS
 READER_SYSTEM_RULES: tuple[Manifest, ...] = (_rule([""], ["configmaps"], _READ, ["istio"]),)
 """And in the system namespace: the trust domain of this cluster (TR6)."""
 
+ROOT_RULES: tuple[Manifest, ...] = (
+    # Listing and creating cannot be bound to a name.
+    _rule([""], ["configmaps"], ["list", "create"]),
+    _rule([""], ["configmaps"], ["get", "patch", "update"], [ROOT_CONFIG_MAP]),
+)
+"""To put the roots into a ConfigMap of every namespace (TR3): of the own cluster, and of remotes it controls (RS12)."""
+
 ISTIOD_RULES: tuple[Manifest, ...] = (
     *_WORKLOADS,
     _rule(["networking.istio.io"], ["destinationrules", "gateways"], _READ),
     _rule(["security.istio.io"], ["peerauthentications"], _READ),
-    # The roots go into a ConfigMap of every namespace (TR3); listing and creating cannot be bound to a name.
-    _rule([""], ["configmaps"], ["list", "create"]),
-    _rule([""], ["configmaps"], ["get", "patch", "update"], [ROOT_CONFIG_MAP]),
+    *ROOT_RULES,
 )
 """What the control plane does in the whole of its own cluster, beside its webhooks."""
 
-SYSTEM_RULES: tuple[Manifest, ...] = (
-    _rule([""], ["secrets"], [*_READ, *_WRITE]),
-    _rule([""], ["configmaps"], _READ, ["istio"]),
-)
-"""What it does in its own namespace: remote secrets, the authority's secrets, the mesh configuration."""
+SECRET_RULES: tuple[Manifest, ...] = (_rule([""], ["secrets"], [*_READ, *_WRITE]),)
+"""What it does in the namespace it runs in: remote secrets, the authority's secrets."""
+
+SYSTEM_RULES: tuple[Manifest, ...] = (*SECRET_RULES, _rule([""], ["configmaps"], _READ, ["istio"]))
+"""And in the system namespace of its config cluster: the mesh configuration."""
 
 
 def webhook_rules(name: str) -> tuple[Manifest, ...]:
@@ -76,13 +81,13 @@ def granted(
     return [role, binding]
 
 
-def reader(namespace: str, labels: dict[str, str]) -> list[Manifest]:
-    """The account whose token a remote secret holds (RS13)."""
+def reader(namespace: str, labels: dict[str, str], extra: Sequence[Manifest] = ()) -> list[Manifest]:
+    """The account whose token a remote secret holds (RS13); `extra` are rights beside those to read."""
     name = f"istio-reader-clusterrole-{namespace}"
     account = service_account(READER_ACCOUNT, namespace, labels)
     owner = (namespace, READER_ACCOUNT)
     return [
         account,
-        *granted(name, READER_RULES, owner, labels),
+        *granted(name, [*READER_RULES, *extra], owner, labels),
         *granted("istio-reader", READER_SYSTEM_RULES, owner, labels, namespaced=True),
     ]

@@ -10,15 +10,15 @@ from isthmus.install.proxy import (
     volume_mounts,
     volumes,
 )
-from isthmus.install.values import NETWORK_LABEL, GatewayValues, Manifest
+from isthmus.install.values import NETWORK_LABEL, WEBHOOK_PORT, XDS_PORT, GatewayValues, Manifest, MeshValues
 from isthmus.install.workload import Workload, deployment, scaling_objects, service
 
 MTLS_PORT = 15443
 PORTS = {
     "status-port": (STATUS_PORT, STATUS_PORT),
     "tls": (MTLS_PORT, MTLS_PORT),
-    "tls-istiod": (15012, 15012),
-    "tls-webhook": (15017, 15017),
+    "tls-istiod": (XDS_PORT, XDS_PORT),
+    "tls-webhook": (WEBHOOK_PORT, WEBHOOK_PORT),
 }
 
 
@@ -39,7 +39,9 @@ def east_west_gateway(values: GatewayValues) -> list[Manifest]:
         entry["metadata"]["annotations"] = dict(values.service_annotations)
     pods = deployment(workload, _pod_spec(values, account), annotations=dict(values.pod_annotations), surge="100%")
     made = [access.service_account(account, mesh.namespace, labels), entry, pods, *scaling_objects(workload)]
-    return [*made, cross_network_gateway(values)] if values.expose else made
+    if values.expose:
+        made.append(cross_network_gateway(values))
+    return [*made, *exposed_control_plane(mesh)] if values.expose_control_plane else made
 
 
 def cross_network_gateway(values: GatewayValues) -> Manifest:
@@ -52,6 +54,32 @@ def cross_network_gateway(values: GatewayValues) -> Manifest:
         "metadata": {"name": "cross-network-gateway", "namespace": values.mesh.namespace},
         "spec": {"selector": {"istio": "eastwestgateway"}, "servers": [server]},
     }
+
+
+def exposed_control_plane(mesh: MeshValues) -> list[Manifest]:
+    """Lets clusters outside reach istiod: its own TLS is passed through unopened, whatever the SNI (PR1)."""
+    servers, routes = [], []
+    host = f"istiod.{mesh.namespace}.svc.{mesh.domain}"
+    for name, port, target in (("tls-istiod", XDS_PORT, XDS_PORT), ("tls-istiodwebhook", WEBHOOK_PORT, 443)):
+        listens = {"number": port, "name": name, "protocol": "TLS"}
+        servers.append({"port": listens, "tls": {"mode": "PASSTHROUGH"}, "hosts": ["*"]})
+        destination = {"host": host, "port": {"number": target}}
+        routes.append({"match": [{"port": port, "sniHosts": ["*"]}], "route": [{"destination": destination}]})
+    made: Manifest = {"apiVersion": "networking.istio.io/v1"}
+    return [
+        {
+            **made,
+            "kind": "Gateway",
+            "metadata": {"name": "istiod-gateway", "namespace": mesh.namespace},
+            "spec": {"selector": {"istio": "eastwestgateway"}, "servers": servers},
+        },
+        {
+            **made,
+            "kind": "VirtualService",
+            "metadata": {"name": "istiod-vs", "namespace": mesh.namespace},
+            "spec": {"hosts": ["*"], "gateways": ["istiod-gateway"], "tls": routes},
+        },
+    ]
 
 
 def _pod_spec(values: GatewayValues, account: str) -> Manifest:

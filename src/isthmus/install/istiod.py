@@ -4,11 +4,20 @@ import json
 
 from isthmus.install import access, webhook
 from isthmus.install.proxy import STATE_DIR, field_env, plain_env, security_context
-from isthmus.install.values import NETWORK_LABEL, REVISION_LABEL, ControlPlaneValues, Manifest, MeshValues
+from isthmus.install.values import (
+    NETWORK_LABEL,
+    REVISION_LABEL,
+    WEBHOOK_PORT,
+    XDS_PORT,
+    ControlPlaneValues,
+    Manifest,
+    MeshValues,
+)
 from isthmus.install.workload import Workload, deployment, scaling_objects, service
 
 CA_DIR = "/var/run/secrets/cacerts"
-READY_PORT = 15017
+CONFIG_DIR = "/var/run/secrets/remote"
+CONFIG_SECRET, CONFIG_KEY = "istio-kubeconfig", "config"
 
 
 def namespace(mesh: MeshValues) -> Manifest:
@@ -34,24 +43,51 @@ def istiod(values: ControlPlaneValues) -> list[Manifest]:
         scaling=values.scaling,
     )
     account = (mesh.namespace, "istiod")
-    name = f"istiod-clusterrole-{mesh.namespace}"
-    rules = [*access.ISTIOD_RULES, *access.webhook_rules(webhook.NAME)]
-    ports = {"https-dns": (15012, 15012), "https-webhook": (443, 15017)}
+    program = [
+        _service(values, workload),
+        deployment(workload, _pod_spec(values), annotations=dict(values.pod_annotations), surge="100%"),
+        *scaling_objects(workload),
+    ]
+    if values.config_cluster:  # it serves clusters elsewhere: here it only keeps its secrets
+        return [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": mesh.namespace}},
+            access.service_account("istiod", mesh.namespace, labels),
+            *access.granted("istiod", access.SECRET_RULES, account, labels, namespaced=True),
+            *program,
+        ]
     return [
         namespace(mesh),
         access.service_account("istiod", mesh.namespace, labels),
-        *access.granted(name, rules, account, labels),
-        *access.granted("istiod", access.SYSTEM_RULES, account, labels, namespaced=True),
+        *own_rights(mesh, labels),
         *access.reader(mesh.namespace, labels),
-        _mesh_config(mesh, labels),
-        service(workload, ports),
-        deployment(workload, _pod_spec(values), annotations={}, surge="100%"),
-        *scaling_objects(workload),
+        mesh_config(mesh, labels),
+        *program,
         webhook.configuration(mesh, labels),
     ]
 
 
-def _mesh_config(mesh: MeshValues, labels: dict[str, str]) -> Manifest:
+def own_rights(mesh: MeshValues, labels: dict[str, str]) -> list[Manifest]:
+    """What the account istiod may do in the cluster that its configuration comes from."""
+    account = (mesh.namespace, "istiod")
+    rules = [*access.ISTIOD_RULES, *access.webhook_rules(webhook.NAME)]
+    return [
+        *access.granted(f"istiod-clusterrole-{mesh.namespace}", rules, account, labels),
+        *access.granted("istiod", access.SYSTEM_RULES, account, labels, namespaced=True),
+    ]
+
+
+def _service(values: ControlPlaneValues, workload: Workload) -> Manifest:
+    """Outside of a cluster, API servers have no names for services: there the webhook keeps its own port."""
+    ports = {"https-dns": (XDS_PORT, XDS_PORT), "https-webhook": (443, WEBHOOK_PORT)}
+    if values.service_type != "ClusterIP":
+        ports["https-webhook-out"] = (WEBHOOK_PORT, WEBHOOK_PORT)
+    made = service(workload, ports, kind=values.service_type)
+    if values.service_annotations:
+        made["metadata"]["annotations"] = dict(values.service_annotations)
+    return made
+
+
+def mesh_config(mesh: MeshValues, labels: dict[str, str]) -> Manifest:
     """The ConfigMap in which others look up this cluster's trust domain (TR6, RS10). JSON is YAML too."""
     config = {
         "trustDomain": mesh.trust_domain,
@@ -72,39 +108,45 @@ def _mesh_config(mesh: MeshValues, labels: dict[str, str]) -> Manifest:
 
 
 def _pod_spec(values: ControlPlaneValues) -> Manifest:
+    volumes: list[Manifest] = [
+        {"name": "isthmus-data", "emptyDir": {}},
+        {"name": "cacerts", "secret": {"secretName": "cacerts", "optional": True}},
+    ]
+    if values.config_cluster:
+        volumes.append({"name": "istio-kubeconfig", "secret": {"secretName": CONFIG_SECRET}})
     return {
         "serviceAccountName": "istiod",
         "securityContext": {"fsGroup": 1337},
         "terminationGracePeriodSeconds": 10,
         "containers": [_container(values)],
-        "volumes": [
-            {"name": "isthmus-data", "emptyDir": {}},
-            {"name": "cacerts", "secret": {"secretName": "cacerts", "optional": True}},
-        ],
+        "volumes": volumes,
     }
 
 
 def _container(values: ControlPlaneValues) -> Manifest:
     images = values.mesh.images
-    ports = {"grpc-xds": 15010, "tls-xds": 15012, "monitoring": 15014, "webhook": READY_PORT}
+    ports = {"grpc-xds": 15010, "tls-xds": XDS_PORT, "monitoring": 15014, "webhook": WEBHOOK_PORT}
+    mounts = [
+        {"name": "isthmus-data", "mountPath": STATE_DIR},
+        {"name": "cacerts", "mountPath": CA_DIR, "readOnly": True},
+    ]
+    if values.config_cluster:
+        mounts.append({"name": "istio-kubeconfig", "mountPath": CONFIG_DIR, "readOnly": True})
     return {
         "name": "discovery",
         "image": images.pilot,
         "imagePullPolicy": images.pull_policy,
-        "args": ["serve"],
+        "args": ["serve", *(["--kubeconfig", f"{CONFIG_DIR}/{CONFIG_KEY}"] if values.config_cluster else [])],
         "env": _environment(values),
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
         "readinessProbe": {
-            "httpGet": {"path": "/ready", "port": READY_PORT, "scheme": "HTTPS"},
+            "httpGet": {"path": "/ready", "port": WEBHOOK_PORT, "scheme": "HTTPS"},
             "periodSeconds": 3,
             "timeoutSeconds": 5,
         },
         "resources": values.resources.manifest(),
         "securityContext": security_context(),
-        "volumeMounts": [
-            {"name": "isthmus-data", "mountPath": STATE_DIR},
-            {"name": "cacerts", "mountPath": CA_DIR, "readOnly": True},
-        ],
+        "volumeMounts": mounts,
     }
 
 
@@ -112,7 +154,7 @@ def _environment(values: ControlPlaneValues) -> list[Manifest]:
     """The variables that `isthmus serve` reads."""
     mesh = values.mesh
     fixed = {
-        "CLUSTER_ID": mesh.cluster,
+        "CLUSTER_ID": values.config_cluster or mesh.cluster,
         "NETWORK": mesh.network,
         "MESH_ID": mesh.mesh_id,
         "TRUST_DOMAIN": mesh.trust_domain,
@@ -123,7 +165,15 @@ def _environment(values: ControlPlaneValues) -> list[Manifest]:
         "INIT_IMAGE": mesh.images.init,
         "CHECKPOINT_DIR": f"{STATE_DIR}/checkpoint",
         "CA_DIRECTORY": CA_DIR,
+        "EXTERNAL_ISTIOD": str(values.external).lower(),
     }
+    names = [f"istiod-{values.name}.{mesh.namespace}.svc"] if values.name else []
+    optional = {
+        "PILOT_ADDRESS": ",".join(mesh.discovery),
+        "ISTIOD_CUSTOM_HOST": " ".join([*values.custom_hosts, *names]),
+        "LOCAL_CLUSTER_SECRET_WATCHER": "true" if values.config_cluster else "",
+    }
+    fixed |= {name: value for name, value in optional.items() if value}
     fields = [
         field_env("POD_NAME", "metadata.name"),
         field_env("POD_NAMESPACE", "metadata.namespace"),

@@ -6,16 +6,29 @@ import yaml
 
 from isthmus.install.crds import definitions
 from isthmus.install.eastwest import east_west_gateway
-from isthmus.install.istiod import istiod
-from isthmus.install.values import ControlPlaneValues, Manifest
+from isthmus.install.istiod import common_labels, istiod
+from isthmus.install.remote import elsewhere, remote_cluster
+from isthmus.install.values import ControlPlaneValues, Manifest, RemoteValues
 
-__all__ = ["control_plane", "definitions", "east_west_gateway", "render"]
+__all__ = ["control_plane", "definitions", "east_west_gateway", "remote", "render"]
 
 
 def control_plane(values: ControlPlaneValues) -> list[Manifest]:
-    """What makes a cluster a primary: definitions of its resources first, then the control plane."""
+    """What makes a cluster a primary: definitions of its resources first, then the control plane.
+
+    An external control plane (`config_cluster`) has its definitions in its config cluster, not where it runs.
+    """
+    own = values.crds and not values.config_cluster
+    made = definitions(gateway_api=values.gateway_api_crds) if own else []
+    labels = common_labels(values.mesh)
+    others = [elsewhere(values.mesh, plane, f"istiod-{plane.name}", labels) for plane in values.others]
+    return [*made, *istiod(values), *(item for services in others for item in services)]
+
+
+def remote(values: RemoteValues) -> list[Manifest]:
+    """What makes a cluster a remote: definitions first, then accounts, Service istiod and webhook (PR1)."""
     made = definitions(gateway_api=values.gateway_api_crds) if values.crds else []
-    return [*made, *istiod(values)]
+    return [*made, *remote_cluster(values)]
 
 
 class _Dumper(yaml.SafeDumper):

@@ -12,7 +12,11 @@ Manifest = dict[str, Any]
 SYSTEM_NAMESPACE = "istio-system"
 NETWORK_LABEL = "topology.istio.io/network"
 REVISION_LABEL = "istio.io/rev"
+CONTROL_PLANE_CLUSTERS = "topology.istio.io/controlPlaneClusters"
+"""Annotation of a remote's system namespace: ids of the clusters whose control planes may write there (RS12)."""
 READER_ACCOUNT = "istio-reader-service-account"
+XDS_PORT = 15012
+WEBHOOK_PORT = 15017
 ROOT_CONFIG_MAP = "istio-ca-root-cert"
 PROXY_UID = 1337
 """User of the proxy on Kubernetes: capture leaves its connections alone."""
@@ -55,6 +59,8 @@ class MeshValues:
     domain: str = DEFAULT_DOMAIN
     namespace: str = SYSTEM_NAMESPACE
     revision: str = "default"
+    discovery: tuple[str, ...] = ()
+    """Control planes of this cluster's proxies as `host:port`, best first; empty: the Service istiod alone."""
     dns_capture: bool = True
     images: Images = field(default_factory=Images)
     proxy_resources: Resources = field(default_factory=Resources)
@@ -63,8 +69,8 @@ class MeshValues:
 
     @property
     def discovery_address(self) -> str:
-        """Where proxies reach the control plane of their cluster."""
-        return f"istiod.{self.namespace}.svc:15012"
+        """Where proxies reach the control planes of their cluster: addresses with commas between, best first."""
+        return ",".join(self.discovery or (f"istiod.{self.namespace}.svc:{XDS_PORT}",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +84,55 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControlPlaneValues:
-    """The control plane of one cluster."""
+class RemoteControlPlane:
+    """A control plane that a cluster reaches from outside, at IP addresses or at one host name (PR1).
+
+    The first of a cluster is its Service `istiod`, any other is `istiod-<name>`. `cluster` is that control plane's
+    own cluster id, empty: its name. One that `injects` is the cluster's webhook and may write its roots there (RS12).
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    cluster: str = ""
+    injects: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteValues:
+    """A cluster without a control plane of its own: its proxies, its pods' injection and its roots come from others.
+
+    `injection_url` replaces the Service istiod in the webhooks, as in `https://istiod.example.com:15017/inject` (PR2).
+    `config`: an external control plane reads its configuration here, so it gets an account that may (PR4).
+    """
 
     mesh: MeshValues
+    control_planes: tuple[RemoteControlPlane, ...]
+    injection_url: str = ""
+    config: bool = False
+    crds: bool = True
+    gateway_api_crds: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlaneValues:
+    """The control plane of one cluster, or with `config_cluster` an external one: it runs beside what it serves.
+
+    `name` tells it from others of the mesh: it answers as `istiod-<name>` too. `others` are further control planes
+    that the proxies of this cluster may turn to, named in `mesh.discovery`. `external`: it may write roots into remote
+    clusters that ask for it (RS12, PR3).
+    """
+
+    mesh: MeshValues
+    name: str = ""
+    others: tuple[RemoteControlPlane, ...] = ()
+    external: bool = True
+    config_cluster: str = ""
+    """Id of the cluster that configuration is read from, by the secret istio-kubeconfig; empty: the own one (PR4)."""
+    custom_hosts: tuple[str, ...] = ()
+    """More names or IP addresses in the server certificate (TR12)."""
+    service_type: str = "ClusterIP"
+    pod_annotations: Mapping[str, str] = field(default_factory=dict)
+    service_annotations: Mapping[str, str] = field(default_factory=dict)
     scaling: Scaling = field(default_factory=Scaling)
     resources: Resources = field(default_factory=lambda: Resources(cpu="200m", memory="512Mi"))
     env: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +143,10 @@ class ControlPlaneValues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayValues:
-    """An east-west gateway. `expose` makes the Gateway object that lets other networks in (NW17)."""
+    """An east-west gateway. `expose` makes the Gateway object that lets other networks in (NW17).
+
+    `expose_control_plane` lets clusters outside reach istiod through it, on ports 15012 and 15017.
+    """
 
     mesh: MeshValues
     name: str = "istio-eastwestgateway"
@@ -101,4 +155,5 @@ class GatewayValues:
     service_annotations: Mapping[str, str] = field(default_factory=dict)
     service_type: str = "LoadBalancer"
     expose: bool = True
+    expose_control_plane: bool = False
     hosts: tuple[str, ...] = ("*.local",)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -116,9 +117,16 @@ def workload_names(spiffe_id: str) -> list[x509.GeneralName]:
     return [x509.UniformResourceIdentifier(spiffe_id)]
 
 
-def server_names(dns_names: Sequence[str]) -> list[x509.GeneralName]:
-    """The names of a control plane's server certificate."""
-    return [x509.DNSName(name) for name in dns_names]
+def server_names(names: Sequence[str]) -> list[x509.GeneralName]:
+    """The names of a control plane's server certificate: host names and IP addresses."""
+    return [_server_name(name) for name in names]
+
+
+def _server_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def from_secret(data: Mapping[str, bytes], *, now: float) -> Authority:
