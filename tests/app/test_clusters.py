@@ -55,6 +55,8 @@ def test_a_cluster_appears_in_one_revision(tmp_path: Path) -> None:
             "services",
             "endpointslices",
             "workloads",
+            "mesh_configs",
+            "mesh_networks",
         }
 
     play(tmp_path, scenario)

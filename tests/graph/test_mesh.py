@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.graph.mesh import Mesh
+from isthmus.model.mesh_config import MeshConfig, MeshNetworks, NetworkDefinition, NetworkEntry, ServiceSetting
+from isthmus.model.observed import OBSERVED
 from isthmus.model.rows import (
     DestinationRule,
     EndpointSlice,
@@ -328,9 +330,30 @@ NAMES = ("alpha", "beta")
 
 
 @st.composite
+def mesh_configs(draw: st.DrawFn) -> Row:
+    """Mesh configuration or networks."""
+    local = ServiceSetting((draw(st.sampled_from(("*.local", "alpha.sample.svc.cluster.local"))),), cluster_local=True)
+    networks = (
+        NetworkDefinition("net-west", gateways=(NetworkEntry(15443, address="9.9.9.9"),)),
+        NetworkDefinition("other", ("west",)),
+    )
+    return draw(
+        st.sampled_from(
+            (
+                MeshConfig(cluster="east", name="istio", allow_any=draw(st.booleans())),
+                MeshConfig(cluster="east", name="istio", service_settings=(local,)),
+                MeshNetworks(cluster="east", name="istio", networks=networks[: draw(st.integers(0, 2))]),
+            )
+        )
+    )
+
+
+@st.composite
 def changes(draw: st.DrawFn) -> Change:
     """One change of a small world, good for any history."""
-    kind = draw(st.sampled_from(("slice", "pods", "service", "policy", "gateway", "rule", "network", "proxy")))
+    kind = draw(
+        st.sampled_from(("slice", "pods", "service", "policy", "gateway", "rule", "network", "proxy", "config"))
+    )
     where = draw(st.sampled_from(("east", "west")))
     app = App(
         where,
@@ -370,6 +393,7 @@ def changes(draw: st.DrawFn) -> Change:
         "network": cluster(where, draw(st.sampled_from((f"net-{where}", "", "shared"))))[1:2],
         "proxy": [sleeper(draw(st.integers(0, 2)), namespace=draw(st.sampled_from(("sample", "other"))))],
     }
+    choices["config"] = [draw(mesh_configs())]
     row = draw(st.sampled_from(choices[kind]))
     return put(row) if draw(st.integers(0, 3)) else drop(row)
 
@@ -397,8 +421,8 @@ def test_the_oracle_of_random_histories() -> None:
                     world.subscribe(proxy_id, type_url, list(now))
                 held[proxy_id, type_url] = dict(now)
         fresh = Mesh(world.settings)
-        for name in world.tables()[:10]:
-            fresh.apply(puts([row for _, row in world.table(name)]))
+        for kind in OBSERVED:
+            fresh.apply(puts([row for _, row in world.table(kind.TABLE)]))
         for (proxy_id, type_url), known in held.items():
             assert known == fresh.resources(proxy_id, type_url)
         assert fresh.problems() == world.problems()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from isthmus.model.mesh_config import ServiceSetting
 from isthmus.model.settings import MeshSettings
 
 
@@ -13,11 +14,30 @@ def test_trust_domains_start_with_the_own_one(aliases: tuple[str, ...], expected
     assert settings.trust_domains == expected
 
 
-def test_local_hosts_follow_domain_and_system_namespace() -> None:
-    settings = MeshSettings(config_cluster="c", domain="example.org", system_namespace="mesh", cluster_local=("*.x",))
-    assert settings.local_hosts == (
-        "*.kube-system.svc.example.org",
-        "kubernetes.default.svc.example.org",
-        "istiod.mesh.svc.example.org",
-        "*.x",
+@pytest.mark.parametrize(
+    ("settings", "host", "local"),
+    [
+        ((), "istiod.mesh.svc.example.org", True),
+        ((), "dns.kube-system.svc.example.org", True),
+        ((), "dns.kube-system.svc.cluster.local", False),
+        ((), "web.shop.svc.example.org", False),
+        ((("*.shop.svc.example.org", True),), "web.shop.svc.example.org", True),
+        ((("*.shop.svc.example.org", True),), "shop.svc.example.org", False),
+        ((("*", True), ("web.shop.svc.example.org", False)), "web.shop.svc.example.org", False),
+        ((("web.shop.svc.example.org", False), ("*", True)), "web.shop.svc.example.org", False),
+        ((("web.shop.svc.example.org", False), ("*", True)), "api.shop.svc.example.org", True),
+        ((("*.svc.example.org", True), ("*.shop.svc.example.org", False)), "web.shop.svc.example.org", False),
+        ((("*.kube-system.svc.example.org", False),), "dns.kube-system.svc.example.org", False),
+        # CL3, done better: one service taken back leaves the others at home.
+        ((("dns.kube-system.svc.example.org", False),), "dns.kube-system.svc.example.org", False),
+        ((("dns.kube-system.svc.example.org", False),), "metrics.kube-system.svc.example.org", True),
+    ],
+)
+def test_which_services_stay_at_home(settings: tuple[tuple[str, bool], ...], host: str, local: bool) -> None:
+    made = MeshSettings(
+        config_cluster="c",
+        domain="example.org",
+        system_namespace="mesh",
+        service_settings=tuple(ServiceSetting((pattern,), word) for pattern, word in settings),
     )
+    assert made.is_cluster_local(host) is local

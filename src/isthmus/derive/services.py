@@ -24,7 +24,7 @@ def merge(rows: Iterable[Service], settings: MeshSettings) -> MeshService | None
         host=host,
         ports=first.ports,
         headless=first.headless,
-        cluster_local=matches_any(host, settings.local_hosts),
+        cluster_local=settings.is_cluster_local(host),
         node_local=first.internal_traffic_local,
         addresses=tuple((row.cluster, row.cluster_ips) for row in ranked if row.cluster_ips and not row.headless),
         clusters=tuple(row.cluster for row in ranked),
@@ -34,11 +34,6 @@ def merge(rows: Iterable[Service], settings: MeshSettings) -> MeshService | None
 def rank(cluster: str, settings: MeshSettings) -> tuple[bool, str]:
     """Order of clusters where one must come first: the config cluster, then by name (AG1)."""
     return (cluster != settings.config_cluster, cluster)
-
-
-def matches_any(host: str, patterns: Iterable[str]) -> bool:
-    """True if the host is one of the patterns or below one of the form `*.<suffix>` (CL2)."""
-    return any(host == pattern or (pattern.startswith("*") and host.endswith(pattern[1:])) for pattern in patterns)
 
 
 def addresses_for(service: MeshService, cluster: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from isthmus.derive import endpoints, networks, peers, proxies, rules, services
+from isthmus.derive import configuration, endpoints, networks, peers, proxies, rules, services
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.rules import Rule
 from isthmus.model.mesh import (
@@ -16,6 +16,7 @@ from isthmus.model.mesh import (
     SliceEndpoints,
     WorkloadMode,
 )
+from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -58,6 +59,8 @@ class Sources:
         self.gateways = graph.source(Gateway.TABLE, Gateway)
         self.peer_authentications = graph.source(PeerAuthentication.TABLE, PeerAuthentication)
         self.destination_rules = graph.source(DestinationRule.TABLE, DestinationRule)
+        self.mesh_configs = graph.source(MeshConfig.TABLE, MeshConfig)
+        self.mesh_networks = graph.source(MeshNetworks.TABLE, MeshNetworks)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
         self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
@@ -99,6 +102,10 @@ def _in_namespace(row: Row) -> list[str]:
     return [row.namespace]
 
 
+CONFIG_NAME = "istio"
+NO_CONFIG = MeshConfig(cluster="", name=CONFIG_NAME)
+"""What holds where there is no ConfigMap: the settings of the start."""
+
 DENY = PeerPolicy(MtlsMode.STRICT)
 """What holds where the policies of a namespace could not be derived: fail closed."""
 
@@ -110,6 +117,9 @@ class Meshwide:
         self.sources = sources
         self.settings = settings
         derived = graph.derived
+        self.config: Derived[Key, MeshConfig] = derived("derive.mesh_config", self._config, NO_CONFIG)
+        self.effective: Derived[Key, MeshSettings] = derived("derive.settings", self._effective, settings)
+        self.discovered: Derived[tuple[str, str], bool] = derived("derive.discovered", self._discovered, True)
         self.trust_domain: Derived[str, str] = derived("derive.trust_domain", self._trust_domain, settings.trust_domain)
         self.system_namespace: Derived[str, Namespace | None] = derived("derive.default_network", self._system_ns)
         self.peer_policy: Derived[str, PeerPolicy] = derived("derive.peer_policy", self._peer_policy, DENY)
@@ -125,6 +135,23 @@ class Meshwide:
         self.assignments: Derived[AssignmentKey, Assignment] = derived(
             "derive.assignments", self._assignment, Assignment()
         )
+
+    def _config(self, get: Get, key: Key) -> MeshConfig:
+        """The mesh configuration of the config cluster: what it says holds for all clusters (CL5)."""
+        config_cluster = self.settings.config_cluster
+        return get(self.sources.mesh_configs, (config_cluster, "", CONFIG_NAME)) or NO_CONFIG
+
+    def _effective(self, get: Get, key: Key) -> MeshSettings:
+        return configuration.effective(self.settings, get(self.config, ALL))
+
+    def _discovered(self, get: Get, key: tuple[str, str]) -> bool:
+        """Whether a namespace of a cluster is one of the mesh's, by its labels in that cluster (TE4, RS11)."""
+        cluster, namespace = key
+        selectors = get(self.config, ALL).discovery_selectors
+        if not selectors or namespace == self.settings.system_namespace:
+            return True
+        row = get(self.sources.namespaces, (cluster, "", namespace))
+        return configuration.discovered(selectors, row.labels if row is not None else ())
 
     def _trust_domain(self, get: Get, cluster: str) -> str:
         row = get(self.sources.clusters, (cluster, "", cluster))
@@ -152,7 +179,7 @@ class Meshwide:
 
     def _endpoints(self, get: Get, key: Key) -> SliceEndpoints | None:
         row = get(self.sources.slices, key)
-        if row is None:
+        if row is None or not get(self.discovered, (row.cluster, row.namespace)):
             return None
         sources = self.sources
 
@@ -175,11 +202,17 @@ class Meshwide:
 
     def _hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
         """Every namespace and name that is a service somewhere."""
-        return tuple(sorted({host_of(key) for key in get(self.sources.all_services, ALL)}))
+        keys = get(self.sources.all_services, ALL)
+        if get(self.config, ALL).discovery_selectors:
+            places = {(str(key[0]), str(key[1])) for key in keys}
+            chosen = {place for place in places if get(self.discovered, place)}
+            keys = tuple(key for key in keys if (key[0], key[1]) in chosen)
+        return tuple(sorted({host_of(key) for key in keys}))
 
     def _service(self, get: Get, host: HostKey) -> MeshService | None:
         rows = (get(self.sources.services, key) for key in get(self.sources.services_of_host, host))
-        return services.merge((row for row in rows if row is not None), self.settings)
+        known = [row for row in rows if row is not None and get(self.discovered, (row.cluster, row.namespace))]
+        return services.merge(known, get(self.effective, ALL))
 
     def _node_local(self, get: Get, key: Key) -> tuple[HostKey, ...]:
         """Services whose callers may only use endpoints of their own node."""
@@ -203,7 +236,7 @@ class Meshwide:
     def _identities(self, get: Get, host: HostKey) -> tuple[str, ...]:
         """Who a client may meet behind a service, over all clusters, under each name of the trust domain (TR5)."""
         found = {name for key in get(self.sources.slices_of_host, host) for name in get(self.slice_identities, key)}
-        return endpoints.under_aliases(found, self.settings.trust_domains)
+        return endpoints.under_aliases(found, get(self.effective, ALL).trust_domains)
 
     def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
         rows = (get(self.sources.services, key) for key in get(self.sources.gateway_services, network))

@@ -115,9 +115,9 @@ class Resources:
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
         if isinstance(scope, InboundProfile):
-            return inbound.virtual_inbound(scope, self.settings)
+            return inbound.virtual_inbound(scope, get(self.meshwide.effective, ALL))
         if name == naming.VIRTUAL_OUTBOUND:
-            return outbound.virtual_outbound(self.settings)
+            return outbound.virtual_outbound(get(self.meshwide.effective, ALL))
         place = naming.parse_listener(name)
         if place is None:
             return None
@@ -125,7 +125,7 @@ class Resources:
         if isinstance(scope, RouterView):
             return self._gateway_listener(get, scope, port)
         if address == "0.0.0.0":
-            return outbound.http_listener(port, self.settings)
+            return outbound.http_listener(port, get(self.meshwide.effective, ALL))
         if isinstance(scope, OutboundView):
             cluster = get(self.existing.listener_cluster, (scope, name))
             return outbound.tcp_listener(address, port, cluster) if cluster else None
@@ -154,7 +154,7 @@ class Resources:
         port = int(name)
         hosts = get(self.existing.http_port, (scope.view, port))
         bodies = (get(self.virtual_hosts, (scope.view, host, port, host[0] == scope.namespace)) for host in hosts)
-        return routes.route_configuration(name, bodies, self.settings)
+        return routes.route_configuration(name, bodies, get(self.meshwide.effective, ALL))
 
     def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool]) -> bytes:
         view, host, port, own = key

@@ -21,6 +21,7 @@ from isthmus.kube import objects, requests
 from isthmus.kube.objects import KubeObject
 from isthmus.kube.requests import Resource, Scope
 from isthmus.model import rows
+from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.rows import Row
 
 O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
@@ -70,7 +71,7 @@ def _mesh_config_scope(place: Place) -> Scope:
 
 
 KINDS: tuple[Kind[Any], ...] = (
-    Kind("ConfigMap", requests.CONFIG_MAPS, objects.ConfigMap, mesh_config, (rows.Cluster,),
+    Kind("ConfigMap", requests.CONFIG_MAPS, objects.ConfigMap, mesh_config, (rows.Cluster, MeshConfig, MeshNetworks),
          optional=True, scope=_mesh_config_scope),
     Kind("Namespace", requests.NAMESPACES, objects.Namespace, namespace, (rows.Namespace,)),
     Kind("Node", requests.NODES, objects.Node, node, (rows.Node,), optional=True),

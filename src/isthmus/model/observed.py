@@ -1,5 +1,6 @@
 """All kinds of rows that enter the graph from outside: checkpoints keep them, whatever module defines them."""
 
+from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -25,5 +26,7 @@ OBSERVED: tuple[type[Row], ...] = (
     PeerAuthentication,
     DestinationRule,
     Proxy,
+    MeshConfig,
+    MeshNetworks,
 )
 """Every kind of row that enters the graph from outside."""

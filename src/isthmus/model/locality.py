@@ -1,0 +1,19 @@
+"""Where traffic should go by place: the setting that mesh configuration and DestinationRules have in common (§1.4)."""
+
+import msgspec
+
+
+class Distribution(msgspec.Struct, frozen=True, gc=False):
+    """Callers in a locality spread over localities: `region/zone/subzone` patterns with weights that sum to 100."""
+
+    source: str
+    weights: tuple[tuple[str, int], ...]
+
+
+class LocalitySetting(msgspec.Struct, frozen=True, gc=False):
+    """`localityLbSetting`: `failover` pairs of regions; `failover_priority` labels, `key` or `key=value` (LB3-LB7)."""
+
+    enabled: bool = True
+    distribute: tuple[Distribution, ...] = ()
+    failover: tuple[tuple[str, str], ...] = ()
+    failover_priority: tuple[str, ...] = ()
