@@ -19,6 +19,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from isthmus.envoy.build import Message
+from isthmus.envoy.spread import Gone, nothing_gone, spread
 from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
 
 HCM = "envoy.filters.network.http_connection_manager"
@@ -59,12 +60,16 @@ class ServerTls(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One place the connection may go: `share` of all such connections, from 0 to 1, while everything is healthy."""
+    """One place the connection may go: `share` of all such connections, from 0 to 1, with what is gone left out.
+
+    `locality` is region/zone/sub-zone as the assignment has it.
+    """
 
     address: str
     port: int
     share: float
     priority: int = 0
+    locality: str = ""
     tls: ClientTls | None = None
     cluster: str = ""
     network: str = ""
@@ -85,10 +90,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config:
-    """What one proxy holds, decoded when looked at."""
+    """What one proxy holds, decoded when looked at, and what it noticed to be gone."""
 
-    def __init__(self, resources: Mapping[str, Mapping[str, XdsResource]]) -> None:
+    def __init__(self, resources: Mapping[str, Mapping[str, XdsResource]], gone: Gone = nothing_gone) -> None:
         self._resources = resources
+        self._gone = gone
+
+    def without(self, gone: Gone) -> "Config":
+        """The same proxy once it knows that these endpoints do not answer: shares move as Envoy moves them.
+
+        `config.without(lambda m: m.network == "net-west").leaving(call)` says where calls go without that network.
+        See `spread` for the rules; several losses are one predicate. Endpoints that are gone stay with share 0.
+        """
+        return Config(self._resources, gone)
 
     @cached_property
     def listeners(self) -> dict[str, Message]:
@@ -175,7 +189,7 @@ class Config:
             return msgspec.structs.replace(verdict, closed=f"no cluster {name}")
         verdict = msgspec.structs.replace(verdict, cluster=name)
         targets = tuple(self._targets(cluster, connection))
-        closed = "" if targets else "no healthy upstream"
+        closed = "" if any(target.share for target in targets) else "no healthy upstream"
         return msgspec.structs.replace(verdict, targets=targets, closed=closed)
 
     def _targets(self, cluster: Message, connection: Connection) -> Iterator[Target]:
@@ -186,13 +200,22 @@ class Config:
         assignment = cluster.load_assignment
         if cluster.type == cluster_pb2.Cluster.EDS:
             assignment = self.assignment(cluster.eds_cluster_config.service_name or cluster.name)
-        groups = assignment.endpoints if assignment is not None else ()
-        first = min((group.priority for group in groups if group.lb_endpoints), default=0)
-        total = sum(_weight(one) for group in groups if group.priority == first for one in group.lb_endpoints)
-        for group in groups:
-            for one in group.lb_endpoints:
-                share = _weight(one) / total if group.priority == first else 0.0
-                yield _target(cluster, one, share=share, priority=group.priority)
+        if assignment is None:
+            return
+        sockets = _sockets(cluster, assignment)
+        for one in spread(assignment, self._gone):
+            member = one.member
+            yield Target(
+                address=member.address,
+                port=member.port,
+                share=one.share,
+                priority=member.priority,
+                locality=member.locality,
+                tls=sockets[member.address, member.port],
+                cluster=member.cluster,
+                network=member.network,
+                workload=member.workload,
+            )
 
 
 def bound(listener: Message) -> bool:
@@ -294,30 +317,22 @@ def _route_matches(match: Message, path: str) -> bool:
     return (kind == "prefix" and path.startswith(match.prefix)) or (kind == "path" and path == match.path)
 
 
-def _weight(endpoint: Message) -> int:
-    return int(endpoint.load_balancing_weight.value) or 1
+def _sockets(cluster: Message, assignment: Message) -> dict[tuple[str, int], ClientTls | None]:
+    """How the proxy speaks to each endpoint, by what the endpoint's metadata ask for."""
+    found: dict[tuple[str, int], ClientTls | None] = {}
+    for group in assignment.endpoints:
+        for one in group.lb_endpoints:
+            place = one.endpoint.address.socket_address
+            wanted = dict(one.metadata.filter_metadata.get("envoy.transport_socket_match", {}).items())
+            found.setdefault((place.address, place.port_value), _client_tls(_socket(cluster, wanted)))
+    return found
 
 
-def _target(cluster: Message, endpoint: Message, *, share: float, priority: int) -> Target:
-    place = endpoint.endpoint.address.socket_address
-    facts = {name: dict(fields) for name, fields in endpoint.metadata.filter_metadata.items()}
-    wanted = facts.get("envoy.transport_socket_match", {})
-    socket = cluster.transport_socket
+def _socket(cluster: Message, wanted: dict[str, Any]) -> Message:
     for match in cluster.transport_socket_matches:
         if all(wanted.get(key) == value for key, value in dict(match.match).items()):
-            socket = match.transport_socket
-            break
-    about = facts.get("istio", {})
-    return Target(
-        address=place.address,
-        port=place.port_value,
-        share=share,
-        priority=priority,
-        tls=_client_tls(socket),
-        cluster=str(about.get("cluster", "")),
-        network=str(about.get("network", "")),
-        workload=str(about.get("workload", "")),
-    )
+            return match.transport_socket
+    return cluster.transport_socket
 
 
 def _client_tls(socket: Message) -> ClientTls | None:
