@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.graph.mesh import Mesh
+from isthmus.model.liveness import ClusterStanding
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks, NetworkDefinition, NetworkEntry, ServiceSetting
 from isthmus.model.observed import OBSERVED
 from isthmus.model.rows import (
@@ -352,7 +353,9 @@ def mesh_configs(draw: st.DrawFn) -> Row:
 def changes(draw: st.DrawFn) -> Change:
     """One change of a small world, good for any history."""
     kind = draw(
-        st.sampled_from(("slice", "pods", "service", "policy", "gateway", "rule", "network", "proxy", "config"))
+        st.sampled_from(
+            ("slice", "pods", "service", "policy", "gateway", "rule", "network", "proxy", "config", "standing")
+        )
     )
     where = draw(st.sampled_from(("east", "west")))
     app = App(
@@ -391,6 +394,15 @@ def changes(draw: st.DrawFn) -> Change:
             )
         ],
         "network": cluster(where, draw(st.sampled_from((f"net-{where}", "", "shared"))))[1:2],
+        "standing": [
+            ClusterStanding(
+                cluster=where,
+                name=where,
+                weight=draw(st.sampled_from((0, 50, 100))),
+                demoted=draw(st.booleans()),
+                declared=draw(st.booleans()),
+            )
+        ],
         "proxy": [sleeper(draw(st.integers(0, 2)), namespace=draw(st.sampled_from(("sample", "other"))))],
     }
     choices["config"] = [draw(mesh_configs())]

@@ -109,6 +109,7 @@ def test_who_applies_a_kind_without_effect_is_warned() -> None:
     silent = {
         crd["spec"]["names"]["kind"]
         for crd in definitions(gateway_api=False)
+        if crd["spec"]["group"].endswith(".istio.io")
         if not any(version.get("deprecated") for version in crd["spec"]["versions"])
     }
     assert silent == read

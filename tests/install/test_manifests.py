@@ -152,7 +152,7 @@ def watched(kinds: Iterable[Kind[Any]]) -> set[tuple[str, str, str]]:
     return {
         (kind.resource.group, kind.resource.plural, verb)
         for kind in kinds
-        if kind.name != "ConfigMap"  # only the one of the mesh, in the system namespace
+        if kind.name != "ConfigMap" and kind.resource.group != "isthmus.dev"  # only in the system namespace
         for verb in ("get", "list", "watch")
     }
 
@@ -171,7 +171,13 @@ def test_the_control_plane_has_exactly_the_rights_to_what_it_does() -> None:
     distribution = {("", "configmaps", "list"), ("", "configmaps", "create"), *roots}
     assert rights(access.ISTIOD_RULES) == {REVIEW, *watched(KINDS), *distribution}
     secrets = {("", "secrets", verb) for verb in ("get", "list", "watch", "create", "patch", "update")}
-    assert rights(access.SYSTEM_RULES) == secrets | MESH_CONFIG
+    own = {
+        ("isthmus.dev", kind.resource.plural, verb)
+        for kind in KINDS
+        if kind.resource.group == "isthmus.dev"
+        for verb in ("get", "list", "watch")
+    }
+    assert rights(access.SYSTEM_RULES) == secrets | MESH_CONFIG | own | {("", "events", "create")}
 
 
 @pytest.mark.parametrize("kind", ["Role", "ClusterRole"])

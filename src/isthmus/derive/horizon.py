@@ -9,12 +9,13 @@ Where Isthmus differs from Istio, on purpose:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import lcm
 
 import msgspec
 
 from isthmus.derive.networks import family
+from isthmus.derive.standing import StandingOf, Standings, in_full_use
 from isthmus.model.mesh import Assignment, Endpoint, Hidden, LbEndpoint, NetworkGateway
 from isthmus.model.rows import Locality
 
@@ -34,7 +35,7 @@ class Horizon(msgspec.Struct, frozen=True):
 
     `networks`: only endpoints of these networks or of none (SH24). `mtls_only`: SNI-DNAT clusters (SH27).
     `only_cluster`: endpoints of no other cluster (CL4), `only_node`: of no other node (SH19).
-    `locality`: prefer what is near it (LB2, LB3).
+    `locality`: prefer what is near it (LB2, LB3). `home`: its own cluster, where that is not in full use.
     """
 
     network: str = ""
@@ -44,6 +45,7 @@ class Horizon(msgspec.Struct, frozen=True):
     only_cluster: str = ""
     only_node: str = ""
     locality: Locality | None = None
+    home: str = ""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -54,11 +56,48 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     mtls: bool
 
 
-def assign(horizon: Horizon, candidates: Iterable[Candidate], gateways_of: GatewaysOf) -> Assignment:
+Usable = tuple[Candidate, Gateways | None]
+"""An endpoint that the view can use, and the gateways that lead there; None: directly."""
+
+
+def assign(
+    horizon: Horizon,
+    candidates: Iterable[Candidate],
+    gateways_of: GatewaysOf,
+    standing_of: StandingOf = in_full_use,
+) -> Assignment:
     """The members of a load assignment: direct endpoints first, then gateways, each with its exact weight."""
-    direct: list[Candidate] = []
-    remote: dict[Gateways, list[Endpoint]] = {}
     hidden: Counter[tuple[str, str, str]] = Counter()
+    standings = Standings(standing_of, home=horizon.home, passes_on=horizon.mtls_only)
+    usable = standings.remaining(list(_usable(horizon, candidates, gateways_of, hidden)), _cluster_of)
+    direct = [candidate for candidate, route in usable if route is None]
+    remote: dict[Gateways, list[Endpoint]] = {}
+    for candidate, route in usable:
+        if route is not None:
+            remote.setdefault(route, []).append(candidate.endpoint)
+    order = Order(Ranking(horizon.locality), standings, (candidate.endpoint for candidate, _ in usable))
+    once = {(candidate.endpoint.address, candidate.port): candidate for candidate in reversed(direct)}
+    scale = _scale(remote)
+    members = [_direct(candidate, scale, order) for candidate in once.values()]
+    members.extend(_through(remote, scale, order))
+    members = compacted(members)
+    members.sort(key=_order)
+    return Assignment(
+        tuple(members), tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items()))
+    )
+
+
+def _cluster_of(usable: Usable) -> str:
+    return usable[0].endpoint.cluster
+
+
+def _usable(
+    horizon: Horizon,
+    candidates: Iterable[Candidate],
+    gateways_of: GatewaysOf,
+    hidden: Counter[tuple[str, str, str]],
+) -> Iterator[Usable]:
+    """What the view can use; the rest that it might have expected to is counted in `hidden`."""
     routes: dict[tuple[str, str], Gateways | None] = {}
     for candidate in candidates:
         endpoint = candidate.endpoint
@@ -69,24 +108,14 @@ def assign(horizon: Horizon, candidates: Iterable[Candidate], gateways_of: Gatew
             routes[where] = _route(horizon, endpoint, gateways_of)
         route = routes[where]
         if route is None:
-            direct.append(candidate)
+            yield candidate, None
         elif not candidate.mtls:
             hidden[NOT_MTLS, endpoint.cluster, endpoint.network] += 1
         elif not route:
             reason = GATEWAY_FAMILY if gateways_of(endpoint.network) else NO_GATEWAY
             hidden[reason, endpoint.cluster, endpoint.network] += 1
         else:
-            remote.setdefault(route, []).append(endpoint)
-    scale = _scale(remote)
-    once = {(candidate.endpoint.address, candidate.port): candidate for candidate in reversed(direct)}
-    near = Ranking(horizon.locality)
-    members = [_direct(candidate, scale, near) for candidate in once.values()]
-    members.extend(_through(remote, scale, near))
-    members = compacted(members)
-    members.sort(key=_order)
-    return Assignment(
-        tuple(members), tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items()))
-    )
+            yield candidate, route
 
 
 def _order(member: LbEndpoint) -> tuple[int, bool, Locality, str, int]:
@@ -109,6 +138,25 @@ class Ranking:
         if where.zone != here.zone:
             return 2
         return 0 if where.subzone == here.subzone else 1
+
+
+class Order:
+    """Priority and weight of endpoints: by how near they are, and by how their clusters stand."""
+
+    def __init__(self, near: Ranking, standings: Standings, endpoints: Iterable[Endpoint]) -> None:
+        self._near = near
+        self._standings = standings
+        seen = {(endpoint.cluster, endpoint.locality) for endpoint in endpoints}
+        self._best = min((near.of(locality) for _, locality in seen), default=0)
+        self._factor = standings.factor({cluster for cluster, _ in seen})
+
+    def priority(self, endpoint: Endpoint) -> int:
+        """Lower comes first; not consecutive yet."""
+        return self._standings.priority(endpoint.cluster, self._near.of(endpoint.locality), self._best)
+
+    def weight(self, endpoint: Endpoint) -> int:
+        """The weight of one endpoint, to be multiplied by the scale of gateways."""
+        return self._standings.weight(endpoint.cluster, self._factor)
 
 
 def compacted(members: list[LbEndpoint]) -> list[LbEndpoint]:
@@ -147,28 +195,29 @@ def _scale(remote: Iterable[Gateways]) -> int:
     return min(scale, MAX_SCALE)
 
 
-def _direct(candidate: Candidate, scale: int, near: Ranking) -> LbEndpoint:
+def _direct(candidate: Candidate, scale: int, order: Order) -> LbEndpoint:
     endpoint = candidate.endpoint
     return LbEndpoint(
         address=endpoint.address,
         port=candidate.port,
-        weight=scale,
+        weight=scale * order.weight(endpoint),
         mtls=candidate.mtls,
         network=endpoint.network,
         cluster=endpoint.cluster,
         workload=endpoint.workload,
         locality=endpoint.locality,
-        priority=near.of(endpoint.locality),
+        priority=order.priority(endpoint),
     )
 
 
-def _through(remote: dict[Gateways, list[Endpoint]], scale: int, near: Ranking) -> Iterable[LbEndpoint]:
+def _through(remote: dict[Gateways, list[Endpoint]], scale: int, order: Order) -> Iterable[LbEndpoint]:
     """The gateways, each once. One that stands for endpoints of several localities is as near as the nearest."""
     weights: Counter[NetworkGateway] = Counter()
     behind: dict[NetworkGateway, list[Endpoint]] = {}
     for route, endpoints in remote.items():
+        total = sum(map(order.weight, endpoints))
         for gateway in route:
-            weights[gateway] += len(endpoints) * scale // len(route)
+            weights[gateway] += total * scale // len(route)
             behind.setdefault(gateway, []).extend(endpoints)
     for gateway, weight in weights.items():
         yield LbEndpoint(
@@ -180,7 +229,7 @@ def _through(remote: dict[Gateways, list[Endpoint]], scale: int, near: Ranking) 
             cluster=gateway.cluster,
             workload=f";;;;{gateway.cluster}",
             locality=_common_locality(behind[gateway]),
-            priority=min(near.of(endpoint.locality) for endpoint in behind[gateway]),
+            priority=min(map(order.priority, behind[gateway])),
             gateway=True,
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from isthmus.derive import configuration, endpoints, networks, peers, proxies, rules, services
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.rules import Rule
+from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh import (
     Assignment,
     Endpoint,
@@ -61,6 +62,9 @@ class Sources:
         self.destination_rules = graph.source(DestinationRule.TABLE, DestinationRule)
         self.mesh_configs = graph.source(MeshConfig.TABLE, MeshConfig)
         self.mesh_networks = graph.source(MeshNetworks.TABLE, MeshNetworks)
+        self.mesh_clusters = graph.source(MeshCluster.TABLE, MeshCluster)
+        self.liveness_policies = graph.source(LivenessPolicy.TABLE, LivenessPolicy)
+        self.standings = graph.source(ClusterStanding.TABLE, ClusterStanding)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
         self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
@@ -280,7 +284,17 @@ class Meshwide:
             return Assignment()
         rule = get(self.rules, (client, host))
         candidates = self._candidates(get, service, port, rule=rule, subset=subset)
-        return assign(horizon, candidates, lambda network: get(self.gateways, network))
+        return assign(
+            horizon,
+            candidates,
+            lambda network: get(self.gateways, network),
+            lambda cluster: get(self.sources.standings, (cluster, "", cluster)),
+        )
+
+    def home(self, get: Get, cluster: str) -> str:
+        """A view's own cluster, where that matters to it: views of clusters in full use share their assignments."""
+        row = get(self.sources.standings, (cluster, "", cluster))
+        return "" if row is None or row.plain else cluster
 
     def _candidates(self, get: Get, service: MeshService, port: int, *, rule: Rule, subset: str) -> Iterator[Candidate]:
         mode = rules.policy_for(rule, subset, port).tls_mode

@@ -92,15 +92,21 @@ class Resources:
         service = self._find(get, parsed)
         if parsed is None or service is None:
             return None
-        horizon = self.horizon(scope, service)
+        horizon = self.horizon(get, scope, service)
         host = (service.namespace, service.name)
         assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope)))
         return endpoints.load_assignment(name, assigned)
 
-    def horizon(self, scope: Scope, service: MeshService) -> Horizon:
+    def horizon(self, get: Get, scope: Scope, service: MeshService) -> Horizon:
         """Where a scope stands when it looks at a service."""
         if isinstance(scope, RouterView):
-            return Horizon(network=scope.network, families=scope.families, networks=scope.network_view, mtls_only=True)
+            return Horizon(
+                network=scope.network,
+                families=scope.families,
+                networks=scope.network_view,
+                mtls_only=True,
+                home=self.meshwide.home(get, scope.cluster),
+            )
         view = outbound_of(scope)
         if view is None:
             return Horizon()
@@ -110,6 +116,7 @@ class Resources:
             only_cluster=view.cluster if service.cluster_local or service.node_local else "",
             only_node=scope.node if isinstance(scope, NodeView) else "",
             locality=scope.locality if isinstance(scope, LocalityView) else None,
+            home=self.meshwide.home(get, view.cluster),
         )
 
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:

@@ -12,6 +12,7 @@ from isthmus.ingest.decode import shape_decoder
 from isthmus.ingest.destination_rule import destination_rule
 from isthmus.ingest.finding import Result, refused
 from isthmus.ingest.gateway import gateway
+from isthmus.ingest.mesh_cluster import liveness_policy, mesh_cluster
 from isthmus.ingest.mesh_config import CONFIG_MAP, mesh_config
 from isthmus.ingest.peer_authentication import peer_authentication, strict
 from isthmus.ingest.place import Place
@@ -20,7 +21,7 @@ from isthmus.ingest.workload import workload
 from isthmus.kube import objects, requests
 from isthmus.kube.objects import KubeObject
 from isthmus.kube.requests import Resource, Scope
-from isthmus.model import rows
+from isthmus.model import liveness, rows
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.rows import Row
 
@@ -66,6 +67,14 @@ def _istio(group: str, version: str, plural: str) -> Resource:
     return Resource(f"{group}.istio.io", version, plural)
 
 
+def _isthmus(plural: str) -> Resource:
+    return Resource("isthmus.dev", "v1alpha1", plural)
+
+
+def _system_scope(place: Place) -> Scope:
+    return Scope(namespace=place.system_namespace)
+
+
 def _mesh_config_scope(place: Place) -> Scope:
     return Scope(namespace=place.system_namespace, field_selector=f"metadata.name={CONFIG_MAP}")
 
@@ -84,6 +93,10 @@ KINDS: tuple[Kind[Any], ...] = (
          (rows.DestinationRule,), config_only=True),
     Kind("PeerAuthentication", _istio("security", "v1", "peerauthentications"), objects.Custom, peer_authentication,
          (rows.PeerAuthentication,), config_only=True, closed=strict),
+    Kind("MeshCluster", _isthmus("meshclusters"), objects.Custom, mesh_cluster, (liveness.MeshCluster,),
+         config_only=True, scope=_system_scope),
+    Kind("LivenessPolicy", _isthmus("livenesspolicies"), objects.Custom, liveness_policy, (liveness.LivenessPolicy,),
+         config_only=True, scope=_system_scope),
 )  # fmt: skip
 """In the order in which rows are shown; all kinds of a cluster are watched at once."""
 

@@ -44,8 +44,13 @@ ISTIOD_RULES: tuple[Manifest, ...] = (
 SECRET_RULES: tuple[Manifest, ...] = (_rule([""], ["secrets"], [*_READ, *_WRITE]),)
 """What it does in the namespace it runs in: remote secrets, the authority's secrets."""
 
-SYSTEM_RULES: tuple[Manifest, ...] = (*SECRET_RULES, _rule([""], ["configmaps"], _READ, ["istio"]))
-"""And in the system namespace of its config cluster: the mesh configuration."""
+SYSTEM_RULES: tuple[Manifest, ...] = (
+    *SECRET_RULES,
+    _rule([""], ["configmaps"], _READ, ["istio"]),
+    _rule(["isthmus.dev"], ["livenesspolicies", "meshclusters"], _READ),
+    _rule([""], ["events"], ["create"]),
+)
+"""And in the system namespace of its config cluster: the mesh configuration, the declared clusters, events."""
 
 
 def webhook_rules(name: str) -> tuple[Manifest, ...]:

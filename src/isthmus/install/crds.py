@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from isthmus.install import gateway_api, istio_kinds
+from isthmus.install import gateway_api, isthmus_kinds, istio_kinds
 from isthmus.install.schema import STATUS
 from isthmus.install.values import Manifest
 
@@ -29,6 +29,7 @@ class _Definition:
 
 _NETWORKING = "networking.istio.io"
 _SECURITY = "security.istio.io"
+_OWN = "isthmus.dev"
 _GATEWAY_API = "gateway.networking.k8s.io"
 _SECURITY_VERSIONS = ("v1", "v1beta1")
 
@@ -52,6 +53,13 @@ _ISTIO = (
     _Definition(_SECURITY, "RequestAuthentication", "requestauthentications", istio_kinds.request_authentication,
                 ("ra",), _SECURITY_VERSIONS),
 )  # fmt: skip
+
+_ISTHMUS = (
+    _Definition(_OWN, "MeshCluster", "meshclusters", isthmus_kinds.mesh_cluster, ("mc",), ("v1alpha1",), columns=(
+        ("State", "string", ".spec.state"), ("Required", "boolean", ".spec.required"), _AGE)),
+    _Definition(_OWN, "LivenessPolicy", "livenesspolicies", isthmus_kinds.liveness_policy, (), ("v1alpha1",)),
+)  # fmt: skip
+"""What exists nowhere else."""
 
 READ = frozenset({"Gateway", "DestinationRule", "PeerAuthentication"})
 """The kinds of Istio that have an effect. Who applies another is warned: a policy must not seem to close anything."""
@@ -77,8 +85,8 @@ _GATEWAY = (
 
 
 def definitions(*, gateway_api: bool) -> list[Manifest]:
-    """Those of Istio; with `gateway_api` also reduced ones of the Gateway API."""
-    return [_manifest(item) for item in (*_ISTIO, *(_GATEWAY if gateway_api else ()))]
+    """Those of Istio and our own; with `gateway_api` also reduced ones of the Gateway API."""
+    return [_manifest(item) for item in (*_ISTIO, *_ISTHMUS, *(_GATEWAY if gateway_api else ()))]
 
 
 def _manifest(item: _Definition) -> Manifest:
@@ -92,7 +100,7 @@ def _manifest(item: _Definition) -> Manifest:
         names["shortNames"] = list(item.short)
     if item.group == _GATEWAY_API:
         names["categories"] = ["gateway-api"]
-    else:
+    elif item.group != _OWN:
         names["categories"] = ["istio-io", item.group.replace(".", "-")]
     meta: Manifest = {"name": f"{item.plural}.{item.group}", "labels": {"app.kubernetes.io/part-of": "istio"}}
     if item.annotations:
@@ -121,7 +129,7 @@ def _version(item: _Definition, name: str, *, stored: bool) -> Manifest:
         "schema": {"openAPIV3Schema": schema},
         "subresources": {"status": {}},
     }
-    if item.group != _GATEWAY_API and item.kind not in READ:
+    if item.group not in (_GATEWAY_API, _OWN) and item.kind not in READ:
         # The one way in which a definition can make the API server warn whoever applies an object.
         version |= {"deprecated": True, "deprecationWarning": f"Isthmus does not read {item.kind} yet: no effect"}
     return version

@@ -1,5 +1,6 @@
 """All kinds of rows that enter the graph from outside: checkpoints keep them, whatever module defines them."""
 
+from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.rows import (
     Cluster,
@@ -25,6 +26,9 @@ OBSERVED: tuple[type[Row], ...] = (
     Gateway,
     PeerAuthentication,
     DestinationRule,
+    MeshCluster,
+    LivenessPolicy,
+    ClusterStanding,
     Proxy,
     MeshConfig,
     MeshNetworks,
