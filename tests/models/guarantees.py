@@ -1,0 +1,103 @@
+"""The table of guarantees in docs/deployment-models.md: what survives the loss of what, computed for every example.
+
+python -m tests.models.guarantees    # writes the table anew
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from isthmus_lab.world import ControlPlane
+from tests.models.faults import Fault, Survey, Ways, faults
+from tests.models.paper import Paper
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "deployment-models.md"
+BEGIN, END = "<!-- guarantees: begin -->", "<!-- guarantees: end -->"
+KINDS = ("API server", "control plane", "gateway", "link", "node", "cluster")
+
+
+@dataclass(frozen=True)
+class Model:
+    """An example with the call that is asked of every cluster's callers."""
+
+    example: str
+    host: str = "helloworld.sample"
+    port: int = 5000
+
+
+MODELS: tuple[Model, ...] = (Model("two-networks"),)
+
+
+def table(models: Iterable[Model] = MODELS) -> str:
+    """The whole table in Markdown."""
+    lines = ["| example | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
+    for model in models:
+        cells = row(model)
+        lines.append(f"| `{model.example}` | " + " | ".join(cells[kind] for kind in KINDS) + " |")
+    return "\n".join(lines)
+
+
+def row(model: Model) -> dict[str, str]:
+    """The cells of one example by kind of fault."""
+    paper = Paper(model.example)
+    survey = Survey(paper, model.host, model.port)
+    calm = survey.ways()
+    cells = {}
+    for kind, every in faults(paper).items():
+        words = {fault.name: outcome(replace(survey, fault=fault), calm) for fault in every}
+        cells[kind] = _cell(words)
+    return cells
+
+
+def outcome(survey: Survey, calm: dict[str, Ways]) -> str:
+    """What callers and proxies meet under a fault, in words."""
+    ways = survey.ways()
+    lost = sorted(cluster for cluster, found in ways.items() if calm[cluster] and not found)
+    traffic = "same" if all(found.keys() == calm[cluster].keys() for cluster, found in ways.items()) else "rest"
+    if lost:
+        traffic = f"{', '.join(lost)} unanswered"
+    frozen = sorted(cluster for cluster in ways if not informed(survey.paper, survey.fault, cluster))
+    return traffic + (f"; {', '.join(frozen)} frozen" if frozen else "")
+
+
+def informed(paper: Paper, fault: Fault, cluster: str) -> bool:
+    """Whether proxies of that cluster reach a living control plane, so that they learn of changes."""
+    sources = (paper.world.plane(name) for name in paper.world.cluster(cluster).sources)
+    return any(_reaches(paper, fault, plane, cluster) for plane in sources)
+
+
+def _reaches(paper: Paper, fault: Fault, plane: ControlPlane, cluster: str) -> bool:
+    if plane.name in fault.planes or not _runs(paper, fault, plane):
+        return False
+    if plane.cluster == cluster:
+        return True
+    here, there = (paper.world.cluster(name) for name in (cluster, plane.cluster))
+    if (min(here.network, there.network), max(here.network, there.network)) in fault.links:
+        return False
+    # Proxies of other clusters come through the gateway beside the control plane, if there is one.
+    return not there.gateway or plane.cluster not in fault.gateways
+
+
+def _runs(paper: Paper, fault: Fault, plane: ControlPlane) -> bool:
+    """Whether a replica is on a node that lives."""
+    pods = (p for p in paper.clusters[plane.cluster].objects("Pod") if p["metadata"]["labels"].get("app") == "istiod")
+    return any((plane.cluster, pod["spec"]["nodeName"]) not in fault.nodes for pod in pods)
+
+
+def _cell(words: dict[str, str]) -> str:
+    if not words:
+        return "-"
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return "<br>".join(f"{name}: {word}" for name, word in words.items())
+
+
+def written(text: str, fresh: str) -> str:
+    """The document with the table replaced."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{fresh}\n{END}{tail}"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written(DOCUMENT.read_text(), table()))
