@@ -20,6 +20,7 @@ from isthmus.model.rows import (
 )
 from isthmus.xds.resource import CDS, XdsResource
 from tests.envoy.acceptance import everything, validate
+from tests.envoy.policies import policy
 from tests.graph.world import App, mesh, port, router, sleep, two_networks
 
 PORTS = (
@@ -95,10 +96,50 @@ def rules() -> list[Row]:
     ]
 
 
+def policies() -> list[Row]:
+    """A policy of every action with every kind of condition."""
+    everything = {
+        "from": [
+            {
+                "source": {
+                    "principals": ["*", "a/ns/b/sa/c", "*/c", "a/*"],
+                    "notNamespaces": ["x*", "y.z"],
+                    "trustDomains": ["*", "a*", "*a"],
+                    "ipBlocks": ["10.0.0.1", "fd00::/8"],
+                    "notRemoteIpBlocks": ["0.0.0.0/0"],
+                    "requestPrincipals": ["*", "https://i/s", "*/s", "i/*"],
+                }
+            },
+            {"source": {"serviceAccounts": ["a", "b/c.d-e"]}},
+        ],
+        "to": [
+            {
+                "operation": {
+                    "ports": ["80"],
+                    "notMethods": ["GET", "P*"],
+                    "hosts": ["*", "a", "*.b", "c*"],
+                    "paths": ["*", "/a", "/b*", "*c", "/d/{*}/{**}"],
+                }
+            }
+        ],
+        "when": [
+            {"key": "request.headers[:path]", "values": ["*", "/x"]},
+            {"key": "request.auth.claims[a][b]", "notValues": ["*", "c*"]},
+            {"key": "connection.sni", "values": ["*.a"]},
+            {"key": "destination.ip", "values": ["10.0.0.0/8"]},
+        ],
+    }
+    return [
+        policy(f"{action}-{dry}".lower(), action=action, rules=[everything, {}], dry_run=dry)
+        for action in ("ALLOW", "DENY", "AUDIT")
+        for dry in (False, True)
+    ]
+
+
 def world(**settings: object) -> Mesh:
     """Every kind of service, rule and policy on two networks."""
     apps = [row for app in (MIXED, HEADLESS, REMOTE, PLAIN, EMPTY) for row in app.rows()]
-    return mesh("east", two_networks(), apps, rules(), **settings)
+    return mesh("east", two_networks(), apps, rules(), policies(), **settings)
 
 
 @pytest.mark.parametrize(

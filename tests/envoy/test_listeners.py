@@ -14,6 +14,7 @@ from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import XdsResource
 
 SETTINGS = MeshSettings(config_cluster="east", trust_domain_aliases=("old",))
+GUARD = inbound.Guard(accepted=SETTINGS.trust_domains)
 
 
 def decoded(resource: XdsResource | None) -> listener_pb2.Listener:
@@ -65,7 +66,7 @@ def test_tcp_listener_tries_several_endpoints() -> None:
 
 def test_the_application_learns_who_called_and_callers_cannot_say_it() -> None:
     profile = InboundProfile(ports=(InboundPort(8080, Protocol.HTTP, MtlsMode.PERMISSIVE),))
-    listener = decoded(inbound.virtual_inbound(profile, SETTINGS))
+    listener = decoded(inbound.virtual_inbound(profile, GUARD))
     chains = {chain.name: chain for chain in listener.filter_chains}
     for name in ("inbound_8080_mtls", "inbound_8080_plain"):
         http = manager(chains[name])
@@ -91,7 +92,7 @@ def test_the_application_learns_who_called_and_callers_cannot_say_it() -> None:
 )
 def test_chains_of_a_port_and_of_all_others(mode: MtlsMode, kinds: list[str]) -> None:
     profile = InboundProfile(ports=(InboundPort(90, Protocol.TCP, mode),), mode=mode)
-    listener = decoded(inbound.virtual_inbound(profile, SETTINGS))
+    listener = decoded(inbound.virtual_inbound(profile, GUARD))
     names = [chain.name for chain in listener.filter_chains]
     assert names == ["virtualInbound-blackhole"] + [
         f"inbound_{what}_{kind}" for what in ("90", "any") for kind in kinds
@@ -103,7 +104,7 @@ def test_chains_of_a_port_and_of_all_others(mode: MtlsMode, kinds: list[str]) ->
 def test_where_no_tls_is_expected_the_server_may_speak_first(count: int) -> None:
     plain = tuple(InboundPort(3306 + index, Protocol.TCP, MtlsMode.DISABLE) for index in range(count))
     ports = (*plain, InboundPort(80, Protocol.HTTP, MtlsMode.DISABLE), InboundPort(90, Protocol.TCP, MtlsMode.STRICT))
-    listener = decoded(inbound.virtual_inbound(InboundProfile(ports=ports), SETTINGS))
+    listener = decoded(inbound.virtual_inbound(InboundProfile(ports=ports), GUARD))
     disabled = listener.listener_filters[1].filter_disabled
     ranges = [disabled] if count == 1 else list(disabled.or_match.rules)
     assert [rule.destination_port_range.start for rule in ranges] == [port.port for port in plain]
@@ -111,7 +112,7 @@ def test_where_no_tls_is_expected_the_server_may_speak_first(count: int) -> None
 
 def test_the_ports_of_capture_itself_are_nobodys() -> None:
     profile = InboundProfile(ports=(InboundPort(15006, Protocol.HTTP, MtlsMode.PERMISSIVE),))
-    listener = decoded(inbound.virtual_inbound(profile, SETTINGS))
+    listener = decoded(inbound.virtual_inbound(profile, GUARD))
     assert [c.name for c in listener.filter_chains if c.filter_chain_match.destination_port.value == 15006] == [
         "virtualInbound-blackhole"
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from isthmus.model.mesh import WorkloadMode
+from isthmus.model.policy import PolicyKey
 from isthmus.model.rows import Gateway, GatewayServer, Labels, Protocol, Service, ServicePort, Workload, labels_match
 from isthmus.model.scopes import InboundPort, InboundProfile
 
@@ -12,7 +13,12 @@ def selects(service: Service, labels: Labels) -> bool:
     return bool(service.selector) and labels_match(service.selector, labels)
 
 
-def inbound_profile(services: Iterable[Service], workload: Workload | None, mode: WorkloadMode) -> InboundProfile:
+def inbound_profile(
+    services: Iterable[Service],
+    workload: Workload | None,
+    mode: WorkloadMode,
+    policies: tuple[PolicyKey, ...] = (),
+) -> InboundProfile:
     """How a workload receives. The oldest service that names a workload port says what it speaks."""
     protocols: dict[int, Protocol] = {}
     for service in sorted(services, key=lambda row: (row.created, row.name)):
@@ -24,7 +30,7 @@ def inbound_profile(services: Iterable[Service], workload: Workload | None, mode
         if is_port(number):
             protocols.setdefault(number, Protocol.TCP)
     ports = tuple(InboundPort(number, protocols[number], mode.at(number)) for number in sorted(protocols))
-    return InboundProfile(ports=ports, mode=mode.mode)
+    return InboundProfile(ports=ports, mode=mode.mode, policies=policies)
 
 
 def target_port(port: ServicePort, workload: Workload | None) -> int:

@@ -19,6 +19,7 @@ FIELDS = {
     "authority": "%REQ(:AUTHORITY)%",
     "response_code": "%RESPONSE_CODE%",
     "response_code_details": "%RESPONSE_CODE_DETAILS%",
+    "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
     "response_flags": "%RESPONSE_FLAGS%",
     "downstream_peer_uri_san": "%DOWNSTREAM_PEER_URI_SAN%",
     "requested_server_name": "%REQUESTED_SERVER_NAME%",

@@ -1,5 +1,6 @@
 """Network, listener and HTTP filters, as all listeners use them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.core.v3 import protocol_pb2
@@ -37,12 +38,15 @@ def tcp_proxy(cluster: str, direction: str, *, attempts: int = TCP_ATTEMPTS) -> 
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 
-def http_manager(stat_prefix: str, direction: str, **fields: Any) -> Message:
-    """An HTTP connection manager; `fields` say where its routes are and how it treats client certificates."""
+def http_manager(stat_prefix: str, direction: str, *, before: Iterable[Message] = (), **fields: Any) -> Message:
+    """An HTTP connection manager; `fields` say where its routes are and how it treats client certificates.
+
+    `before` are HTTP filters that stand before the router.
+    """
     router = hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
     manager = hcm_pb2.HttpConnectionManager(
         stat_prefix=stat_prefix,
-        http_filters=[router],
+        http_filters=[*before, router],
         access_log=[access_log(direction)],
         use_remote_address=boolean(False),
         normalize_path=boolean(True),

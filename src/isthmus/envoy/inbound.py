@@ -13,18 +13,19 @@ Mesh mTLS is recognised by ALPN where other TLS is possible too. The application
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
-from isthmus.envoy import filters, naming, tls
+from isthmus.envoy import filters, naming, rbac, tls
 from isthmus.envoy.access_log import INBOUND
 from isthmus.envoy.build import Message, boolean, resource, seconds, socket_address
 from isthmus.envoy.routes import inbound_routes
+from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import MtlsMode, Protocol
 from isthmus.model.scopes import InboundPort, InboundProfile
-from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import LDS, XdsResource
 
 FilterChain = listener_components_pb2.FilterChain
@@ -38,13 +39,20 @@ HTTP_SERVER_ALPN = ("h2", "http/1.1")
 TCP_SERVER_ALPN = ("istio-peer-exchange",)
 
 
-def virtual_inbound(profile: InboundProfile, settings: MeshSettings) -> XdsResource:
+class Guard(NamedTuple):
+    """Who may call a workload: the policies that hold for it, and the trust domains that mesh mTLS accepts (TR4)."""
+
+    accepted: tuple[str, ...]
+    policies: tuple[AuthorizationPolicy, ...] = ()
+
+
+def virtual_inbound(profile: InboundProfile, guard: Guard) -> XdsResource:
     """The listener that capture redirects to."""
     chains = [_blackhole()]
     for port in profile.ports:
         if port.port not in naming.RESERVED_PORTS:
-            chains.extend(_chains(port, settings))
-    chains.extend(_chains(InboundPort(0, Protocol.TCP, profile.mode), settings))
+            chains.extend(_chains(port, guard))
+    chains.extend(_chains(InboundPort(0, Protocol.TCP, profile.mode), guard))
     message = listener_pb2.Listener(
         name=naming.VIRTUAL_INBOUND,
         address=socket_address("0.0.0.0", naming.INBOUND_PORT),
@@ -79,23 +87,25 @@ def _blackhole() -> Message:
     )
 
 
-def _chains(port: InboundPort, settings: MeshSettings) -> Iterator[Message]:
+def _chains(port: InboundPort, guard: Guard) -> Iterator[Message]:
     """The filter chains of one port; port 0 is all ports that have none of their own."""
     if port.mode is not MtlsMode.DISABLE:
-        yield _mesh_chain(port, settings)
+        yield _mesh_chain(port, guard)
     if port.mode is not MtlsMode.STRICT:
         name = f"{_label(port)}_plain"
         yield FilterChain(
-            name=name, filter_chain_match=_match(port, transport_protocol="raw_buffer"), filters=[_handler(port)]
+            name=name,
+            filter_chain_match=_match(port, transport_protocol="raw_buffer"),
+            filters=_handlers(port, guard),
         )
         yield FilterChain(
             name=f"{_label(port)}_tls",
             filter_chain_match=_match(port, transport_protocol="tls"),
-            filters=[filters.tcp_proxy(_cluster(port), INBOUND, attempts=1)],
+            filters=_connection(port, guard),
         )
 
 
-def _mesh_chain(port: InboundPort, settings: MeshSettings) -> Message:
+def _mesh_chain(port: InboundPort, guard: Guard) -> Message:
     """Mesh mTLS. Where nothing else is allowed any TLS is taken for it, and refused in the handshake if it is not."""
     strict = port.mode is MtlsMode.STRICT
     match = _match(port, transport_protocol="tls", application_protocols=() if strict else tls.MESH_ALPN)
@@ -103,9 +113,9 @@ def _mesh_chain(port: InboundPort, settings: MeshSettings) -> Message:
     return FilterChain(
         name=f"{_label(port)}_mtls",
         filter_chain_match=match,
-        transport_socket=tls.server_socket(trust_domains=settings.trust_domains, alpn=alpn),
+        transport_socket=tls.server_socket(trust_domains=guard.accepted, alpn=alpn),
         transport_socket_connect_timeout=seconds(15),
-        filters=[_handler(port)],
+        filters=_handlers(port, guard),
     )
 
 
@@ -122,14 +132,20 @@ def _cluster(port: InboundPort) -> str:
     return naming.inbound(port.port) if port.port else naming.INBOUND_PASSTHROUGH
 
 
-def _handler(port: InboundPort) -> Message:
+def _connection(port: InboundPort, guard: Guard) -> list[Message]:
+    return [*rbac.network_filters(guard.policies), filters.tcp_proxy(_cluster(port), INBOUND, attempts=1)]
+
+
+def _handlers(port: InboundPort, guard: Guard) -> list[Message]:
     if not port.protocol.is_http:
-        return filters.tcp_proxy(_cluster(port), INBOUND, attempts=1)
+        return _connection(port, guard)
     manager = hcm_pb2.HttpConnectionManager
-    return filters.http_manager(
+    http = filters.http_manager(
         f"inbound_{port.port}",
         INBOUND,
+        before=rbac.http_filters(guard.policies),
         route_config=inbound_routes(port.port),
         forward_client_cert_details=manager.SANITIZE_SET,
         set_current_client_cert_details=manager.SetCurrentClientCertDetails(uri=True),
     )
+    return [http]

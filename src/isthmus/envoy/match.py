@@ -18,6 +18,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
+from isthmus.envoy import match_rbac
 from isthmus.envoy.build import Message
 from isthmus.envoy.spread import Gone, nothing_gone, spread
 from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
@@ -32,7 +33,8 @@ HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """What can be known of a connection when it arrives: where it was meant to go, and its first bytes.
 
-    `http` is what the bytes are where no TLS hides it: "http/1.1", "h2c", or empty for anything else.
+    `http` is what the bytes are where no TLS hides it: "http/1.1", "h2c", or empty for anything else. `peer` is the
+    SPIFFE ID in the caller's certificate, if it shows one; `source` its address.
     """
 
     address: str
@@ -41,6 +43,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     sni: str = ""
     alpn: tuple[str, ...] = ()
     http: str = ""
+    peer: str = ""
+    source: str = ""
 
 
 class ClientTls(msgspec.Struct, frozen=True):
@@ -128,19 +132,24 @@ class Config:
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 
-    def leaving(self, connection: Connection, *, host: str = "", path: str = "/") -> Verdict:
-        """What happens to a connection of the workload, captured on its way out; `host` is that of an HTTP request."""
+    def leaving(self, connection: Connection, *, host: str = "", path: str = "/", **headers: str) -> Verdict:
+        """What happens to a connection of the workload, captured on its way out; `host` is that of an HTTP request.
+
+        `headers` are further ones, with `_` for `-`; `method` is the request's.
+        """
         listener = self._outbound_listener(connection)
         if listener is None:
             return Verdict(closed="no listener takes what leaves")
-        return self._through(listener, connection, host=host, path=path)
+        return self._through(listener, connection, _headers(host, path, headers))
 
-    def arriving(self, connection: Connection, *, host: str = "", path: str = "/", at: int = 0) -> Verdict:
+    def arriving(
+        self, connection: Connection, *, host: str = "", path: str = "/", at: int = 0, **headers: str
+    ) -> Verdict:
         """What happens to a connection that comes in: on the listening port `at`, or on the one it was meant for."""
         for listener in self.listeners.values():
             place = listener.address.socket_address
             if place.port_value == (at or connection.port) and bound(listener):
-                return self._through(listener, connection, host=host, path=path)
+                return self._through(listener, connection, _headers(host, path, headers))
         return Verdict(closed=f"nothing listens on port {at or connection.port}")
 
     def _outbound_listener(self, connection: Connection) -> Message | None:
@@ -152,31 +161,41 @@ class Config:
                     return listener
         return next((one for one in self.listeners.values() if one.use_original_dst.value), None)
 
-    def _through(self, listener: Message, connection: Connection, *, host: str, path: str) -> Verdict:
+    def _through(self, listener: Message, connection: Connection, headers: Mapping[str, str]) -> Verdict:
         chain = select_chain(listener, connection)
         if chain is None:
             return Verdict(listener=listener.name, closed="no filter chain matches")
         verdict = Verdict(listener=listener.name, chain=chain.name, server_tls=_server_tls(chain))
+        if closed := _refused_peer(verdict.server_tls, connection):
+            return msgspec.structs.replace(verdict, closed=closed)
+        asked = _asked(connection, verdict.server_tls)
+        if (rule := match_rbac.refusal(chain.filters, asked)) is not None:
+            return msgspec.structs.replace(verdict, closed=f"RBAC: {rule}")
         for network_filter in chain.filters:
             if network_filter.name == TCP_PROXY:
                 proxy = tcp_proxy_pb2.TcpProxy.FromString(network_filter.typed_config.value)
                 return self._reach(verdict, proxy.cluster, connection)
             if network_filter.name == HCM:
-                return self._request(verdict, network_filter, connection, host=host, path=path)
+                return self._request(verdict, network_filter, connection, headers)
         return msgspec.structs.replace(verdict, closed="the filter chain goes nowhere")
 
-    def _request(self, verdict: Verdict, network_filter: Message, connection: Connection, **request: str) -> Verdict:
+    def _request(
+        self, verdict: Verdict, network_filter: Message, connection: Connection, headers: Mapping[str, str]
+    ) -> Verdict:
         manager = hcm_pb2.HttpConnectionManager.FromString(network_filter.typed_config.value)
+        asked = msgspec.structs.replace(_asked(connection, verdict.server_tls), headers=headers)
+        if (rule := match_rbac.refusal(manager.http_filters, asked)) is not None:
+            return msgspec.structs.replace(verdict, closed=f"403: RBAC: {rule}")
         config = (
             manager.route_config if manager.HasField("route_config") else self.routes(manager.rds.route_config_name)
         )
         if config is None:
             return msgspec.structs.replace(verdict, closed=f"no routes {manager.rds.route_config_name}")
-        virtual_host = select_virtual_host(config, request["host"])
+        virtual_host = select_virtual_host(config, headers[":authority"])
         if virtual_host is None:
-            return msgspec.structs.replace(verdict, closed=f"404: no virtual host for {request['host']}")
+            return msgspec.structs.replace(verdict, closed=f"404: no virtual host for {headers[':authority']}")
         for route in virtual_host.routes:
-            if _route_matches(route.match, request["path"]):
+            if _route_matches(route.match, headers[":path"]):
                 verdict = msgspec.structs.replace(verdict, virtual_host=virtual_host.name, route=route.name)
                 if route.HasField("direct_response"):
                     return msgspec.structs.replace(verdict, closed=f"{route.direct_response.status}: answered here")
@@ -216,6 +235,29 @@ class Config:
                 network=member.network,
                 workload=member.workload,
             )
+
+
+def _headers(host: str, path: str, others: Mapping[str, str]) -> dict[str, str]:
+    method = others.get("method", "GET")
+    rest = {name.replace("_", "-").lower(): value for name, value in others.items() if name != "method"}
+    return {":authority": host, ":path": path, ":method": method, **rest}
+
+
+def _asked(connection: Connection, server_tls: ServerTls | None) -> match_rbac.Asked:
+    return match_rbac.Asked(
+        peer=connection.peer if server_tls is not None else "",
+        source=connection.source,
+        address=connection.address,
+        port=connection.port,
+        sni=connection.sni,
+    )
+
+
+def _refused_peer(server_tls: ServerTls | None, connection: Connection) -> str:
+    """Why the handshake fails; a connection of unknown peer is taken to have a good one."""
+    if server_tls is None or not connection.peer or connection.peer.startswith(server_tls.peer_prefixes):
+        return ""
+    return f"TLS: {connection.peer} is not of an accepted trust domain"
 
 
 def bound(listener: Message) -> bool:

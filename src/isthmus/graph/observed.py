@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from isthmus.derive import configuration, endpoints, networks, peers, proxies, rules, services
+from isthmus.derive import configuration, endpoints, networks, peers, policies, proxies, rules, services
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.rules import Rule
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
@@ -18,6 +18,7 @@ from isthmus.model.mesh import (
     WorkloadMode,
 )
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
+from isthmus.model.policy import AuthorizationPolicy, PolicyKey
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -59,6 +60,7 @@ class Sources:
         self.workloads = graph.source(Workload.TABLE, Workload)
         self.gateways = graph.source(Gateway.TABLE, Gateway)
         self.peer_authentications = graph.source(PeerAuthentication.TABLE, PeerAuthentication)
+        self.policies = graph.source(AuthorizationPolicy.TABLE, AuthorizationPolicy)
         self.destination_rules = graph.source(DestinationRule.TABLE, DestinationRule)
         self.mesh_configs = graph.source(MeshConfig.TABLE, MeshConfig)
         self.mesh_networks = graph.source(MeshNetworks.TABLE, MeshNetworks)
@@ -82,6 +84,8 @@ class Sources:
         self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
         self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
         self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)
+        self.policies_in = graph.index("authorization_policies.by_namespace", self.policies, _in_namespace)
+        self.all_clusters = graph.index("clusters.all", self.clusters, lambda _: [ALL])
         self.rules_for = graph.index("destination_rules.by_host", self.destination_rules, lambda row: [row.host])
         self.all_rules = graph.index("destination_rules.all", self.destination_rules, lambda _: [ALL])
         self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
@@ -127,6 +131,12 @@ class Meshwide:
         self.trust_domain: Derived[str, str] = derived("derive.trust_domain", self._trust_domain, settings.trust_domain)
         self.system_namespace: Derived[str, Namespace | None] = derived("derive.default_network", self._system_ns)
         self.peer_policy: Derived[str, PeerPolicy] = derived("derive.peer_policy", self._peer_policy, DENY)
+        self.bound_policies: Derived[str, tuple[policies.Bound, ...]] = derived(
+            "derive.bound_policies", self._bound_policies, policies.CLOSED
+        )
+        self.accepted_domains: Derived[Key, tuple[str, ...]] = derived(
+            "derive.accepted_domains", self._accepted_domains, settings.trust_domains
+        )
         self.endpoints: Derived[Key, SliceEndpoints | None] = derived("derive.endpoints", self._endpoints)
         self.slice_identities: Derived[Key, tuple[str, ...]] = derived("derive.slice_identities", self._slice_ids, ())
         self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.hosts", self._hosts, ())
@@ -180,6 +190,31 @@ class Meshwide:
             row = get(self.sources.peer_authentications, key)
             if row is not None and row.cluster == self.settings.config_cluster:
                 yield row
+
+    def _bound_policies(self, get: Get, namespace: str) -> tuple[policies.Bound, ...]:
+        """The policies for workloads of a namespace, whatever their cluster (TE5)."""
+        root = self.settings.system_namespace
+        return policies.bound(self._policies_in(get, namespace), self._policies_in(get, root))
+
+    def _policies_in(self, get: Get, namespace: str) -> Iterator[AuthorizationPolicy]:
+        for key in get(self.sources.policies_in, namespace):
+            row = get(self.sources.policies, key)
+            if row is not None and row.cluster == self.settings.config_cluster:
+                yield row
+
+    def policy(self, get: Get, key: PolicyKey) -> AuthorizationPolicy:
+        """A policy that holds for somebody, with callers under all their names; closed where it cannot be found."""
+        row = get(self.sources.policies, (self.settings.config_cluster, *key))
+        return (
+            policies.CLOSED_ROW if row is None else policies.under_aliases(row, get(self.effective, ALL).trust_domains)
+        )
+
+    def _accepted_domains(self, get: Get, key: Key) -> tuple[str, ...]:
+        """Trust domains from which servers take callers: the mesh's own, and those of the known clusters (TR4, TR6)."""
+        clusters = get(self.sources.all_clusters, ALL)
+        known = get(self.effective, ALL).trust_domains
+        others = {get(self.trust_domain, str(cluster[0])) for cluster in clusters}
+        return (*known, *sorted(others.difference(known)))
 
     def _endpoints(self, get: Get, key: Key) -> SliceEndpoints | None:
         row = get(self.sources.slices, key)
@@ -383,7 +418,9 @@ class Scopes:
 
     def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
         workload = get(self.sources.workloads, proxy.key)
-        return proxies.inbound_profile(self._services_of(get, proxy), workload, get(self.workload_mode, proxy.key))
+        held = policies.selected(get(self.meshwide.bound_policies, proxy.namespace), proxy.labels)
+        mode = get(self.workload_mode, proxy.key)
+        return proxies.inbound_profile(self._services_of(get, proxy), workload, mode, held)
 
     def _services_of(self, get: Get, proxy: Proxy) -> list[Service]:
         """The services of its own cluster that pick the proxy by labels, or by a slice that names its pod (AG4)."""

@@ -122,7 +122,11 @@ class Resources:
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
         if isinstance(scope, InboundProfile):
-            return inbound.virtual_inbound(scope, get(self.meshwide.effective, ALL))
+            guard = inbound.Guard(
+                policies=tuple(self.meshwide.policy(get, name) for name in scope.policies),
+                accepted=get(self.meshwide.accepted_domains, ALL),
+            )
+            return inbound.virtual_inbound(scope, guard)
         if name == naming.VIRTUAL_OUTBOUND:
             return outbound.virtual_outbound(get(self.meshwide.effective, ALL))
         place = naming.parse_listener(name)

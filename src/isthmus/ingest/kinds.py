@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from isthmus.base.errors import ObjectRef, Problem
+from isthmus.ingest.authorization_policy import authorization_policy, closed
 from isthmus.ingest.core import namespace, node
 from isthmus.ingest.decode import shape_decoder
 from isthmus.ingest.destination_rule import destination_rule
@@ -23,6 +24,7 @@ from isthmus.kube.objects import KubeObject
 from isthmus.kube.requests import Resource, Scope
 from isthmus.model import liveness, rows
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
+from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import Row
 
 O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
@@ -97,6 +99,8 @@ KINDS: tuple[Kind[Any], ...] = (
          config_only=True, scope=_system_scope),
     Kind("LivenessPolicy", _isthmus("livenesspolicies"), objects.Custom, liveness_policy, (liveness.LivenessPolicy,),
          config_only=True, scope=_system_scope),
+    Kind("AuthorizationPolicy", _istio("security", "v1", "authorizationpolicies"), objects.Custom,
+         authorization_policy, (AuthorizationPolicy,), config_only=True, closed=closed),
 )  # fmt: skip
 """In the order in which rows are shown; all kinds of a cluster are watched at once."""
 

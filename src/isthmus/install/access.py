@@ -36,7 +36,7 @@ ROOT_RULES: tuple[Manifest, ...] = (
 ISTIOD_RULES: tuple[Manifest, ...] = (
     *_WORKLOADS,
     _rule(["networking.istio.io"], ["destinationrules", "gateways"], _READ),
-    _rule(["security.istio.io"], ["peerauthentications"], _READ),
+    _rule(["security.istio.io"], ["authorizationpolicies", "peerauthentications"], _READ),
     *ROOT_RULES,
 )
 """What the control plane does in the whole of its own cluster, beside its webhooks."""

@@ -61,7 +61,7 @@ _ISTHMUS = (
 )  # fmt: skip
 """What exists nowhere else."""
 
-READ = frozenset({"Gateway", "DestinationRule", "PeerAuthentication"})
+READ = frozenset({"Gateway", "DestinationRule", "PeerAuthentication", "AuthorizationPolicy"})
 """The kinds of Istio that have an effect. Who applies another is warned: a policy must not seem to close anything."""
 
 _HOSTS = ("Hostnames", "string", ".spec.hostnames")

@@ -2,6 +2,7 @@
 
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
+from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -25,6 +26,7 @@ OBSERVED: tuple[type[Row], ...] = (
     Workload,
     Gateway,
     PeerAuthentication,
+    AuthorizationPolicy,
     DestinationRule,
     MeshCluster,
     LivenessPolicy,

@@ -6,6 +6,7 @@ and no cache key to get wrong. A name is looked up in a proxy's scopes in order;
 
 import msgspec
 
+from isthmus.model.policy import PolicyKey
 from isthmus.model.rows import GatewayServer, Locality, MtlsMode, Protocol
 
 
@@ -62,15 +63,16 @@ class InboundPort(msgspec.Struct, frozen=True):
 
 
 class InboundProfile(msgspec.Struct, frozen=True, cache_hash=True):
-    """How workloads receive: their ports, and the mode of all other ports."""
+    """How workloads receive: their ports, the mode of all other ports, and the policies that say who may call."""
 
     ports: tuple[InboundPort, ...] = ()
     mode: MtlsMode = MtlsMode.PERMISSIVE
+    policies: tuple[PolicyKey, ...] = ()
 
     def __str__(self) -> str:
-        return (
-            "inbound:" + ",".join(f"{port.port}/{port.protocol}/{port.mode}" for port in self.ports) + f":{self.mode}"
-        )
+        ports = ",".join(f"{port.port}/{port.protocol}/{port.mode}" for port in self.ports)
+        policies = "".join(f":{namespace}/{name}" for namespace, name in self.policies)
+        return f"inbound:{ports}:{self.mode}{policies}"
 
 
 class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
