@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from isthmus.kube.kubeconfig import Access
 from isthmus.model.rows import Cluster
 from isthmus.tables.changes import Replace
 from tests.app.cluster_world import World, kubeconfig, play, remote_secret, seen, service, until
@@ -418,5 +419,46 @@ def test_token_review_goes_to_the_cluster_named(tmp_path: Path) -> None:
         assert (await w.manager.review("west", "proxy", "istio-ca"))["authenticated"] is True
         assert (await w.manager.review("east", "proxy", "istio-ca"))["authenticated"] is False
         assert set(w.manager.clusters()) == {"east", "west"}
+
+    play(tmp_path, scenario)
+
+
+def test_kubeconfig_files_give_access_as_secrets_do(tmp_path: Path) -> None:
+    """RS9: the id is the cluster of the file's current context."""
+    files = tmp_path / "files"
+    files.mkdir()
+
+    async def scenario(w: World) -> None:
+        (files / "west.yaml").write_text(kubeconfig(w.west.url, "good"))
+        await w.start(kubeconfig_dir=str(files), files_interval=0.02)
+        await until(lambda: w.services("c") == {"in-west"})
+        assert w.status("c").secret == "file west.yaml"
+        (files / "west.yaml").unlink()
+        await until(lambda: not w.services("c"))
+        assert [s.id for s in w.manager.statuses()] == ["east"]
+
+    play(tmp_path, scenario)
+
+
+def test_secrets_may_be_in_the_cluster_where_the_control_plane_runs(tmp_path: Path) -> None:
+    """PR4: an external control plane reads its configuration from east, its remote secrets from where it runs."""
+
+    async def scenario(w: World) -> None:
+        there = Access(server=w.west.url, token="good")
+        await w.east.put("secrets", remote_secret({"wrong": kubeconfig(w.west.url, "good")}, "wrong"))
+        await w.west.put("secrets", remote_secret({"north": kubeconfig(w.west.url, "good")}, "north"))
+        await w.start(local=there)
+        await w.synced()
+        assert {s.id for s in w.manager.statuses()} == {"east", "north"}
+        assert w.services("north") == {"in-west"}
+        client = w.manager.local_client()
+        assert client is not None
+        assert client is not w.manager.client("east")
+        await w.stop()
+        await w.west.stop()
+        await w.start(local=there)
+        await w.synced()
+        assert w.services("north") == {"in-west"}
+        assert any("where the control plane runs" in str(problem) for problem in w.manager.problems())
 
     play(tmp_path, scenario)

@@ -8,7 +8,7 @@ import pytest
 
 from isthmus.base.errors import Severity
 from isthmus.ingest.place import Place
-from isthmus.ingest.secrets import observe_secret, remote_clusters, remote_secret
+from isthmus.ingest.secrets import kubeconfig_files, observe_secret, remote_clusters, remote_secret
 from isthmus.kube.objects import Metadata, Secret
 
 PLACE = Place("east")
@@ -138,3 +138,48 @@ def test_an_undecodable_secret_names_itself() -> None:
     assert found.secret is None
     assert found.problem is not None
     assert found.problem.field == "data[...]"
+
+
+FILE = b"""
+clusters: [{name: west, cluster: {server: "https://w:6443"}}, {name: south, cluster: {server: "https://s:6443"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: x, context: {cluster: south, user: u}}, {name: y, context: {cluster: west, user: u}}]
+current-context: y
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cluster"),
+    [
+        (FILE, "west"),
+        (FILE.replace(b"current-context: y", b""), "south"),
+        (b'clusters: [{name: only, cluster: {server: "https://o"}}]', "only"),
+    ],
+)
+def test_a_file_is_about_the_cluster_of_its_context(text: bytes, cluster: str) -> None:
+    """RS9: the current context's cluster, else the first context's, else the first."""
+    found, _ = kubeconfig_files(Place("east"), {"f": text}, taken=())
+    assert [(one.id, one.secret) for one in found.values()] == [(cluster, "file f")]
+
+
+def test_of_two_files_with_one_cluster_the_first_counts_and_the_other_is_reported() -> None:
+    other = FILE.replace(b"token: t", b"token: other")
+    found, problems = kubeconfig_files(Place("east"), {"b": other, "a": FILE}, taken=())
+    assert found["west"].access is not None
+    assert (found["west"].secret, found["west"].access.token) == ("file a", "t")
+    assert [problem.where.name for problem in problems] == ["b"]
+
+
+@pytest.mark.parametrize("taken", [{"west"}, set()])
+def test_a_cluster_that_a_secret_gives_or_that_is_ours_is_not_taken_from_a_file(taken: set[str]) -> None:
+    found, problems = kubeconfig_files(Place("east" if taken else "west"), {"a": FILE}, taken=taken)
+    assert found == {}
+    assert [problem.severity for problem in problems] == [Severity.WARNING]
+
+
+@pytest.mark.parametrize("text", [b"\t", b"{}", FILE.replace(b"token: t", b"exec: {command: rm}")])
+def test_a_file_that_is_not_usable_is_reported(text: bytes) -> None:
+    """RS8: files are held to the same rules as secrets."""
+    found, problems = kubeconfig_files(Place("east"), {"a": text}, taken=())
+    assert not [one for one in found.values() if one.access]
+    assert [problem.where.name for problem in problems] == ["a"]

@@ -23,10 +23,15 @@ class ClusterSettings:
     `restore_after`: how long a silent cluster is waited for before its checkpoint is used; one that refuses is not
     waited for. `probe_interval`: how often a quiet cluster is asked whether it is there.
     `checkpoint_dir`: where rows are kept for a restart; empty: nowhere.
+    `local`: the cluster whose Secrets give access to others, where that is not the config cluster (RS1, PR4).
+    `kubeconfig_dir`: a directory of kubeconfigs that do so as well, looked at every `files_interval` (RS9).
     """
 
     config_cluster: str
     access: Access
+    local: Access | None = None
+    kubeconfig_dir: str = ""
+    files_interval: float = 5.0
     system_namespace: str = SYSTEM_NAMESPACE
     domain: str = DEFAULT_DOMAIN
     trust_domain: str = DEFAULT_DOMAIN

@@ -4,30 +4,27 @@ Nothing here decides what a proxy gets: rows go to `emit`, in the event loop's t
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 import structlog
 
+from isthmus.app.cluster_session import Session
 from isthmus.app.cluster_settings import ClusterSettings, ClusterStatus
 from isthmus.app.managed_cluster import ManagedCluster
+from isthmus.app.secret_sources import SECRET_WATCH, SecretSources
 from isthmus.base.clock import Clock
-from isthmus.base.errors import Problem, UnreachableError
+from isthmus.base.errors import ObjectRef, Problem, UnreachableError
 from isthmus.edge.checkpoint import Checkpoint, CheckpointStore
 from isthmus.edge.kube_client import KubeClient
-from isthmus.edge.kube_watch import Watcher
+from isthmus.ingest.observed import Observed
 from isthmus.ingest.place import Place
-from isthmus.ingest.secrets import REMOTE_SELECTOR, RemoteCluster, SecretObservation, observe_secret, remote_clusters
-from isthmus.kube.events import Applied, Deleted, Fact, Failed, Replaced
-from isthmus.kube.objects import Secret
-from isthmus.kube.requests import SECRETS, Scope
-from isthmus.kube.watch import WatchMachine
+from isthmus.ingest.secrets import RemoteCluster
 from isthmus.tables.changes import Change
 
 log = structlog.get_logger()
 
-SECRET_WATCH = "remote secrets"
+LOCAL = "(where the control plane runs)"
 
 
 class ClusterManager:
@@ -37,15 +34,15 @@ class ClusterManager:
         self._settings = settings
         self._emit = emit
         self._clock = clock
-        self._place = Place(settings.config_cluster, settings.domain, settings.system_namespace)
         self._store = CheckpointStore(settings.checkpoint_dir) if settings.checkpoint_dir else None
         self._kept: dict[str, Checkpoint] = {}
         self._clusters: dict[str, ManagedCluster] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._secrets: dict[tuple[str, str], Secret] = {}
-        self._secret_problems: dict[tuple[str, str], Problem] = {}
+        self._sources = SecretSources(
+            settings, changed=self._reconcile, contact=self._secrets_seen, failed=self._secrets_failed
+        )
+        self._local: Session | None = None
         self._problems: list[Problem] = []
-        self._secrets_listed = False
         self._known = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
@@ -76,12 +73,19 @@ class ClusterManager:
     def problems(self) -> list[Problem]:
         """Everything that is wrong with objects of any cluster."""
         found = [problem for cluster in self._clusters.values() for problem in cluster.problems()]
-        return sorted([*self._problems, *self._secret_problems.values(), *found])
+        return sorted([*self._problems, *self._local_problems(), *found])
 
     def client(self, cluster: str) -> KubeClient | None:
         """The client of a cluster, to ask it something; None if the cluster is not known or cannot be asked."""
         found = self._clusters.get(cluster)
         return found.client if found else None
+
+    def local_client(self) -> KubeClient | None:
+        """The client of the cluster that keeps our secrets: the config cluster, or the one that we run in (PR4)."""
+        return self.client(self._settings.config_cluster) if self._settings.local is None else self._local_client()
+
+    def _local_client(self) -> KubeClient | None:
+        return self._local.client if self._local else None
 
     # edge.authenticate.Reviewer
 
@@ -129,8 +133,38 @@ class ClusterManager:
         return added
 
     def _start_own(self) -> None:
+        """The own cluster with the Secrets of others; these are elsewhere if we run elsewhere."""
         own = self._add(self._settings.config_cluster)
-        own.offer(self._settings.access, extra=((SECRET_WATCH, self._secret_watch),))
+        watch = (SECRET_WATCH, self._sources.watch)
+        if self._settings.local is None:
+            own.offer(self._settings.access, extra=(watch,))
+        else:
+            own.offer(self._settings.access)
+            self._local = Session(
+                Place(LOCAL),
+                self._settings.local,
+                Observed(LOCAL, ()),
+                settings=self._settings,
+                clock=self._clock,
+                changes=lambda _: None,
+                changed=lambda: None,
+            )
+            self._spawn(self._local.run((watch,)))
+        if self._settings.kubeconfig_dir:
+            self._spawn(self._sources.watch_files(self._settings.kubeconfig_dir))
+
+    def _secrets_seen(self) -> None:
+        (self._local or self._clusters[self._settings.config_cluster]).contact(SECRET_WATCH)
+
+    def _secrets_failed(self, message: str) -> None:
+        (self._local or self._clusters[self._settings.config_cluster]).failed(SECRET_WATCH, message)
+
+    def _local_problems(self) -> list[Problem]:
+        if self._local is None or not self._local.error:
+            return []
+        where = ObjectRef("", "Namespace", "", self._settings.system_namespace)
+        message = f"remote secrets cannot be read where the control plane runs: {self._local.error.rstrip('.')}"
+        return [Problem(where, "secrets", message, "Clusters stay as last known; see to that API server")]
 
     def _remove(self, cluster: str) -> None:
         log.info("cluster removed", cluster=cluster)
@@ -143,7 +177,9 @@ class ClusterManager:
         """While the own API server is silent, the clusters of the checkpoints are those that are known."""
         own = self._clusters[self._settings.config_cluster]
         await own.settled.wait()
-        if own.complete or self._secrets_listed:
+        if self._settings.local is not None:
+            await asyncio.sleep(self._settings.restore_after)
+        if self._sources.listed or (own.complete and self._settings.local is None):
             return
         for kept in list(self._kept.values()):
             cluster = self._add(kept.cluster)
@@ -151,47 +187,11 @@ class ClusterManager:
             cluster.restore()
         self._known.set()
 
-    def _secret_watch(self, client: KubeClient) -> Watcher[SecretObservation]:
-        machine = WatchMachine(
-            SECRETS,
-            observe_secret(self._place),
-            scope=Scope(namespace=self._settings.system_namespace, label_selector=REMOTE_SELECTOR),
-            options=self._settings.watch,
-            jitter=random.random,
-        )
-        own = self._clusters[self._settings.config_cluster]
-        return Watcher(client, machine, facts=self._learn, contact=lambda: own.contact(SECRET_WATCH))
-
-    def _learn(self, facts: list[Fact[SecretObservation]]) -> None:
-        for fact in facts:
-            match fact:
-                case Applied(found):
-                    self._put_secret(found)
-                case Deleted(found):
-                    self._secrets.pop(found.key, None)
-                    self._secret_problems.pop(found.key, None)
-                case Replaced(values):
-                    kept, self._secrets, self._secret_problems = self._secrets, {}, {}
-                    self._secrets |= {v.key: kept[v.key] for v in values if v.key in kept}
-                    for value in values:
-                        self._put_secret(value)
-                    self._secrets_listed = True
-                case Failed(_, message):
-                    self._clusters[self._settings.config_cluster].failed(SECRET_WATCH, message)
-        if self._secrets_listed:
-            self._reconcile()
-
-    def _put_secret(self, found: SecretObservation) -> None:
-        """A secret that cannot be decoded keeps what it said before."""
-        self._secret_problems.pop(found.key, None)
-        if found.secret is not None:
-            self._secrets[found.key] = found.secret
-        elif found.problem is not None:
-            self._secret_problems[found.key] = found.problem
-
     def _reconcile(self) -> None:
-        """Make the clusters those of the secrets."""
-        wanted, self._problems = remote_clusters(self._place, self._secrets.values())
+        """Make the clusters those of the secrets, once these were listed."""
+        if not self._sources.listed:
+            return
+        wanted, self._problems = self._sources.clusters()
         for cluster in self._clusters.keys() - wanted.keys() - {self._settings.config_cluster}:
             self._remove(cluster)
         for cluster, remote in wanted.items():

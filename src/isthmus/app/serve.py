@@ -27,6 +27,7 @@ from isthmus.edge.grpc_server import ServingCertificate, bind, make_server
 from isthmus.edge.http_server import HttpServer, load_identity, server_context
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.metrics import Metrics
+from isthmus.edge.remote_duties import DutySettings, RemoteDuties
 from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
 from isthmus.edge.webhook_server import Manifest, webhook_app
 from isthmus.edge.xds_server import XdsService
@@ -36,7 +37,7 @@ from isthmus.graph.settings import MeshSettings
 from isthmus.ingest.proxy import Identity, NodeInfo, proxy
 from isthmus.install.inject import inject
 from isthmus.model.rows import Locality, Namespace, Proxy
-from isthmus.tables.changes import Change
+from isthmus.tables.changes import Change, Replace
 from isthmus.trust.caller import Caller
 from isthmus.xds.node import Node
 from isthmus.xds.session import Event, Push
@@ -61,7 +62,17 @@ class ControlPlane:
         self.clusters = ClusterManager(_cluster_settings(settings), emit=self._emit, clock=self.clock)
         self.authenticator = Authenticator(self.clusters, self.clock)
         self.trust = TrustKeeper(
-            _trust_settings(settings), self.clock, client=self._own_client, on_serving=self._on_serving
+            _trust_settings(settings),
+            self.clock,
+            client=self.clusters.local_client,
+            config_client=self._own_client,
+            on_serving=self._on_serving,
+        )
+        self.duties = RemoteDuties(
+            DutySettings(cluster=settings.cluster, system_namespace=settings.system_namespace),
+            clusters=self._remote_clusters,
+            client=self.clusters.client,
+            roots=self._roots,
         )
         self.ports: dict[str, int] = {}
         self._values = settings.injected
@@ -101,6 +112,8 @@ class ControlPlane:
         await self._start_trust()
         parts.append(group.create_task(self.trust.run(), name="trust"))
         parts.append(group.create_task(self._refresh_keys(), name="signing keys"))
+        if self.settings.external:
+            parts.append(group.create_task(self.duties.run(), name="remote clusters"))
         webhook = self._webhook_server()
         parts.append(group.create_task(webhook.run(), name="webhook"))
         servers = self._grpc_servers()
@@ -188,7 +201,7 @@ class ControlPlane:
             self.clock,
             instance=self.settings.instance,
             statuses=self.clusters.statuses,
-            problems=lambda: sorted([*self.clusters.problems(), *self.mesh.problems()]),
+            problems=lambda: sorted([*self.clusters.problems(), *self.duties.problems(), *self.mesh.problems()]),
         )
         pages = AdminPages(ready=lambda: self._waiting_for, metrics=self._render_metrics, debug=debug.pages())
         server = HttpServer(admin_app(pages), listen.loopback, listen.admin)
@@ -208,8 +221,11 @@ class ControlPlane:
     # -- the main flow --------------------------------------------------------------------------------------------
 
     def _emit(self, changes: list[Change]) -> None:
-        if any(change.table == Namespace.TABLE for change in changes):
-            self.trust.poke()
+        for cluster in {_cluster_of(change) for change in changes if change.table == Namespace.TABLE}:
+            if cluster == self.settings.cluster:
+                self.trust.poke()
+            else:
+                self.duties.poke(cluster)
         self.inbox.put(changes)
 
     def _apply(self, batch: list[Change]) -> None:
@@ -269,6 +285,12 @@ class ControlPlane:
     def _known_clusters(self) -> list[str]:
         return [status.id for status in self.clusters.statuses()]
 
+    def _remote_clusters(self) -> set[str]:
+        return set(self.clusters.clusters()) - {self.settings.cluster}
+
+    def _roots(self) -> str:
+        return self.trust.authority.root_bundle.decode()
+
     def _own_client(self) -> KubeClient | None:
         return self.clusters.client(self.settings.cluster)
 
@@ -308,6 +330,11 @@ class ControlPlane:
         return metrics.render()
 
 
+def _cluster_of(change: Change) -> str:
+    """Every key of what was observed begins with the cluster."""
+    return str((change.prefix if isinstance(change, Replace) else change.key)[0])
+
+
 def _mesh_settings(settings: ServeSettings) -> MeshSettings:
     return MeshSettings(
         config_cluster=settings.cluster,
@@ -322,6 +349,8 @@ def _cluster_settings(settings: ServeSettings) -> ClusterSettings:
     return ClusterSettings(
         config_cluster=settings.cluster,
         access=settings.access,
+        local=settings.local,
+        kubeconfig_dir=settings.kubeconfig_dir,
         system_namespace=settings.system_namespace,
         domain=settings.domain,
         trust_domain=settings.trust_domain,

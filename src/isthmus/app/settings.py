@@ -30,7 +30,7 @@ class ServeSettings:
     `checkpoint_dir` keeps rows and signing keys for a restart; empty: nothing is kept. `ca_directory` is where the
     secret `cacerts` may be mounted. `discovery` are the control planes of proxies that are injected, best first.
     `external`: look after remote clusters that ask for it (PR3). `local`: the cluster we run in, where it is not the
-    config cluster; secrets are kept there (PR4).
+    config cluster; secrets are kept there (PR4). `kubeconfig_dir`: kubeconfigs of other clusters as files (RS9).
     """
 
     cluster: str
@@ -49,6 +49,7 @@ class ServeSettings:
     discovery: tuple[str, ...] = ()
     external: bool = False
     local: Access | None = None
+    kubeconfig_dir: str = ""
     listen: Listen = Listen()
     checkpoint_dir: str = ""
     ca_directory: Path = Path("/etc/cacerts")

@@ -50,6 +50,10 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
             help="Keep secrets in the cluster we run in, read configuration from that of the kubeconfig.",
         ),
     ] = False,
+    kubeconfig_dir: Annotated[
+        str,
+        typer.Option(envvar="PILOT_MULTICLUSTER_KUBECONFIG_PATH", help="Kubeconfigs of other clusters, as files."),
+    ] = "",
     listen: Annotated[str, typer.Option(help="Address of the TLS ports.")] = "0.0.0.0",
     tls_port: Annotated[int, typer.Option(help="xDS and certificates over TLS.")] = 15012,
     plain_port: Annotated[int, typer.Option(help="xDS in plaintext, on loopback.")] = 15010,
@@ -94,6 +98,7 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
         discovery=tuple(filter(None, discovery.split(","))),
         external=external,
         local=in_cluster() if local_secrets else None,
+        kubeconfig_dir=kubeconfig_dir,
         listen=Listen(host=listen, tls=tls_port, plain=plain_port, webhook=webhook_port, admin=admin_port),
         checkpoint_dir=checkpoint_dir,
         ca_directory=ca_directory,

@@ -17,7 +17,8 @@ import structlog
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError
 from isthmus.edge.kube_client import KubeClient, KubeError
-from isthmus.kube.requests import CONFIG_MAPS, NAMESPACES, SECRETS, Resource, Scope
+from isthmus.edge.root_writer import MANAGER, trust_webhook, write_roots
+from isthmus.kube.requests import SECRETS
 from isthmus.trust.authority import (
     PLUG_IN_SECRET,
     SELF_SIGNED_SECRET,
@@ -37,11 +38,6 @@ from isthmus.trust.rotation import due
 
 log = structlog.get_logger()
 
-ROOT_CONFIG_MAP = "istio-ca-root-cert"
-ROOT_KEY = "root-cert.pem"
-CONFIG_LABEL = "istio.io/config"
-MANAGER = "isthmus"
-WEBHOOKS = Resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", namespaced=False)
 CA_FILES = ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "tls.crt", "tls.key", "ca.crt")
 
 
@@ -75,10 +71,16 @@ class TrustKeeper:
         *,
         client: Callable[[], KubeClient | None],
         on_serving: Callable[[Serving], None],
+        config_client: Callable[[], KubeClient | None] | None = None,
     ) -> None:
+        """`client` is of the cluster that keeps our secrets; roots go to that of `config_client`, by default the same.
+
+        Both are None while there is none.
+        """
         self._settings = settings
         self._clock = clock
         self._client = client
+        self._config_client = config_client or client
         self._on_serving = on_serving
         self._authority: Authority | None = None
         self._serving: Serving | None = None
@@ -130,12 +132,14 @@ class TrustKeeper:
 
     async def _round(self) -> None:
         self._renew_serving()
-        client = self._client()
+        if self._client() is not None:
+            self._adopt(await self._load())
+        client = self._config_client()
         if client is None:
             return
-        self._adopt(await self._load())
-        await self._distribute(client)
-        await self._patch_webhooks(client)
+        roots = self.authority.root_bundle.decode()
+        await write_roots(client, roots)
+        await trust_webhook(client, self._settings.webhook_name, roots)
 
     def _adopt(self, found: Authority) -> None:
         """Take over a changed authority if peers can follow (TR2)."""
@@ -217,58 +221,6 @@ class TrustKeeper:
         self._serving = Serving(key_to_pem(key), issued)
         self._on_serving(self._serving)
         return self._serving
-
-    async def _distribute(self, client: KubeClient) -> None:
-        """Every namespace of our own cluster has the roots in its ConfigMap (TR3)."""
-        roots = self.authority.root_bundle.decode()
-        scope = Scope(field_selector=f"metadata.name={ROOT_CONFIG_MAP}")
-        have = {
-            item["metadata"]["namespace"]: (item.get("data") or {}).get(ROOT_KEY)
-            for item in await client.list(CONFIG_MAPS, scope)
-        }
-        for namespace in await client.list(NAMESPACES):
-            name = namespace["metadata"]["name"]
-            active = (namespace.get("status") or {}).get("phase", "Active") == "Active"
-            if active and have.get(name) != roots:
-                await self._write_roots(client, name, roots)
-
-    @staticmethod
-    async def _write_roots(client: KubeClient, namespace: str, roots: str) -> None:
-        body = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": ROOT_CONFIG_MAP, "namespace": namespace, "labels": {CONFIG_LABEL: "true"}},
-            "data": {ROOT_KEY: roots},
-        }
-        try:
-            await client.apply(CONFIG_MAPS, body, manager=MANAGER)
-        except KubeError as error:
-            # A namespace may go away, or be one that nobody may write to: the others still get theirs.
-            if error.status not in (403, 404, 409):
-                raise
-            log.warning("roots not written", namespace=namespace, error=str(error))
-
-    async def _patch_webhooks(self, client: KubeClient) -> None:
-        """The API server must trust our webhook: its caBundle is our root bundle."""
-        bundle = base64.b64encode(self.authority.root_bundle).decode()
-        found = await client.find(WEBHOOKS, "", self._settings.webhook_name)
-        if found is None:
-            return
-        hooks: list[dict[str, Any]] = found.get("webhooks") or []
-        patch = [
-            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
-            for index, hook in enumerate(hooks)
-            if (hook.get("clientConfig") or {}).get("caBundle") != bundle
-        ]
-        if patch:
-            await client.patch(
-                WEBHOOKS,
-                patch,
-                namespace="",
-                name=self._settings.webhook_name,
-                content_type="application/json-patch+json",
-            )
-            log.info("webhook trusts us", webhook=self._settings.webhook_name)
 
 
 def _read_directory(directory: Path) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -71,7 +71,10 @@ def _access(read: Reader, cluster: str, value: str) -> Access:
         text = base64.b64decode(value, validate=True)
     except binascii.Error as error:
         raise KubeconfigError("", "is no base64", _CREATE) from error
-    document = kubeconfig.parse(text)
+    return _sanitised(read, f"data.{cluster}", kubeconfig.parse(text))
+
+
+def _sanitised(read: Reader, field: str, document: kubeconfig.Document) -> Access:
     user = kubeconfig.user_entry(document)
     for name, reason in _FORBIDDEN.items():
         if user.get(name):
@@ -89,7 +92,7 @@ def _access(read: Reader, cluster: str, value: str) -> Access:
         raise KubeconfigError("clusters[].cluster.certificate-authority", message, "Use certificate-authority-data")
     if not found.has_credentials:
         raise KubeconfigError("users[].user", "has neither token nor client certificate", _CREATE)
-    at = f"data.{cluster}.clusters[].cluster"
+    at = f"{field}.clusters[].cluster"
     if found.insecure:
         read.warn(f"{at}.insecure-skip-tls-verify", _TO_ANYBODY, "Use certificate-authority-data")
     if found.server.startswith("http://") and not is_loopback(found.server):
@@ -112,6 +115,44 @@ def remote_clusters(place: Place, secrets: Iterable[objects.Secret]) -> tuple[di
                 read.warn(f"data.{cluster.id}", message, "Remove the key from one of the two")
         problems += read.problems
     return found, problems
+
+
+def kubeconfig_files(
+    place: Place, files: Mapping[str, bytes], *, taken: Collection[str]
+) -> tuple[dict[str, RemoteCluster], list[Problem]]:
+    """The clusters of kubeconfig files by name (RS9). A cluster of two files, or one that is `taken`, is a conflict.
+
+    Of two files with the same cluster the first by name counts: unlike Istio's, that answer is the same at each start.
+    """
+    found: dict[str, RemoteCluster] = {}
+    problems: list[Problem] = []
+    for name, text in sorted(files.items()):
+        where = objects.Secret(metadata=objects.Metadata(name=name))
+        read = Reader(place.cluster, "kubeconfig file", where)
+        try:
+            document = kubeconfig.parse(text)
+            cluster = kubeconfig.cluster_name(document)
+            if not cluster:
+                raise KubeconfigError("clusters", "names no cluster", "Add a cluster and a context")
+        except KubeconfigError as error:
+            read.error(error.field or "(file)", error.reason, error.remedy)
+            problems += read.problems
+            continue
+        if cluster in found or cluster in taken or cluster == place.cluster:
+            read.warn("(file)", f"cluster {cluster} is known already; this file is ignored", "Remove one of the two")
+        else:
+            found[cluster] = _of_file(read, cluster, f"file {name}", text)
+        problems += read.problems
+    return found, problems
+
+
+def _of_file(read: Reader, cluster: str, source: str, text: bytes) -> RemoteCluster:
+    digest = hashlib.sha256(text).hexdigest()
+    try:
+        return RemoteCluster(cluster, source, digest, _sanitised(read, "(file)", kubeconfig.parse(text)))
+    except KubeconfigError as error:
+        read.error(error.field or "(file)", error.reason, error.remedy)
+        return RemoteCluster(cluster, source, digest, None, f"kubeconfig: {error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,17 @@ def select(document: Document, context: str = "") -> Access:
     return _access(cluster, user, namespace=_text(chosen, "namespace", "contexts[].context", required=False))
 
 
+def cluster_name(document: Document) -> str:
+    """The cluster that a kubeconfig is about: the current context's, else the first context's, else the first (RS9)."""
+    names = contexts(document)
+    wanted = document.get("current-context") or (names[0] if names else "")
+    if wanted in names:
+        return _text(_entry(document, "contexts", str(wanted), "context"), "cluster", "contexts[].context")
+    clusters = document.get("clusters")
+    first = clusters[0] if isinstance(clusters, list) and clusters else None
+    return _text(first, "name", "clusters[]") if isinstance(first, dict) else ""
+
+
 def user_entry(document: Document, context: str = "") -> Mapping[str, Any]:
     """The selected context's user as written, to see what it relies on."""
     names = contexts(document)
