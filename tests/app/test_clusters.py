@@ -56,6 +56,7 @@ def test_a_cluster_appears_in_one_revision(tmp_path: Path) -> None:
             "services",
             "endpointslices",
             "workloads",
+            "workload_entries",
             "mesh_configs",
             "mesh_networks",
         }

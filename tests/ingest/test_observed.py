@@ -141,5 +141,6 @@ def test_remote_clusters_have_the_kinds_of_rs10() -> None:
         "Service",
         "EndpointSlice",
         "Pod",
+        "WorkloadEntry",
     }
     assert {kind.name for kind in kinds_of(config=True)} == {kind.name for kind in KINDS}

@@ -1,6 +1,6 @@
 """Endpoints: a slice's addresses with everything the mesh knows about what is behind them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from isthmus.base.names import spiffe_id
@@ -45,27 +45,33 @@ def _endpoint(row: EndpointSlice, endpoint: SliceEndpoint, around: Surroundings)
         mtls=mtls,
         plain_ports=plain_ports,
         ready=endpoint.ready and not endpoint.terminating,
-        workload=describe(pod, row) if pod else f";{row.namespace};;;{row.cluster}",
+        workload=describe(pod) if pod else f";{row.namespace};;;{row.cluster}",
         node=node,
         hostname=endpoint.hostname or (pod.hostname if pod and pod.subdomain == row.service else ""),
     )
 
 
-def _mtls(policy: PeerPolicy, workload: Workload | None) -> tuple[bool, tuple[int, ...]]:
-    """Whether the workload takes mTLS, and the ports that do not (SH13, SH14).
+def _mtls(policy: PeerPolicy, pod: Workload | None) -> tuple[bool, tuple[int, ...]]:
+    if pod is None:
+        return False, ()
+    return mtls_of(policy, pod.labels, pod.tls_mode, (port.port for port in pod.ports))
+
+
+def mtls_of(policy: PeerPolicy, found: Labels, tls_mode: str, declared: Iterable[int]) -> tuple[bool, tuple[int, ...]]:
+    """Whether a workload with these labels takes mTLS, and the ports that do not (SH13, SH14).
 
     Where the default is DISABLE but some ports are not, the exceptions are the other declared ports.
     """
-    if workload is None or workload.tls_mode != MESH_TLS:
+    if tls_mode != MESH_TLS:
         return False, ()
-    mode = workload_mode(policy, workload.labels)
+    mode = workload_mode(policy, found)
     plain = tuple(port for port, port_mode in mode.ports if port_mode is MtlsMode.DISABLE)
     if mode.mode is not MtlsMode.DISABLE:
         return True, plain
     on = {port for port, port_mode in mode.ports if port_mode is not MtlsMode.DISABLE}
     if not on:
         return False, ()
-    return True, tuple(port.port for port in workload.ports if port.port not in on)
+    return True, tuple(port for port in declared if port not in on)
 
 
 def _locality(endpoint: SliceEndpoint, node: Node | None) -> Locality:
@@ -74,12 +80,18 @@ def _locality(endpoint: SliceEndpoint, node: Node | None) -> Locality:
     return Locality(zone=endpoint.zone) if endpoint.zone else Locality()
 
 
-def describe(workload: Workload, row: EndpointSlice) -> str:
+def describe(workload: Workload) -> str:
+    """Endpoint metadata `istio.workload` of a pod."""
+    return described(
+        workload.workload_name or workload.name, workload.namespace, labels=workload.labels, cluster=workload.cluster
+    )
+
+
+def described(name: str, namespace: str, *, labels: Labels, cluster: str) -> str:
     """Endpoint metadata `istio.workload`: name;namespace;canonical name;canonical revision;cluster (§2.7)."""
-    name = workload.workload_name or workload.name
-    canonical = next((found for key in _NAME_LABELS if (found := label(workload.labels, key))), name)
-    revision = next((found for key in _REVISION_LABELS if (found := label(workload.labels, key))), "latest")
-    return f"{name};{workload.namespace};{canonical};{revision};{row.cluster}"
+    canonical = next((found for key in _NAME_LABELS if (found := label(labels, key))), name)
+    revision = next((found for key in _REVISION_LABELS if (found := label(labels, key))), "latest")
+    return f"{name};{namespace};{canonical};{revision};{cluster}"
 
 
 def identities(endpoints: SliceEndpoints) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ class Order:
 
     def weight(self, endpoint: Endpoint) -> int:
         """The weight of one endpoint, to be multiplied by the scale of gateways."""
-        return self._standings.weight(endpoint.cluster, self._factor)
+        return endpoint.weight * self._standings.weight(endpoint.cluster, self._factor)
 
 
 def compacted(members: list[LbEndpoint]) -> list[LbEndpoint]:

@@ -2,9 +2,20 @@
 
 from collections.abc import Iterable
 
+from isthmus.model.external import ServiceEntry, WorkloadEntry
 from isthmus.model.mesh import WorkloadMode
 from isthmus.model.policy import PolicyKey
-from isthmus.model.rows import Gateway, GatewayServer, Labels, Protocol, Service, ServicePort, Workload, labels_match
+from isthmus.model.rows import (
+    Gateway,
+    GatewayServer,
+    Labels,
+    Protocol,
+    Service,
+    ServicePort,
+    SlicePort,
+    Workload,
+    labels_match,
+)
 from isthmus.model.scopes import InboundPort, InboundProfile
 
 
@@ -33,8 +44,33 @@ def inbound_profile(
     return InboundProfile(ports=ports, mode=mode.mode, policies=policies)
 
 
+def as_service(row: ServiceEntry) -> Service:
+    """A ServiceEntry as what receives behind it sees it: ports."""
+    return Service(cluster=row.cluster, namespace=row.namespace, name=row.name, ports=row.ports, created=row.created)
+
+
+def receiver(pod: Workload | None, entry: WorkloadEntry | None) -> Workload | None:
+    """The workload that receives: a pod, or what a WorkloadEntry says of a machine."""
+    if pod is not None or entry is None:
+        return pod
+    return Workload(
+        cluster=entry.cluster,
+        namespace=entry.namespace,
+        name=entry.name,
+        ports=tuple(SlicePort(name, number) for name, number in entry.endpoint.ports),
+        entry=True,
+    )
+
+
 def target_port(port: ServicePort, workload: Workload | None) -> int:
-    """The workload's port behind a service port: a number, or the name of a container port; 0 if it has none."""
+    """The workload's port behind a service port: a number, or the name of a container port; 0 if it has none.
+
+    What a WorkloadEntry says of the service port's own name wins.
+    """
+    if workload is not None and workload.entry:
+        for known in workload.ports:
+            if known.name == port.name:
+                return known.port
     if not port.target:
         return port.port
     if port.target.isdecimal():

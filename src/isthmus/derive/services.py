@@ -36,10 +36,14 @@ def rank(cluster: str, settings: MeshSettings) -> tuple[bool, str]:
     return (cluster != settings.config_cluster, cluster)
 
 
+EVERY_CLUSTER = ""
+"""Owner of addresses that somebody wrote for all clusters: they borrow, too, and never win over a cluster's own."""
+
+
 def addresses_for(service: MeshService, cluster: str) -> tuple[str, ...]:
     """This cluster's addresses, else the first other cluster's (DN2, AG5); none of others for a cluster-local one."""
     for owner, addresses in service.addresses:
-        if owner == cluster:
+        if owner in (cluster, EVERY_CLUSTER):
             return addresses
     if service.cluster_local or not service.addresses:
         return ()

@@ -4,15 +4,20 @@ from typing import Any
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
 
 from isthmus.envoy import naming, tls, upstream
 from isthmus.envoy.build import Message, ads, metadata, resource, seconds, struct
+from isthmus.model.external import Resolution
 from isthmus.model.mesh import MeshService
 from isthmus.model.rows import Protocol, ServicePort, TrafficPolicy
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import CDS, XdsResource
 
 Cluster = cluster_pb2.Cluster
+
+DNS_REFRESH = 60
+"""Seconds after which a name is asked for again where the answer does not say."""
 
 AUTO, MUTUAL, DISABLE = "", "ISTIO_MUTUAL", "DISABLE"
 
@@ -42,16 +47,16 @@ class Destination(msgspec.Struct, frozen=True):
     headless_mtls: bool = False
 
 
-def outbound(destination: Destination, settings: MeshSettings) -> XdsResource:
-    """The cluster by which sidecars reach a destination."""
+def outbound(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
+    """The cluster by which sidecars reach a destination; `members` are its endpoints if it asks DNS for them."""
     service, port, policy = destination.service, destination.port, destination.policy
     name = naming.outbound(port.port, service.host, destination.subset)
     balancer = LB_POLICIES.get(policy.load_balancer, Cluster.ROUND_ROBIN)
     fields: dict[str, Any] = _transport(destination, settings)
-    if service.headless or policy.load_balancer == "PASSTHROUGH":
+    if service.caller_chooses or policy.load_balancer == "PASSTHROUGH":
         fields |= {"type": Cluster.ORIGINAL_DST, "lb_policy": Cluster.CLUSTER_PROVIDED}
     else:
-        fields |= _discovered(name) | {"lb_policy": balancer}
+        fields |= _discovered(name, service, members) | {"lb_policy": balancer}
     return _encode(
         name,
         settings,
@@ -70,10 +75,11 @@ def _describe(service: MeshService) -> dict[str, str]:
     return {"host": service.host, "name": service.name, "namespace": service.namespace}
 
 
-def sni_dnat(destination: Destination, settings: MeshSettings) -> XdsResource:
+def sni_dnat(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
     """The cluster by which a gateway passes a destination's mTLS on, unopened (SN5)."""
     name = naming.sni_dnat(destination.port.port, destination.service.host, destination.subset)
-    return _encode(name, settings, policy=destination.policy, **_discovered(name), lb_policy=Cluster.ROUND_ROBIN)
+    found = _discovered(name, destination.service, members)
+    return _encode(name, settings, policy=destination.policy, **found, lb_policy=Cluster.ROUND_ROBIN)
 
 
 def inbound(port: int, protocol: Protocol, settings: MeshSettings) -> XdsResource:
@@ -118,7 +124,17 @@ def black_hole() -> XdsResource:
     return resource(CDS, naming.BLACK_HOLE, Cluster(name=naming.BLACK_HOLE, type=Cluster.STATIC))
 
 
-def _discovered(name: str) -> dict[str, Any]:
+def _discovered(name: str, service: MeshService, members: bytes) -> dict[str, Any]:
+    """Where endpoints come from: from the control plane, or from DNS, asked again as its answers expire."""
+    if service.by_dns:
+        one = service.resolution is Resolution.DNS_ROUND_ROBIN
+        return {
+            "type": Cluster.LOGICAL_DNS if one else Cluster.STRICT_DNS,
+            "load_assignment": endpoint_pb2.ClusterLoadAssignment.FromString(members),
+            "dns_refresh_rate": seconds(DNS_REFRESH),
+            "respect_dns_ttl": True,
+            "dns_lookup_family": Cluster.V4_PREFERRED,
+        }
     config = Cluster.EdsClusterConfig(eds_config=ads(), service_name=name)
     return {"type": Cluster.EDS, "eds_cluster_config": config}
 
@@ -152,7 +168,7 @@ def _transport(destination: Destination, settings: MeshSettings) -> dict[str, An
         return {"transport_socket": tls.originating_socket(sni=destination.policy.sni or destination.service.host)}
     if mode == MUTUAL or (destination.service.headless and destination.headless_mtls):
         return {"transport_socket": _mesh_socket(destination, settings)}
-    if destination.service.headless:
+    if destination.service.caller_chooses or destination.service.external:
         return {}
     match = Cluster.TransportSocketMatch
     mesh = match(name="tlsMode-istio", match=struct(TLS_MATCH), transport_socket=_mesh_socket(destination, settings))

@@ -20,13 +20,16 @@ Entry = tuple[str, bytes]
 def service_entries(view: ServiceView, network: str, endpoints: Iterable[Endpoint]) -> tuple[Entry, ...]:
     """The names of one service: its addresses here (DN2), or the ready pods of a headless one (DN3, DN4).
 
+    A ServiceEntry's host has no short names, and ranges are no answers.
+
     Pods of other networks are left out before anything else is decided about them, so that overlapping address
     ranges hide nothing (the defect DN5). Where two clusters have a pod of one name, the first endpoint's wins;
     the caller puts the own cluster's first.
     """
     service = view.service
     if not service.headless:
-        return ((service.host, _info(view.addresses, view)),) if view.addresses else ()
+        addresses = [address for address in view.addresses if "/" not in address]
+        return ((service.host, _info(addresses, view)),) if addresses else ()
     near = [e for e in endpoints if e.ready and (e.network == network or not e.network or not network)]
     if not near:
         return ()
@@ -46,9 +49,12 @@ def service_entries(view: ServiceView, network: str, endpoints: Iterable[Endpoin
 
 
 def _info(addresses: Iterable[str], view: ServiceView) -> bytes:
-    info = nds_pb2.NameTable.NameInfo(
-        ips=list(addresses), registry="Kubernetes", shortname=view.service.name, namespace=view.service.namespace
-    )
+    service = view.service
+    if service.resolution is None:
+        about = {"registry": "Kubernetes", "shortname": service.name, "namespace": service.namespace}
+    else:
+        about = {"registry": "External"}
+    info = nds_pb2.NameTable.NameInfo(ips=list(addresses), **about)
     encoded: bytes = info.SerializeToString(deterministic=True)
     return encoded
 

@@ -29,8 +29,11 @@ def exposes(hosts: Iterable[str], host: str) -> bool:
 
 
 def exposed(servers: Iterable[GatewayServer], service: MeshService) -> bool:
-    """True if an AUTO_PASSTHROUGH server exposes the service; one that is local to its cluster never is (CL4)."""
-    if service.cluster_local or service.headless:
+    """True if an AUTO_PASSTHROUGH server exposes the service.
+
+    One that is local to its cluster never is (CL4), nor what is outside of the mesh, or where callers choose.
+    """
+    if service.cluster_local or service.caller_chooses or service.external:
         return False
     return any(server.tls_mode == AUTO_PASSTHROUGH and exposes(server.hosts, service.host) for server in servers)
 

@@ -37,7 +37,7 @@ def domains(view: ServiceView, port: int, *, own_namespace: bool, domain: str) -
         forms += [base, f"{base}.svc"]
     if service.headless:
         forms += [f"*.{service.host}"]
-    forms += [_literal(address) for address in view.listens_at(port)]
+    forms += [_literal(address) for address in view.listens_at(port) if "/" not in address]
     return tuple(dict.fromkeys(forms))
 
 

@@ -150,7 +150,7 @@ class Existing:
     def _failover_names(self, get: Get, key: tuple[str, HostKey]) -> Names:
         client, host = key
         service = get(self.meshwide.services, host)
-        if service is None or service.headless:
+        if service is None or service.caller_chooses or service.by_dns:
             return NOTHING
         rule = get(self.meshwide.rules, (client, host))
         return frozenset(
@@ -196,7 +196,7 @@ class Existing:
         found = frozenset(
             naming.outbound(port, service.host, subset) for port, subset in self.targets(get, client, service)
         )
-        return (found, NOTHING if service.headless else found)
+        return (found, NOTHING if service.caller_chooses or service.by_dns else found)
 
     def _host_listeners(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[Listeners, tuple[int, ...]]:
         """The address listeners and the HTTP port numbers of a service. HTTP on a port of the proxy's is plain TCP.
@@ -213,7 +213,7 @@ class Existing:
             if port.protocol.is_http and port.port not in naming.RESERVED_PORTS:
                 http.append(port.port)
                 continue
-            addresses: Iterable[str] = seen.listens_at(port.port)
+            addresses: Iterable[str] = (address for address in seen.listens_at(port.port) if "/" not in address)
             if seen.service.headless:
                 addresses = (endpoint.address for endpoint in self.near_endpoints(get, view, host))
             cluster = naming.outbound(port.port, seen.service.host)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from isthmus.derive import configuration, endpoints, networks, peers, policies, proxies, rules, services
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.rules import Rule
+from isthmus.graph.externals import Externals, ExternalSources
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh import (
     Assignment,
@@ -69,6 +70,9 @@ class Sources:
         self.standings = graph.source(ClusterStanding.TABLE, ClusterStanding)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
+        self.external = ExternalSources(graph)
+
+        self.pods_in = graph.index("workloads.by_namespace", self.workloads, _in_namespace)
         self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
         self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
         self.all_services = graph.index("services.all", self.services, lambda _: [ALL])
@@ -138,6 +142,7 @@ class Meshwide:
             "derive.accepted_domains", self._accepted_domains, settings.trust_domains
         )
         self.endpoints: Derived[Key, SliceEndpoints | None] = derived("derive.endpoints", self._endpoints)
+        self.external = Externals(graph, sources.external, self)
         self.slice_identities: Derived[Key, tuple[str, ...]] = derived("derive.slice_identities", self._slice_ids, ())
         self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.hosts", self._hosts, ())
         self.services: Derived[HostKey, MeshService | None] = derived("derive.services", self._service)
@@ -220,38 +225,53 @@ class Meshwide:
         row = get(self.sources.slices, key)
         if row is None or not get(self.discovered, (row.cluster, row.namespace)):
             return None
-        sources = self.sources
+        return endpoints.from_slice(row, self.surroundings(get, row.cluster, row.namespace))
+
+    def surroundings(self, get: Get, cluster: str, namespace: str) -> endpoints.Surroundings:
+        """What endpoints in a namespace of a cluster are seen against."""
 
         def network(workload: Workload | None) -> str:
             labels = workload.labels if workload is not None else ()
-            return networks.workload_network(labels, get(self.system_namespace, row.cluster))
+            return networks.workload_network(labels, get(self.system_namespace, cluster))
 
-        around = endpoints.Surroundings(
-            pod=lambda name: get(sources.workloads, (row.cluster, row.namespace, name)),
-            node=lambda name: get(sources.nodes, (row.cluster, "", name)),
+        return endpoints.Surroundings(
+            pod=lambda name: get(self.sources.workloads, (cluster, namespace, name)),
+            node=lambda name: get(self.sources.nodes, (cluster, "", name)),
             network=network,
-            policy=get(self.peer_policy, row.namespace),
-            trust_domain=get(self.trust_domain, row.cluster),
+            policy=get(self.peer_policy, namespace),
+            trust_domain=get(self.trust_domain, cluster),
         )
-        return endpoints.from_slice(row, around)
 
     def _slice_ids(self, get: Get, key: Key) -> tuple[str, ...]:
         found = get(self.endpoints, key)
         return endpoints.identities(found) if found is not None else ()
 
     def _hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
-        """Every namespace and name that is a service somewhere."""
+        """Every namespace and name that is a service somewhere, and every namespace and host of a ServiceEntry."""
         keys = get(self.sources.all_services, ALL)
         if get(self.config, ALL).discovery_selectors:
             places = {(str(key[0]), str(key[1])) for key in keys}
             chosen = {place for place in places if get(self.discovered, place)}
             keys = tuple(key for key in keys if (key[0], key[1]) in chosen)
-        return tuple(sorted({host_of(key) for key in keys}))
+        found = {host_of(key) for key in keys}
+        return tuple(sorted(found.union(get(self.external.hosts, ALL))))
 
     def _service(self, get: Get, host: HostKey) -> MeshService | None:
         rows = (get(self.sources.services, key) for key in get(self.sources.services_of_host, host))
         known = [row for row in rows if row is not None and get(self.discovered, (row.cluster, row.namespace))]
-        return services.merge(known, get(self.effective, ALL))
+        found = services.merge(known, get(self.effective, ALL))
+        return found if found is not None else get(self.external.services, host)
+
+    def named(self, get: Get, hostname: str) -> MeshService | None:
+        """The service of a host name."""
+        base = hostname.removesuffix(f".svc.{self.settings.domain}")
+        if base != hostname:
+            name, _, namespace = base.partition(".")
+            found = get(self.services, (namespace, name))
+            if found is not None:
+                return found
+        owner = get(self.external.owner, hostname)
+        return None if owner is None else get(self.external.services, owner)
 
     def _node_local(self, get: Get, key: Key) -> tuple[HostKey, ...]:
         """Services whose callers may only use endpoints of their own node."""
@@ -267,6 +287,7 @@ class Meshwide:
 
         def claimants(address: str) -> list[MeshService]:
             hosts = {host_of(owner) for owner in get(self.sources.services_at, address)}
+            hosts.update(get(self.external.claims, address))
             found = (get(self.services, other) for other in sorted(hosts))
             return [other for other in found if other is not None]
 
@@ -275,6 +296,9 @@ class Meshwide:
     def _identities(self, get: Get, host: HostKey) -> tuple[str, ...]:
         """Who a client may meet behind a service, over all clusters, under each name of the trust domain (TR5)."""
         found = {name for key in get(self.sources.slices_of_host, host) for name in get(self.slice_identities, key)}
+        found.update(name for part in get(self.external.endpoints, host) for name in endpoints.identities(part))
+        service = get(self.services, host)
+        found.update(service.peers if service is not None else ())
         return endpoints.under_aliases(found, get(self.effective, ALL).trust_domains)
 
     def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
@@ -336,16 +360,22 @@ class Meshwide:
         chosen = rule.subset(subset)
         if subset and chosen is None:
             return
-        for slice_key in get(self.sources.slices_of_host, (service.namespace, service.name)):
-            found = get(self.endpoints, slice_key)
-            if found is None:
-                continue
-            number = found.port(self._port_name(get, service, port, found.cluster))
-            if not number:
-                continue
+        for found, number in self._serving(get, service, port):
             for endpoint in found.endpoints:
                 if chosen is None or labels_match(chosen.labels, endpoints.all_labels(endpoint)):
-                    yield Candidate(endpoint, number, endpoints.speaks_mtls(endpoint, number, mode))
+                    mtls = not service.external and endpoints.speaks_mtls(endpoint, number, mode)
+                    yield Candidate(endpoint, number, mtls)
+
+    def _serving(self, get: Get, service: MeshService, port: int) -> Iterator[tuple[SliceEndpoints, int]]:
+        """Endpoints of a service with the number at which they serve one of its ports."""
+        host = (service.namespace, service.name)
+        for slice_key in get(self.sources.slices_of_host, host):
+            found = get(self.endpoints, slice_key)
+            if found is not None and (number := found.port(self._port_name(get, service, port, found.cluster))):
+                yield found, number
+        for found in get(self.external.endpoints, host):
+            if number := found.port(str(port)):
+                yield found, number
 
     def _port_name(self, get: Get, service: MeshService, port: int, cluster: str) -> str:
         """The name that a cluster's own Service gives the port, by which its slices know it (SH22)."""
@@ -362,6 +392,8 @@ class Meshwide:
             found = get(self.endpoints, key)
             if found is not None:
                 yield from (endpoint for endpoint in found.endpoints if endpoint.ready)
+        for found in get(self.external.endpoints, host):
+            yield from (endpoint for endpoint in found.endpoints if endpoint.ready)
 
 
 AssignmentKey = tuple[Horizon, HostKey, int, str, str]
@@ -418,9 +450,12 @@ class Scopes:
 
     def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
         workload = get(self.sources.workloads, proxy.key)
+        entry = self.meshwide.external.entry_of(get, proxy) if workload is None else None
+        behind = [proxies.as_service(row) for row in self.meshwide.external.behind(get, proxy)]
         held = policies.selected(get(self.meshwide.bound_policies, proxy.namespace), proxy.labels)
         mode = get(self.workload_mode, proxy.key)
-        return proxies.inbound_profile(self._services_of(get, proxy), workload, mode, held)
+        receiver = proxies.receiver(workload, entry)
+        return proxies.inbound_profile([*self._services_of(get, proxy), *behind], receiver, mode, held)
 
     def _services_of(self, get: Get, proxy: Proxy) -> list[Service]:
         """The services of its own cluster that pick the proxy by labels, or by a slice that names its pod (AG4)."""

@@ -36,11 +36,7 @@ class Resources:
         }
 
     def _find(self, get: Get, parsed: naming.ClusterName | None) -> MeshService | None:
-        if parsed is None:
-            return None
-        suffix = f".svc.{self.settings.domain}"
-        name, _, namespace = parsed.host.removesuffix(suffix).partition(".")
-        return get(self.meshwide.services, (namespace, name))
+        return None if parsed is None else self.meshwide.named(get, parsed.host)
 
     def _destination(self, get: Get, scope: Scope, name: str) -> Destination | None:
         """What an outbound or SNI-DNAT cluster's name stands for, in one scope."""
@@ -75,8 +71,10 @@ class Resources:
         destination = self._destination(get, scope, name)
         if destination is None:
             return None
+        inline = self._assigned(get, scope, name) if destination.service.by_dns else None
+        members = inline.body if inline is not None else b""
         build = clusters.sni_dnat if isinstance(scope, RouterView) else clusters.outbound
-        return build(destination, self.settings)
+        return build(destination, self.settings, members)
 
     def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
         if name == naming.INBOUND_PASSTHROUGH:
@@ -87,7 +85,10 @@ class Resources:
         return None
 
     def _endpoints(self, get: Get, key: ScopedName) -> XdsResource | None:
-        scope, name = key
+        return self._assigned(get, *key)
+
+    def _assigned(self, get: Get, scope: Scope, name: str) -> XdsResource | None:
+        """The endpoints of a cluster in a scope."""
         parsed = naming.parse(name)
         service = self._find(get, parsed)
         if parsed is None or service is None:

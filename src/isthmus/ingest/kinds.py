@@ -11,6 +11,7 @@ from isthmus.ingest.authorization_policy import authorization_policy, closed
 from isthmus.ingest.core import namespace, node
 from isthmus.ingest.decode import shape_decoder
 from isthmus.ingest.destination_rule import destination_rule
+from isthmus.ingest.external import service_entry, workload_entry
 from isthmus.ingest.finding import Result, refused
 from isthmus.ingest.gateway import gateway
 from isthmus.ingest.mesh_cluster import liveness_policy, mesh_cluster
@@ -22,7 +23,7 @@ from isthmus.ingest.workload import workload
 from isthmus.kube import objects, requests
 from isthmus.kube.objects import KubeObject
 from isthmus.kube.requests import Resource, Scope
-from isthmus.model import liveness, rows
+from isthmus.model import external, liveness, rows
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import Row
@@ -93,6 +94,10 @@ KINDS: tuple[Kind[Any], ...] = (
          config_only=True),
     Kind("DestinationRule", _istio("networking", "v1", "destinationrules"), objects.Custom, destination_rule,
          (rows.DestinationRule,), config_only=True),
+    Kind("ServiceEntry", _istio("networking", "v1", "serviceentries"), objects.Custom, service_entry,
+         (external.ServiceEntry,), config_only=True),
+    Kind("WorkloadEntry", _istio("networking", "v1", "workloadentries"), objects.Custom, workload_entry,
+         (external.WorkloadEntry,), optional=True),
     Kind("PeerAuthentication", _istio("security", "v1", "peerauthentications"), objects.Custom, peer_authentication,
          (rows.PeerAuthentication,), config_only=True, closed=strict),
     Kind("MeshCluster", _isthmus("meshclusters"), objects.Custom, mesh_cluster, (liveness.MeshCluster,),

@@ -17,6 +17,7 @@ def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str],
 _WORKLOADS = (
     _rule([""], ["namespaces", "nodes", "pods", "services"], _READ),
     _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
+    _rule(["networking.istio.io"], ["workloadentries"], _READ),
     _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
 )
 
@@ -35,7 +36,7 @@ ROOT_RULES: tuple[Manifest, ...] = (
 
 ISTIOD_RULES: tuple[Manifest, ...] = (
     *_WORKLOADS,
-    _rule(["networking.istio.io"], ["destinationrules", "gateways"], _READ),
+    _rule(["networking.istio.io"], ["destinationrules", "gateways", "serviceentries"], _READ),
     _rule(["security.istio.io"], ["authorizationpolicies", "peerauthentications"], _READ),
     *ROOT_RULES,
 )

@@ -61,7 +61,16 @@ _ISTHMUS = (
 )  # fmt: skip
 """What exists nowhere else."""
 
-READ = frozenset({"Gateway", "DestinationRule", "PeerAuthentication", "AuthorizationPolicy"})
+READ = frozenset(
+    {
+        "AuthorizationPolicy",
+        "DestinationRule",
+        "Gateway",
+        "PeerAuthentication",
+        "ServiceEntry",
+        "WorkloadEntry",
+    }
+)
 """The kinds of Istio that have an effect. Who applies another is warned: a policy must not seem to close anything."""
 
 _HOSTS = ("Hostnames", "string", ".spec.hostnames")

@@ -229,6 +229,7 @@ class Secret(KubeObject):
 
 
 class Custom(KubeObject):
-    """A custom resource whose `spec` is read field by field, so that each wrong field is named."""
+    """A custom resource whose `spec` and `status` are read field by field, so that each wrong field is named."""
 
     spec: Any = None
+    status: Any = None

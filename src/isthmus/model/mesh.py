@@ -5,6 +5,7 @@ A service of the mesh is named by its host key (namespace, name): the same in ev
 
 import msgspec
 
+from isthmus.model.external import Resolution
 from isthmus.model.rows import Labels, Locality, MtlsMode, Protocol, ServicePort
 
 HostKey = tuple[str, str]
@@ -16,6 +17,10 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `addresses` are the virtual IPs in each cluster that has any, first cluster first. `node_local`: callers may only
     use endpoints on their own node (internalTrafficPolicy Local, SH19).
+
+    A host of a ServiceEntry is a service, too; its name is the whole host name. `resolution` is None for those of
+    Kubernetes; `external` ones are outside of the mesh and never get its mTLS; `peers` are identities that the object
+    itself names; an owner "" of addresses stands for every cluster.
     """
 
     namespace: str
@@ -27,6 +32,20 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     node_local: bool = False
     addresses: tuple[tuple[str, tuple[str, ...]], ...] = ()
     clusters: tuple[str, ...] = ()
+    resolution: Resolution | None = None
+    external: bool = False
+    export_to: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+
+    @property
+    def caller_chooses(self) -> bool:
+        """True if the caller connects to an endpoint of its own choice, so that there is no balancing."""
+        return self.headless or self.resolution is Resolution.NONE
+
+    @property
+    def by_dns(self) -> bool:
+        """True if proxies find its endpoints in DNS."""
+        return self.resolution is not None and self.resolution.by_dns
 
     def port(self, number: int) -> ServicePort | None:
         """The TCP-based port of that number."""
@@ -76,6 +95,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mtls: bool = False
     plain_ports: tuple[int, ...] = ()
     ready: bool = True
+    weight: int = 1
     workload: str = ""
     node: str = ""
     hostname: str = ""

@@ -1,5 +1,6 @@
 """All kinds of rows that enter the graph from outside: checkpoints keep them, whatever module defines them."""
 
+from isthmus.model.external import ServiceEntry, WorkloadEntry
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.policy import AuthorizationPolicy
@@ -31,6 +32,8 @@ OBSERVED: tuple[type[Row], ...] = (
     MeshCluster,
     LivenessPolicy,
     ClusterStanding,
+    ServiceEntry,
+    WorkloadEntry,
     Proxy,
     MeshConfig,
     MeshNetworks,

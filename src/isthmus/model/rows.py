@@ -152,7 +152,7 @@ class EndpointSlice(Row, frozen=True, kw_only=True, gc=False):
 
 
 class Workload(Row, frozen=True, kw_only=True, gc=False):
-    """A pod, as far as the mesh is concerned."""
+    """A pod, as far as the mesh is concerned; `entry`: it stands for a WorkloadEntry."""
 
     TABLE: ClassVar[str] = "workloads"
     uid: str = ""
@@ -166,6 +166,7 @@ class Workload(Row, frozen=True, kw_only=True, gc=False):
     workload_name: str = ""
     hostname: str = ""
     subdomain: str = ""
+    entry: bool = False
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False):
