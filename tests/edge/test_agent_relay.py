@@ -16,7 +16,9 @@ from isthmus.agent.name_stream import NameStream
 from isthmus.dns.names import NameTable
 from isthmus.edge.agent_relay import DELTA, SERVICE, Relay
 from isthmus.edge.agent_socket import bind_unix
+from isthmus.edge.clock import SystemClock
 from isthmus.edge.control_plane import Upstream
+from isthmus.edge.homing import Homing, HomingSettings
 from isthmus.trust.authority import Authority
 from isthmus.xds.resource import CDS, NDS, XdsResource
 from tests.agent.fakes import FakeControlPlane, control_plane, eventually, make_authority, write_mounts
@@ -69,12 +71,13 @@ class Client:
 class Agent:
     """A relay on a Unix socket, and the tables that it took."""
 
-    def __init__(self, way: Upstream, socket: Path, gate: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, way: Upstream, socket: Path, gate: Callable[[], Awaitable[object]], hold: float = 30) -> None:
         self.tables: list[NameTable] = []
         self.socket = socket
         rider = NameStream(lambda _, table: self.tables.append(table), wanted=True)
         self.log = AgentLog(socket.with_name("log"))
-        self.relay = Relay(way, rider=rider, gate=gate, log=self.log.events)
+        self.homing = Homing(way, HomingSettings(hold=hold, probe=0.02), SystemClock())
+        self.relay = Relay(way, self.homing, rider=rider, gate=gate, log=self.log.events)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Agent"]:
@@ -192,6 +195,52 @@ def test_first_control_plane_that_answers_is_used(tmp_path: Path, authority: Aut
                     await envoy.ask(CDS)
                     await envoy.answer()
                     assert agent.relay.connected_to.endswith(str(second.port))
+
+    run(scenario())
+
+
+def test_goes_back_to_the_preferred_control_plane_and_envoy_resumes_there(tmp_path: Path, authority: Authority) -> None:
+    async def scenario() -> None:
+        write_mounts(tmp_path, authority)
+        async with control_plane(authority) as first, control_plane(authority) as second:
+            for plane in (first, second):
+                plane.config.put(XdsResource(CDS, "a", b""))
+            await first.kill()
+            agent = Agent(upstream(tmp_path, first, second), tmp_path / "s", now, hold=0.1)
+            async with agent.running():
+                async with agent.envoy() as envoy:
+                    await envoy.ask(CDS)
+                    await envoy.answer()
+                    assert agent.relay.connected_to.endswith(str(second.port))
+                    await first.start()
+                    code, details = await envoy.end()
+                    assert (code, "preferred" in details) == (grpc.StatusCode.UNAVAILABLE, True)
+                async with agent.envoy() as envoy:
+                    await envoy.ask(CDS, initial_resource_versions={"a": first.config.held[CDS]["a"].version})
+                    await eventually(lambda: agent.relay.connected_to.endswith(str(first.port)))
+                    first.config.put(XdsResource(CDS, "b", b""))
+                    assert [resource.name for resource in (await envoy.answer()).resources] == ["b"]
+
+    run(scenario())
+
+
+def test_stays_where_it_is_while_the_preferred_one_is_away_or_none_is_better(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async def scenario() -> None:
+        write_mounts(tmp_path, authority)
+        async with control_plane(authority) as first, control_plane(authority) as second:
+            second.config.put(XdsResource(CDS, "a", b""))
+            await first.kill()
+            agent = Agent(upstream(tmp_path, first, second), tmp_path / "s", now, hold=0)
+            async with agent.running(), agent.envoy() as envoy:
+                await envoy.ask(CDS)
+                await envoy.answer()
+                waiting = asyncio.create_task(agent.homing.better_than(0))
+                second.config.put(XdsResource(CDS, "b", b""))
+                assert [resource.name for resource in (await envoy.answer()).resources] == ["b"]
+                assert not waiting.done()
+                waiting.cancel()
 
     run(scenario())
 

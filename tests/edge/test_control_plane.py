@@ -29,7 +29,11 @@ def upstream(directory: Path, *hosts: str) -> Upstream:
 
 def test_targets_in_order_of_preference(tmp_path: Path) -> None:
     targets = asyncio.run(upstream(tmp_path, "none", "six", "istiod").targets())
-    assert targets == ["ipv6:[2001:db8::1]:15012", "ipv4:10.0.0.1:15012", "ipv4:10.0.0.2:15012"]
+    assert [(target.rank, target.address) for target in targets] == [
+        (1, "ipv6:[2001:db8::1]:15012"),
+        (2, "ipv4:10.0.0.1:15012"),
+        (2, "ipv4:10.0.0.2:15012"),
+    ]
 
 
 def test_no_address_at_all(tmp_path: Path) -> None:

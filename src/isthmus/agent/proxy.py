@@ -30,6 +30,7 @@ from isthmus.edge.control_plane import Upstream
 from isthmus.edge.dns_client import DnsClient
 from isthmus.edge.dns_server import DnsServer
 from isthmus.edge.envoy_process import EnvoyProcess, Launch
+from isthmus.edge.homing import Homing, HomingSettings
 from isthmus.edge.netns import NetworkNamespace
 
 BOOTSTRAP_FILE = "envoy.json"
@@ -162,8 +163,10 @@ class Proxy:
 
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         """Secrets and the relay on the socket that the bootstrap names."""
+        upstream = self._upstream(self.settings.control_planes)
         relay = Relay(
-            self._upstream(self.settings.control_planes),
+            upstream,
+            Homing(upstream, HomingSettings(hold=self.settings.return_after), self._clock),
             rider=NameStream(self._on_table, wanted=self.settings.dns_capture),
             gate=self._wait_for_certificate,
             log=self._log,

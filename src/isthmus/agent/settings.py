@@ -77,6 +77,8 @@ class ProxySettings:
     trust_domain: str = DEFAULT_DOMAIN
     control_planes: tuple[Address, ...]
     certificate_authorities: tuple[Address, ...]
+    return_after: float = 30.0
+    """Seconds for which a better control plane must have answered before the proxy goes back to it."""
     server_name: str = SYSTEM_SERVER_NAME
     token_file: Path
     root_file: Path
@@ -181,6 +183,7 @@ def parse_settings(
         trust_domain=env.get("TRUST_DOMAIN") or DEFAULT_DOMAIN,
         control_planes=parse_addresses(pilot, name="PILOT_ADDRESS"),
         certificate_authorities=parse_addresses(env.get("CA_ADDR") or pilot, name="CA_ADDR"),
+        return_after=parse_duration(env.get("CONTROL_PLANE_RETURN_AFTER") or "30", name="CONTROL_PLANE_RETURN_AFTER"),
         server_name=env.get("PILOT_SAN") or SYSTEM_SERVER_NAME,
         token_file=mounts.path(TOKEN_FILE),
         root_file=mounts.path(ROOT_FILE),

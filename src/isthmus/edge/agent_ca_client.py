@@ -21,13 +21,13 @@ async def request_certificate(upstream: Upstream, *, csr: str, ttl: float) -> li
     failures = []
     for target in await upstream.targets():
         try:
-            chain = await _ask(upstream, target, request)
+            chain = await _ask(upstream, target.address, request)
         except grpc.aio.AioRpcError as error:
-            failures.append(f"{target}: {error.code().name}: {error.details()}")
+            failures.append(f"{target.address}: {error.code().name}: {error.details()}")
             continue
         if len(chain) >= 2:
             return chain
-        failures.append(f"{target}: answered {len(chain)} certificates, not a leaf and its root")
+        failures.append(f"{target.address}: answered {len(chain)} certificates, not a leaf and its root")
     raise UnreachableError(f"no certificate: {'; '.join(failures)}", "See the control plane's log")
 
 

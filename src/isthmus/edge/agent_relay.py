@@ -14,7 +14,8 @@ import grpc.aio
 from structlog.typing import FilteringBoundLogger
 
 from isthmus.base.errors import IsthmusError
-from isthmus.edge.control_plane import CONNECT_SECONDS, Backoff, Upstream
+from isthmus.edge.control_plane import CONNECT_SECONDS, Backoff, Target, Upstream
+from isthmus.edge.homing import Homing
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 DELTA = "DeltaAggregatedResources"
@@ -22,6 +23,9 @@ DELTA = "DeltaAggregatedResources"
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 5.0
 """Seconds between tries to reach a control plane, doubling."""
+
+FIRST_ANSWER = 20.0
+"""Seconds that a control plane has for its first response, if there is another one to turn to."""
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -48,19 +52,32 @@ class _LostError(Exception):
     """The control plane ended the stream, or could not be reached."""
 
 
+class _BetterError(Exception):
+    """A control plane that is preferred answers again."""
+
+
 class Relay:
     """The relay of one proxy; Envoy has at most one stream at a time through it."""
 
     def __init__(
-        self, upstream: Upstream, *, rider: Rider, gate: Callable[[], Awaitable[object]], log: FilteringBoundLogger
+        self,
+        upstream: Upstream,
+        homing: Homing,
+        *,
+        rider: Rider,
+        gate: Callable[[], Awaitable[object]],
+        log: FilteringBoundLogger,
     ) -> None:
         """`gate` returns when Envoy may be configured: once it has a certificate."""
         self._upstream = upstream
+        self._homing = homing
         self._rider = rider
         self._gate = gate
         self._log = log
         self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         self._skip = 0
+        self._rank = 0
+        self._choices = 1
         self.connected_to = ""
         """Target of the open stream, empty without one."""
 
@@ -87,6 +104,10 @@ class Relay:
         except* (_LostError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as group:
             lost = "; ".join(dict.fromkeys(map(_describe, group.exceptions)))
             self._log.warning("control plane lost", target=self.connected_to, reason=lost)
+            self._homing.lost()
+        except* _BetterError as group:
+            lost = "; ".join(map(str, group.exceptions))
+            self._log.info("control plane left", target=self.connected_to, reason=lost)
         finally:
             call.cancel()
             self.connected_to = ""
@@ -97,6 +118,7 @@ class Relay:
         while True:
             try:
                 targets = await self._upstream.targets()
+                self._choices = len(targets)
                 for offset in range(len(targets)):
                     target = targets[(self._skip + offset) % len(targets)]
                     call = await self._try(stack, target)
@@ -106,26 +128,28 @@ class Relay:
                 self._log.warning("control plane not reached", reason=str(error))
             await asyncio.sleep(self._backoff.delay())
 
-    async def _try(self, stack: contextlib.AsyncExitStack, target: str) -> Call | None:
+    async def _try(self, stack: contextlib.AsyncExitStack, target: Target) -> Call | None:
         async with contextlib.AsyncExitStack() as attempt:
-            channel = await attempt.enter_async_context(self._upstream.channel(target))
+            channel = await attempt.enter_async_context(self._upstream.channel(target.address))
             call: Call = channel.stream_stream(f"/{SERVICE}/{DELTA}")(metadata=self._upstream.metadata())
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await call.wait_for_connection()
             except (grpc.aio.AioRpcError, TimeoutError) as error:
                 call.cancel()
-                self._log.warning("control plane not reached", target=target, reason=_describe(error))
+                self._log.warning("control plane not reached", target=target.address, reason=_describe(error))
                 return None
             stack.push_async_exit(attempt.pop_all())
-        self.connected_to = target
-        self._log.info("control plane reached", target=target)
+        self.connected_to, self._rank = target.address, target.rank
+        self._log.info("control plane reached", target=target.address)
         return call
 
     async def _pump(self, requests: AsyncIterator[bytes], context: Context, call: Call) -> None:
         writing = asyncio.Lock()
         async with asyncio.TaskGroup() as group:
-            down = group.create_task(self._down(context, call, writing))
+            tasks = [group.create_task(self._down(context, call, writing))]
+            if self._rank:
+                tasks.append(group.create_task(self._go_home()))
             first = True
             async for frame in requests:
                 await _write(call, writing, frame)
@@ -133,12 +157,18 @@ class Relay:
                 first = False
                 if joining is not None:
                     await _write(call, writing, joining)
-            down.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def _go_home(self) -> None:
+        better = await self._homing.better_than(self._rank)
+        raise _BetterError(f"{better.address} is preferred and answers again")
 
     async def _down(self, context: Context, call: Call, writing: asyncio.Lock) -> None:
         # Until it answers, the next attempt begins with the address after this one.
         self._skip += 1
-        while (frame := await call.read()) is not grpc.aio.EOF:
+        frame = await self._first_answer(call)
+        while frame is not grpc.aio.EOF:
             self._skip = 0
             self._backoff.reset()
             taken = self._rider.take(frame)
@@ -146,7 +176,17 @@ class Relay:
                 await context.write(frame)
             else:
                 await _write(call, writing, taken.answer)
+            frame = await call.read()
         raise _LostError(f"{(await call.code()).name}: {await call.details()}")
+
+    async def _first_answer(self, call: Call) -> bytes:
+        """The first response; one that hangs is left where there are others. Its bytes or `grpc.aio.EOF`."""
+        try:
+            async with asyncio.timeout(FIRST_ANSWER if self._choices > 1 else None):
+                frame: bytes = await call.read()
+        except TimeoutError:
+            raise _LostError("no response") from None
+        return frame
 
 
 async def _write(call: Call, lock: asyncio.Lock, frame: bytes) -> None:

@@ -19,10 +19,19 @@ _OPTIONS = (
     # Streams must not share a connection that another one found dead, nor its back-off.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # A control plane that falls silent is left after at most 15 s, if there is another.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A gRPC target; `rank` is the place of its control plane in the order of preference, from 0."""
+
+    address: str
+    rank: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +54,11 @@ class Upstream:
         token = _read(self.token_file, "service account token").strip()
         return (("authorization", f"Bearer {token}"), ("clusterid", self.cluster))
 
-    async def targets(self) -> list[str]:
-        """gRPC targets in order of preference. Raises UnreachableError if no name can be resolved."""
-        found: list[str] = []
-        for host, port in self.addresses:
-            found.extend(_target(address, port) for address in await self.resolve(host))
+    async def targets(self) -> list[Target]:
+        """Targets in order of preference. Raises UnreachableError if no name can be resolved."""
+        found: list[Target] = []
+        for rank, (host, port) in enumerate(self.addresses):
+            found.extend(Target(_target(address, port), rank) for address in await self.resolve(host))
         if not found:
             names = ", ".join(host for host, _ in self.addresses)
             raise UnreachableError(f"no address for {names}", "Check the cluster's DNS and PILOT_ADDRESS / CA_ADDR")
@@ -57,7 +66,7 @@ class Upstream:
 
     @asynccontextmanager
     async def channel(self, target: str) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel to one target, which must prove `server_name` under the mesh's root."""
+        """A channel to one target's address, which must prove `server_name` under the mesh's root."""
         roots = _read(self.root_file, "root certificate")
         credentials = grpc.ssl_channel_credentials(root_certificates=roots.encode())
         options = [*_OPTIONS, ("grpc.ssl_target_name_override", self.server_name)]
