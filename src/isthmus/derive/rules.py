@@ -4,10 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from isthmus.derive.visibility import exported
 from isthmus.model.rows import DestinationRule, Subset, TrafficPolicy
-
-PUBLIC = "*"
-PRIVATE = "."
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -51,9 +49,7 @@ def merge(rows: Iterable[DestinationRule]) -> Rule:
 
 def visible(row: DestinationRule, client_namespace: str) -> bool:
     """True if clients of that namespace go by the rule (exportTo; none means everybody)."""
-    if row.namespace == client_namespace:
-        return not row.export_to or any(to in (PUBLIC, PRIVATE, client_namespace) for to in row.export_to)
-    return not row.export_to or PUBLIC in row.export_to or client_namespace in row.export_to
+    return exported(row.export_to, row.namespace, client_namespace)
 
 
 def policy_for(rule: Rule, subset: str, port: int) -> TrafficPolicy:

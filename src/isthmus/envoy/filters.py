@@ -5,6 +5,8 @@ from typing import Any
 
 from envoy.config.core.v3 import protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
@@ -12,8 +14,9 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from isthmus.envoy.access_log import GATEWAY, access_log
+from isthmus.envoy.access_log import GATEWAY, INBOUND, access_log
 from isthmus.envoy.build import Message, boolean, packed, seconds, u32
+from isthmus.envoy.http_routes import CORS, FAULT
 
 TCP_ATTEMPTS = 3
 """Connects that a TCP connection may try, each at another endpoint: a dead gateway costs a moment, not a failure."""
@@ -43,10 +46,13 @@ def http_manager(stat_prefix: str, direction: str, *, before: Iterable[Message] 
 
     `before` are HTTP filters that stand before the router.
     """
-    router = hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
+    chain = [("envoy.filters.http.router", router_pb2.Router())]
+    if direction != INBOUND:  # what routes may ask for: nothing happens unless one does
+        chain = [(FAULT, fault_pb2.HTTPFault()), (CORS, cors_pb2.Cors()), *chain]
+    routing = [hcm_pb2.HttpFilter(name=name, typed_config=packed(config)) for name, config in chain]
     manager = hcm_pb2.HttpConnectionManager(
         stat_prefix=stat_prefix,
-        http_filters=[*before, router],
+        http_filters=[*before, *routing],
         access_log=[access_log(direction)],
         use_remote_address=boolean(False),
         normalize_path=boolean(True),

@@ -18,7 +18,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
-from isthmus.envoy import match_rbac
+from isthmus.envoy import match_rbac, match_routes
 from isthmus.envoy.build import Message
 from isthmus.envoy.spread import Gone, nothing_gone, spread
 from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
@@ -81,7 +81,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens. `closed` says why nothing does; otherwise a cluster takes the connection or its requests."""
+    """What happens. `closed` says why nothing does; otherwise a cluster takes the connection or its requests.
+
+    Where several share them, `cluster` is the first, and `clusters` has all with their shares.
+    """
 
     listener: str = ""
     chain: str = ""
@@ -89,6 +92,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     route: str = ""
     virtual_host: str = ""
     cluster: str = ""
+    clusters: tuple[tuple[str, float], ...] = ()
     server_tls: ServerTls | None = None
     targets: tuple[Target, ...] = ()
 
@@ -174,7 +178,7 @@ class Config:
         for network_filter in chain.filters:
             if network_filter.name == TCP_PROXY:
                 proxy = tcp_proxy_pb2.TcpProxy.FromString(network_filter.typed_config.value)
-                return self._reach(verdict, proxy.cluster, connection)
+                return self._reach(verdict, match_routes.split(proxy), connection)
             if network_filter.name == HCM:
                 return self._request(verdict, network_filter, connection, headers)
         return msgspec.structs.replace(verdict, closed="the filter chain goes nowhere")
@@ -195,19 +199,29 @@ class Config:
         if virtual_host is None:
             return msgspec.structs.replace(verdict, closed=f"404: no virtual host for {headers[':authority']}")
         for route in virtual_host.routes:
-            if _route_matches(route.match, headers[":path"]):
+            if match_routes.matches(route.match, headers):
                 verdict = msgspec.structs.replace(verdict, virtual_host=virtual_host.name, route=route.name)
                 if route.HasField("direct_response"):
                     return msgspec.structs.replace(verdict, closed=f"{route.direct_response.status}: answered here")
-                return self._reach(verdict, route.route.cluster, connection)
+                if route.HasField("redirect"):
+                    return msgspec.structs.replace(
+                        verdict, closed=f"redirected: {match_routes.redirected(route.redirect)}"
+                    )
+                return self._reach(verdict, match_routes.split(route.route), connection)
         return msgspec.structs.replace(verdict, closed="404: no route")
 
-    def _reach(self, verdict: Verdict, name: str, connection: Connection) -> Verdict:
-        cluster = self.cluster(name)
-        if cluster is None:
-            return msgspec.structs.replace(verdict, closed=f"no cluster {name}")
-        verdict = msgspec.structs.replace(verdict, cluster=name)
-        targets = tuple(self._targets(cluster, connection))
+    def _reach(self, verdict: Verdict, clusters: tuple[tuple[str, float], ...], connection: Connection) -> Verdict:
+        """The endpoints of all these clusters. The share of a cluster that is missing is answered 503."""
+        verdict = msgspec.structs.replace(verdict, cluster=clusters[0][0], clusters=clusters)
+        known = [(self.cluster(name), share) for name, share in clusters]
+        if all(cluster is None for cluster, _ in known):
+            return msgspec.structs.replace(verdict, closed=f"no cluster {clusters[0][0]}")
+        targets = tuple(
+            msgspec.structs.replace(target, share=target.share * share)
+            for cluster, share in known
+            if cluster is not None
+            for target in self._targets(cluster, connection)
+        )
         closed = "" if any(target.share for target in targets) else "no healthy upstream"
         return msgspec.structs.replace(verdict, targets=targets, closed=closed)
 
@@ -352,11 +366,6 @@ def without_port(host: str) -> str:
     """A Host header without its port."""
     name, _, port = host.rpartition(":")
     return name if name and port.isdecimal() and (":" not in name or name.startswith("[")) else host
-
-
-def _route_matches(match: Message, path: str) -> bool:
-    kind = match.WhichOneof("path_specifier")
-    return (kind == "prefix" and path.startswith(match.prefix)) or (kind == "path" and path == match.path)
 
 
 def _sockets(cluster: Message, assignment: Message) -> dict[tuple[str, int], ClientTls | None]:

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterable
 
+import msgspec
 from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 
 from isthmus.envoy import naming
-from isthmus.envoy.build import Message, boolean, packed, seconds, u32
+from isthmus.envoy.build import Message, boolean
+from isthmus.envoy.http_routes import ClusterOf, default_route
+from isthmus.envoy.http_routes import routes as rule_routes
 from isthmus.model.mesh import ServiceView
+from isthmus.model.routing import HttpRoute
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import RDS, XdsResource
 from isthmus.xds.wire import length_delimited
-
-RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,reset-before-request,retriable-status-codes"
-RETRIES = 2
-RETRY_CODES = (503,)
-HOST_ATTEMPTS = 5
-"""How often a retry picks again when it drew an endpoint that failed already."""
 
 _VIRTUAL_HOSTS = 2
 """Number of the repeated field in RouteConfiguration."""
@@ -46,14 +43,34 @@ def _literal(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def virtual_host(view: ServiceView, port: int, *, own_namespace: bool, settings: MeshSettings) -> bytes:
+class Rules(msgspec.Struct, frozen=True):
+    """What a VirtualService says of a host to some clients, and the clusters that its destinations mean."""
+
+    routes: tuple[HttpRoute, ...]
+    cluster_of: ClusterOf
+
+
+def virtual_host(
+    view: ServiceView, port: int, *, own_namespace: bool, settings: MeshSettings, rules: Rules | None = None
+) -> bytes:
     """The encoded virtual host of a service on a port, ready to be joined into a route configuration."""
     service = view.service
+    if rules is None:
+        found = [default_route("default", naming.outbound(port, service.host), retry=True)]
+    else:
+        found = list(rule_routes(rules.routes, rules.cluster_of))
+    names = domains(view, port, own_namespace=own_namespace, domain=settings.domain)
+    return _encoded(f"{service.host}:{port}", names, found)
+
+
+def bare_host(host: str, port: int, rules: Rules) -> bytes:
+    """The encoded virtual host of a name that only a VirtualService knows."""
+    return _encoded(f"{host}:{port}", (host,), list(rule_routes(rules.routes, rules.cluster_of)))
+
+
+def _encoded(name: str, names: Iterable[str], found: list[Message]) -> bytes:
     message = route_components_pb2.VirtualHost(
-        name=f"{service.host}:{port}",
-        domains=domains(view, port, own_namespace=own_namespace, domain=settings.domain),
-        routes=[_route("default", naming.outbound(port, service.host), retry=True)],
-        include_request_attempt_count=True,
+        name=name, domains=list(names), routes=found, include_request_attempt_count=True
     )
     encoded: bytes = message.SerializeToString(deterministic=True)
     return encoded
@@ -75,7 +92,7 @@ def inbound_routes(port: int) -> Message:
     host = route_components_pb2.VirtualHost(
         name=f"inbound|http|{port}",
         domains=["*"],
-        routes=[_route("default", naming.inbound(port), retry=False)],
+        routes=[default_route("default", naming.inbound(port), retry=False)],
     )
     return route_pb2.RouteConfiguration(
         name=naming.inbound(port), virtual_hosts=[host], validate_clusters=boolean(False)
@@ -85,7 +102,7 @@ def inbound_routes(port: int) -> Message:
 def _unknown(settings: MeshSettings) -> Message:
     """Hosts that the mesh does not know: to where the caller meant to go, or 502 where that is not allowed."""
     if settings.allow_any:
-        route = _route("allow_any", naming.PASSTHROUGH, retry=False)
+        route = default_route("allow_any", naming.PASSTHROUGH, retry=False)
         return route_components_pb2.VirtualHost(name="allow_any", domains=["*"], routes=[route])
     answer = route_components_pb2.Route(
         name="block_all",
@@ -93,25 +110,3 @@ def _unknown(settings: MeshSettings) -> Message:
         direct_response=route_components_pb2.DirectResponseAction(status=502),
     )
     return route_components_pb2.VirtualHost(name="block_all", domains=["*"], routes=[answer])
-
-
-def _route(name: str, cluster: str, *, retry: bool) -> Message:
-    action = route_components_pb2.RouteAction(cluster=cluster, timeout=seconds(0))
-    if retry:
-        action.retry_policy.CopyFrom(_retries())
-    return route_components_pb2.Route(name=name, match=route_components_pb2.RouteMatch(prefix="/"), route=action)
-
-
-def _retries() -> Message:
-    """Try again, elsewhere, what certainly did not reach an application (and 503, as Istio does)."""
-    predicate = route_components_pb2.RetryPolicy.RetryHostPredicate(
-        name="envoy.retry_host_predicates.previous_hosts",
-        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
-    )
-    return route_components_pb2.RetryPolicy(
-        retry_on=RETRY_ON,
-        num_retries=u32(RETRIES),
-        retry_host_predicate=[predicate],
-        host_selection_retry_max_attempts=HOST_ATTEMPTS,
-        retriable_status_codes=RETRY_CODES,
-    )

@@ -8,6 +8,7 @@ from isthmus.graph.names import Existing
 from isthmus.graph.observed import Meshwide, Scopes, Sources
 from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
+from isthmus.graph.routing import Routing
 from isthmus.graph.settings import MeshSettings
 from isthmus.graph.subscriptions import Dirty, Subscriptions, split
 from isthmus.model.mesh import NetworkGateway
@@ -31,8 +32,9 @@ class Mesh:
         self.graph = Graph(strict=settings.strict_engine)
         self.sources = Sources(self.graph)
         self.meshwide = Meshwide(self.graph, self.sources, settings)
-        self._scopes = Scopes(self.graph, self.meshwide)
-        self._existing = Existing(self.graph, self.meshwide)
+        self._routing = Routing(self.graph, self.meshwide)
+        self._scopes = Scopes(self.graph, self.meshwide, self._routing.told_apart)
+        self._existing = Existing(self.graph, self.meshwide, self._routing)
         self._resources = Resources(self.graph, self._existing)
         self._problems = Problems(self.graph, self.meshwide)
         self._subscriptions = Subscriptions(self.graph, self._existing.names, self._resources.tables)

@@ -5,9 +5,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from isthmus.derive import rules
 from isthmus.envoy import names, naming, router
 from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.routing import Routing
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
 from isthmus.model.rows import Protocol, ServicePort
-from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, NodeView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import (
+    ClientView,
+    InboundProfile,
+    LocalityView,
+    NamespaceView,
+    NodeView,
+    OutboundView,
+    RouterView,
+    Scope,
+)
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
@@ -15,6 +25,7 @@ from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS),
     NamespaceView: (CDS, EDS, RDS),
+    ClientView: (RDS,),
     LocalityView: (EDS,),
     NodeView: (EDS,),
     OutboundView: (CDS, EDS, LDS, NDS),
@@ -40,14 +51,14 @@ def tcp_ports(service: MeshService) -> Iterator[ServicePort]:
 
 def client_of(scope: Scope) -> str:
     """The namespace whose rules a scope goes by."""
-    if isinstance(scope, LocalityView):
+    if isinstance(scope, LocalityView | ClientView):
         return scope.view.namespace
     return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
 
 
 def outbound_of(scope: Scope) -> OutboundView | None:
     """The outbound view that a sidecar's scope is or refines."""
-    if isinstance(scope, LocalityView):
+    if isinstance(scope, LocalityView | ClientView):
         scope = scope.view
     if isinstance(scope, NamespaceView | NodeView):
         scope = scope.view
@@ -57,7 +68,8 @@ def outbound_of(scope: Scope) -> OutboundView | None:
 class Existing:
     """The names that exist in each scope, and what they are made of."""
 
-    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+    def __init__(self, graph: Graph, meshwide: Meshwide, routing: Routing) -> None:
+        self.routing = routing
         self.meshwide = meshwide
         self.settings = meshwide.settings
         derived = graph.derived
@@ -99,6 +111,8 @@ class Existing:
                 return self._outbound_names(get, scope, type_url)
             case NamespaceView():
                 return self._namespace_names(get, scope, type_url)
+            case ClientView():
+                return self._client_names(get, scope)
             case LocalityView():
                 return self._locality_names(get, scope)
             case NodeView():
@@ -127,6 +141,15 @@ class Existing:
         which = 0 if type_url == CDS else 1
         hosts = get(self.overrides, scope.namespace)
         return NOTHING.union(*(get(self.host_clusters, (scope.namespace, host))[which] for host in hosts))
+
+    def _client_names(self, get: Get, scope: ClientView) -> Names:
+        """Ports with a host whose VirtualService has something for these labels."""
+        found: set[str] = set()
+        for host in get(self.routing.routed, ALL):
+            choice = self.routing.choice(get, scope.view.namespace, scope.labels, host)
+            if choice is not None and choice.labels:
+                found.update(str(port) for port in get(self.host_listeners, (scope.view.view, host))[1])
+        return frozenset(found)
 
     def _locality_names(self, get: Get, scope: LocalityView) -> Names:
         """Destinations whose rule has outlier detection: only these fail over by place (LB2)."""

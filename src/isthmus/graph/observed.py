@@ -20,6 +20,7 @@ from isthmus.model.mesh import (
 )
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.policy import AuthorizationPolicy, PolicyKey
+from isthmus.model.routing import VirtualService
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -35,7 +36,16 @@ from isthmus.model.rows import (
     Workload,
     labels_match,
 )
-from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, NodeView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import (
+    ClientView,
+    InboundProfile,
+    LocalityView,
+    NamespaceView,
+    NodeView,
+    OutboundView,
+    RouterView,
+    Scope,
+)
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
@@ -68,6 +78,7 @@ class Sources:
         self.mesh_clusters = graph.source(MeshCluster.TABLE, MeshCluster)
         self.liveness_policies = graph.source(LivenessPolicy.TABLE, LivenessPolicy)
         self.standings = graph.source(ClusterStanding.TABLE, ClusterStanding)
+        self.virtual_services = graph.source(VirtualService.TABLE, VirtualService)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
         self.external = ExternalSources(graph)
@@ -93,6 +104,10 @@ class Sources:
         self.rules_for = graph.index("destination_rules.by_host", self.destination_rules, lambda row: [row.host])
         self.all_rules = graph.index("destination_rules.all", self.destination_rules, lambda _: [ALL])
         self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
+        self.virtual_services_for = graph.index(
+            "virtual_services.by_host", self.virtual_services, lambda row: row.hosts
+        )
+        self.all_virtual_services = graph.index("virtual_services.all", self.virtual_services, lambda _: [ALL])
         self.all_gateways = graph.index("gateways.all", self.gateways, lambda _: [ALL])
 
 
@@ -403,9 +418,12 @@ AssignmentKey = tuple[Horizon, HostKey, int, str, str]
 class Scopes:
     """From a proxy's row to the scopes it shares with others."""
 
-    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+    def __init__(
+        self, graph: Graph, meshwide: Meshwide, told_apart: "Derived[str, frozenset[tuple[str, str]]]"
+    ) -> None:
         self.meshwide = meshwide
         self.sources = meshwide.sources
+        self._told_apart = told_apart
         self.workload_mode: Derived[Key, WorkloadMode] = graph.derived(
             "derive.workload_mode", self._workload_mode, WorkloadMode(MtlsMode.STRICT)
         )
@@ -432,9 +450,12 @@ class Scopes:
         node = get(self.sources.nodes, (proxy.cluster, "", proxy.node)) if proxy.node else None
         where = node.locality if node is not None else proxy.locality
         near = (LocalityView(view=inside, locality=where),) if where.region else ()
+        told_apart = get(self._told_apart, proxy.namespace)
+        mine = tuple(pair for pair in proxy.labels if pair in told_apart)
+        special = (ClientView(view=inside, labels=mine),) if mine else ()
         stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)
         same_node = (NodeView(view=outbound, node=proxy.node),) if stays else ()
-        return (self._inbound(get, proxy), *same_node, *near, inside, outbound)
+        return (self._inbound(get, proxy), *special, *same_node, *near, inside, outbound)
 
     def _router(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> RouterView:
         rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))

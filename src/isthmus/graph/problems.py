@@ -44,7 +44,7 @@ class Problems:
 
     def _placed(self) -> Iterator[tuple[str, Workload]]:
         sources = self._meshwide.sources
-        for _, pod in sources.workloads.rows():
+        for pod in sorted((pod for _, pod in sources.workloads.rows()), key=lambda row: row.key):
             yield networks.workload_network(pod.labels, self._home(pod.cluster)), pod
 
     def _home(self, cluster: str) -> Namespace | None:

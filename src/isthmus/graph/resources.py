@@ -6,8 +6,18 @@ from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound,
 from isthmus.envoy.clusters import Destination
 from isthmus.graph.names import ANYBODY, Existing, ScopedName, client_of, outbound_of
 from isthmus.graph.observed import ALL
+from isthmus.graph.routing import Choice
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
-from isthmus.model.scopes import InboundProfile, LocalityView, NamespaceView, NodeView, OutboundView, RouterView, Scope
+from isthmus.model.scopes import (
+    ClientView,
+    InboundProfile,
+    LocalityView,
+    NamespaceView,
+    NodeView,
+    OutboundView,
+    RouterView,
+    Scope,
+)
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS, XdsResource
 
@@ -17,10 +27,11 @@ class Resources:
 
     def __init__(self, graph: Graph, existing: Existing) -> None:
         self.existing = existing
+        self.routing = existing.routing
         self.meshwide = existing.meshwide
         self.settings = existing.settings
         derived = graph.derived
-        self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool], bytes] = derived(
+        self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool, Choice | None], bytes] = derived(
             "envoy.virtual_hosts", self._virtual_host, b""
         )
         self.gateway_chains: Derived[HostKey, tuple[bytes, ...]] = derived("envoy.gateway_chains", self._chains, ())
@@ -161,19 +172,24 @@ class Resources:
 
     def _routes(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
-        if not isinstance(scope, NamespaceView) or not name.isdecimal():
+        inside = scope.view if isinstance(scope, ClientView) else scope
+        labels = scope.labels if isinstance(scope, ClientView) else ()
+        if not isinstance(inside, NamespaceView) or not name.isdecimal():
             return None
         port = int(name)
-        hosts = get(self.existing.http_port, (scope.view, port))
-        bodies = (get(self.virtual_hosts, (scope.view, host, port, host[0] == scope.namespace)) for host in hosts)
+        bodies = []
+        for host in get(self.existing.http_port, (inside.view, port)):
+            choice = self.routing.choice(get, inside.namespace, labels, host)
+            bodies.append(get(self.virtual_hosts, (inside.view, host, port, host[0] == inside.namespace, choice)))
         return routes.route_configuration(name, bodies, get(self.meshwide.effective, ALL))
 
-    def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool]) -> bytes:
-        view, host, port, own = key
+    def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool, Choice | None]) -> bytes:
+        view, host, port, own, choice = key
         seen = get(self.meshwide.views, (view.cluster, host))
         if seen is None:
             return b""
-        return routes.virtual_host(seen, port, own_namespace=own, settings=self.settings)
+        rules = self.routing.http_rules(get, choice, port) if choice is not None else None
+        return routes.virtual_host(seen, port, own_namespace=own, settings=self.settings, rules=rules)
 
     def _name_entries(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[names.Entry, ...]:
         view, host = key

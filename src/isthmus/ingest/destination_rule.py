@@ -1,6 +1,6 @@
 """`networking.istio.io` DestinationRules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from isthmus.base.names import service_hostname
@@ -34,7 +34,7 @@ def destination_rule(place: Place, obj: objects.Custom) -> Result:
     """How clients treat a destination; the host is made fully qualified (a name without dots is of this namespace)."""
     read = Reader(place.cluster, "DestinationRule", obj)
     spec = read.mapping(obj.spec, "spec")
-    _set_aside(read, spec, "spec", _SPEC)
+    read.set_aside(spec, "spec", _SPEC)
     if spec.get("workloadSelector"):
         # Without the selector the rule would hold for clients that it is not meant for.
         read.error("spec.workloadSelector", "is not supported", "Remove it, or keep the rule out of this mesh")
@@ -86,11 +86,11 @@ def _policy(read: Reader, value: Any, field: str) -> TrafficPolicy | None:
     if value is None:
         return None
     part = read.mapping(value, field)
-    _set_aside(read, part, field, (*_POLICY, "port"))
+    read.set_aside(part, field, (*_POLICY, "port"))
     tls = read.mapping(part.get("tls"), f"{field}.tls")
-    _set_aside(read, tls, f"{field}.tls", _TLS)
+    read.set_aside(tls, f"{field}.tls", _TLS)
     balancer = read.mapping(part.get("loadBalancer"), f"{field}.loadBalancer")
-    _set_aside(read, balancer, f"{field}.loadBalancer", ("simple",))
+    read.set_aside(balancer, f"{field}.loadBalancer", ("simple",))
     ports: list[tuple[int, TrafficPolicy]] = []
     for i, item in enumerate(read.items(part.get("portLevelSettings"), f"{field}.portLevelSettings")):
         at = f"{field}.portLevelSettings[{i}]"
@@ -115,7 +115,7 @@ def _outlier(read: Reader, value: Any, field: str) -> OutlierDetection | None:
     if value is None:
         return None
     part = read.mapping(value, field)
-    _set_aside(read, part, field, _OUTLIER)
+    read.set_aside(part, field, _OUTLIER)
     errors = part.get("consecutive5xxErrors", part.get("consecutiveErrors"))
     local = "consecutiveLocalOriginFailures"
     split = "splitExternalLocalOriginErrors"
@@ -137,10 +137,10 @@ def _pool(read: Reader, value: Any, field: str) -> ConnectionPool | None:
     if value is None:
         return None
     part = read.mapping(value, field)
-    _set_aside(read, part, field, ("tcp", "http"))
+    read.set_aside(part, field, ("tcp", "http"))
     tcp, http = read.mapping(part.get("tcp"), f"{field}.tcp"), read.mapping(part.get("http"), f"{field}.http")
-    _set_aside(read, tcp, f"{field}.tcp", _TCP)
-    _set_aside(read, http, f"{field}.http", _HTTP)
+    read.set_aside(tcp, f"{field}.tcp", _TCP)
+    read.set_aside(http, f"{field}.http", _HTTP)
 
     def count(name: str, found: Mapping[str, Any], of: str) -> int | None:
         return read.natural(found.get(name), f"{field}.{of}.{name}")
@@ -155,10 +155,3 @@ def _pool(read: Reader, value: Any, field: str) -> ConnectionPool | None:
         max_retries=count("maxRetries", http, "http"),
         idle_timeout=read.seconds((http if idle == "http" else tcp).get("idleTimeout"), f"{field}.{idle}.idleTimeout"),
     )
-
-
-def _set_aside(read: Reader, part: Mapping[str, Any], field: str, known: Sequence[str]) -> None:
-    """Fields without effect are told, so that nobody trusts in them; the rest of the rule counts."""
-    for name in part:
-        if name not in known:
-            read.warn(f"{field}.{name}", "has no effect", f"Here these have effect: {', '.join(known)}")

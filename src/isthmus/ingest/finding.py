@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from isthmus.base.errors import ObjectRef, Problem, Severity
@@ -69,6 +69,12 @@ class Reader:
     def warn(self, field: str, message: str, remedy: str) -> None:
         """The field is set aside; the rest of the object counts."""
         self.problems.append(Problem(self.where, field, message, remedy, Severity.WARNING))
+
+    def set_aside(self, part: Mapping[str, Any], field: str, known: Sequence[str]) -> None:
+        """Fields without effect are told, so that nobody trusts in them; the rest of the object counts."""
+        for name in part:
+            if name not in known:
+                self.warn(f"{field}.{name}", "has no effect", f"Here these have effect: {', '.join(known)}")
 
     def is_refused(self) -> bool:
         """True if the object must not take effect."""

@@ -19,11 +19,12 @@ from isthmus.ingest.mesh_config import CONFIG_MAP, mesh_config
 from isthmus.ingest.peer_authentication import peer_authentication, strict
 from isthmus.ingest.place import Place
 from isthmus.ingest.service import endpoint_slice, service
+from isthmus.ingest.virtual_service import virtual_service
 from isthmus.ingest.workload import workload
 from isthmus.kube import objects, requests
 from isthmus.kube.objects import KubeObject
 from isthmus.kube.requests import Resource, Scope
-from isthmus.model import external, liveness, rows
+from isthmus.model import external, liveness, routing, rows
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import Row
@@ -98,6 +99,8 @@ KINDS: tuple[Kind[Any], ...] = (
          (external.ServiceEntry,), config_only=True),
     Kind("WorkloadEntry", _istio("networking", "v1", "workloadentries"), objects.Custom, workload_entry,
          (external.WorkloadEntry,), optional=True),
+    Kind("VirtualService", _istio("networking", "v1", "virtualservices"), objects.Custom, virtual_service,
+         (routing.VirtualService,), config_only=True),
     Kind("PeerAuthentication", _istio("security", "v1", "peerauthentications"), objects.Custom, peer_authentication,
          (rows.PeerAuthentication,), config_only=True, closed=strict),
     Kind("MeshCluster", _isthmus("meshclusters"), objects.Custom, mesh_cluster, (liveness.MeshCluster,),

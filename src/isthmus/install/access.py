@@ -36,7 +36,7 @@ ROOT_RULES: tuple[Manifest, ...] = (
 
 ISTIOD_RULES: tuple[Manifest, ...] = (
     *_WORKLOADS,
-    _rule(["networking.istio.io"], ["destinationrules", "gateways", "serviceentries"], _READ),
+    _rule(["networking.istio.io"], ["destinationrules", "gateways", "serviceentries", "virtualservices"], _READ),
     _rule(["security.istio.io"], ["authorizationpolicies", "peerauthentications"], _READ),
     *ROOT_RULES,
 )

@@ -69,6 +69,7 @@ READ = frozenset(
         "PeerAuthentication",
         "ServiceEntry",
         "WorkloadEntry",
+        "VirtualService",
     }
 )
 """The kinds of Istio that have an effect. Who applies another is warned: a policy must not seem to close anything."""

@@ -43,8 +43,22 @@ def gateway() -> Manifest:
 
 def virtual_service() -> Manifest:
     """VirtualService.spec."""
-    routes = {key: listing(anything()) for key in ("http", "tls", "tcp")}
-    return record({"hosts": STRINGS, "gateways": STRINGS, "exportTo": STRINGS, **routes})
+    destination = record(
+        {"host": text(), "subset": text(), "port": record({"number": PORT_NUMBER})}, required=("host",)
+    )
+    weighted = record({"destination": destination, "weight": integer(), "headers": anything()})
+    http = record({"name": text(), "match": listing(anything()), "route": listing(weighted), "timeout": text()})
+    stream = record({"match": listing(anything()), "route": listing(weighted)})
+    return record(
+        {
+            "hosts": STRINGS,
+            "gateways": STRINGS,
+            "exportTo": STRINGS,
+            "http": listing(http),
+            "tls": listing(stream),
+            "tcp": listing(stream),
+        }
+    )
 
 
 def traffic_policy() -> Manifest:

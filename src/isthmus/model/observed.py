@@ -4,6 +4,7 @@ from isthmus.model.external import ServiceEntry, WorkloadEntry
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.policy import AuthorizationPolicy
+from isthmus.model.routing import VirtualService
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -34,6 +35,7 @@ OBSERVED: tuple[type[Row], ...] = (
     ClusterStanding,
     ServiceEntry,
     WorkloadEntry,
+    VirtualService,
     Proxy,
     MeshConfig,
     MeshNetworks,

@@ -7,7 +7,7 @@ and no cache key to get wrong. A name is looked up in a proxy's scopes in order;
 import msgspec
 
 from isthmus.model.policy import PolicyKey
-from isthmus.model.rows import GatewayServer, Locality, MtlsMode, Protocol
+from isthmus.model.rows import GatewayServer, Labels, Locality, MtlsMode, Protocol
 
 
 class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
@@ -32,6 +32,17 @@ class NamespaceView(msgspec.Struct, frozen=True, cache_hash=True):
 
     def __str__(self) -> str:
         return f"namespace:{self.view.cluster}/{self.view.network}/{self.namespace}"
+
+
+class ClientView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What differs by the client's labels: hosts whose VirtualService has sourceLabels. Only these labels are here."""
+
+    view: NamespaceView
+    labels: Labels
+
+    def __str__(self) -> str:
+        labels = ",".join(f"{name}={value}" for name, value in self.labels)
+        return f"client:{self.view.view.cluster}/{self.view.namespace}/{labels}"
 
 
 class LocalityView(msgspec.Struct, frozen=True, cache_hash=True):
@@ -89,4 +100,4 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
         return f"router:{self.cluster}/{self.network}:{ports}"
 
 
-Scope = OutboundView | NamespaceView | LocalityView | NodeView | InboundProfile | RouterView
+Scope = OutboundView | NamespaceView | ClientView | LocalityView | NodeView | InboundProfile | RouterView

@@ -1,0 +1,97 @@
+"""Which VirtualService a host goes by, and which of its rules are for one kind of client."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from isthmus.derive.rules import host_patterns
+from isthmus.derive.visibility import exported
+from isthmus.model.routing import MESH, Client, HttpMatch, HttpRoute, StreamMatch, StreamRoute, VirtualService
+from isthmus.model.rows import Labels, labels_match
+
+Match = TypeVar("Match", HttpMatch, StreamMatch)
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose requests: those of sidecars (`mesh`) or those that came to a gateway, of which namespace and labels.
+
+    `port` is the port that was called.
+    """
+
+    gateways: tuple[str, ...] = (MESH,)
+    namespace: str = ""
+    labels: Labels = ()
+    port: int = 0
+
+
+def rank(row: VirtualService) -> tuple[str, str, str]:
+    """Order of objects that are for the same host: the oldest first."""
+    return (row.created, row.namespace, row.name)
+
+
+def seen_by(row: VirtualService, client: str) -> bool:
+    """True if sidecars of a namespace may go by the object."""
+    return MESH in row.gateways and exported(row.export_to, row.namespace, client)
+
+
+def contenders(rows: Iterable[VirtualService], host: str, client: str) -> list[VirtualService]:
+    """The objects that sidecars of a namespace might go by for a host, the one they do go by first.
+
+    The most specific name wins, then the oldest object.
+    """
+    patterns = {pattern: place for place, pattern in enumerate(host_patterns(host))}
+    found = []
+    for row in rows:
+        places = [patterns[name] for name in row.hosts if name in patterns]
+        if places and seen_by(row, client):
+            found.append((min(places), rank(row), row))
+    return [row for _, _, row in sorted(found, key=lambda item: item[:2])]
+
+
+def http_routes(row: VirtualService, caller: Caller) -> Iterator[HttpRoute]:
+    """The rules for requests of these clients, with those of their matches that may fit."""
+    for route in row.http:
+        matches = tuple(_fitting(route.matches, row, caller))
+        if matches or not route.matches:
+            yield msgspec.structs.replace(route, matches=matches)
+
+
+def stream_routes(routes: Iterable[StreamRoute], row: VirtualService, caller: Caller) -> Iterator[StreamRoute]:
+    """The rules for connections of these clients, with those of their matches that may fit."""
+    for route in routes:
+        matches = tuple(_fitting(route.matches, row, caller))
+        if matches or not route.matches:
+            yield msgspec.structs.replace(route, matches=matches)
+
+
+def _fitting(matches: Iterable[Match], row: VirtualService, caller: Caller) -> Iterator[Match]:
+    return (match for match in matches if _fits(match.client, row, caller))
+
+
+def _fits(client: Client, row: VirtualService, caller: Caller) -> bool:
+    gateways = client.gateways or row.gateways
+    return (
+        not set(gateways).isdisjoint(caller.gateways)
+        and client.port in (0, caller.port)
+        and client.source_namespace in ("", caller.namespace)
+        and labels_match(client.source_labels, caller.labels)
+    )
+
+
+def clients(row: VirtualService) -> Iterator[Client]:
+    """All clients that the object tells apart."""
+    for http in row.http:
+        yield from (match.client for match in http.matches)
+    for stream in (*row.tls, *row.tcp):
+        yield from (match.client for match in stream.matches)
+
+
+def source_labels(row: VirtualService) -> frozenset[tuple[str, str]]:
+    """The labels by which the object tells clients apart: only these of a client's labels matter."""
+    return frozenset(pair for client in clients(row) for pair in client.source_labels)
+
+
+def tells_namespaces_apart(row: VirtualService) -> bool:
+    """True if it matters in which namespace a client is."""
+    return any(client.source_namespace for client in clients(row))

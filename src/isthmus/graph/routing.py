@@ -1,0 +1,123 @@
+"""The wiring of VirtualServices: which one clients of a namespace go by, host by host."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from isthmus.derive import routing
+from isthmus.derive.rules import host_patterns
+from isthmus.envoy import naming
+from isthmus.envoy.http_routes import ClusterOf
+from isthmus.envoy.routes import Rules
+from isthmus.graph.observed import ALL, Meshwide
+from isthmus.model.mesh import HostKey, MeshService
+from isthmus.model.routing import MESH, Destination, VirtualService
+from isthmus.model.rows import Labels
+from isthmus.tables.changes import Key
+from isthmus.tables.graph import Derived, Get, Graph
+
+NO_LABELS: frozenset[tuple[str, str]] = frozenset()
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The VirtualService that some clients go by for a host, and what it asks of them.
+
+    Namespace and labels are only what the object looks at: clients that it does not tell apart have equal choices.
+    """
+
+    row: Key
+    namespace: str = ""
+    labels: Labels = ()
+
+
+class Routing:
+    """Choices, and what they say."""
+
+    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+        self.meshwide = meshwide
+        self.sources = meshwide.sources
+        derived = graph.derived
+        self.routed: Derived[Key, frozenset[HostKey]] = derived("derive.routed_hosts", self._routed, frozenset())
+        self.told_apart: Derived[str, frozenset[tuple[str, str]]] = derived(
+            "derive.source_labels", self._told_apart, NO_LABELS
+        )
+        self.chosen: Derived[tuple[str, HostKey], Key | None] = derived("derive.virtual_services", self._chosen)
+
+    def rows(self, get: Get) -> Iterator[VirtualService]:
+        """All VirtualServices of the config cluster."""
+        for key in get(self.sources.all_virtual_services, ALL):
+            row = get(self.sources.virtual_services, key)
+            if row is not None and row.cluster == self.meshwide.settings.config_cluster:
+                yield row
+
+    def _routed(self, get: Get, key: Key) -> frozenset[HostKey]:
+        """Services that some VirtualService of the mesh may be about."""
+        patterns = {host for row in self.rows(get) if MESH in row.gateways for host in row.hosts}
+        exact = (self.meshwide.named(get, host) for host in sorted(patterns) if not host.startswith("*"))
+        found = {(service.namespace, service.name) for service in exact if service is not None}
+        if any(host.startswith("*") for host in patterns):
+            for host in get(self.meshwide.hosts, ALL):
+                service = get(self.meshwide.services, host)
+                if service is not None and not patterns.isdisjoint(host_patterns(service.host)):
+                    found.add(host)
+        return frozenset(found)
+
+    def _told_apart(self, get: Get, namespace: str) -> frozenset[tuple[str, str]]:
+        """The labels by which clients of a namespace are told apart somewhere."""
+        seen = (row for row in self.rows(get) if routing.seen_by(row, namespace))
+        return NO_LABELS.union(*(routing.source_labels(row) for row in seen))
+
+    def _chosen(self, get: Get, key: tuple[str, HostKey]) -> Key | None:
+        client, host = key
+        service = get(self.meshwide.services, host)
+        if service is None:
+            return None
+        found = routing.contenders(self._about(get, service.host), service.host, client)
+        return found[0].key if found else None
+
+    def _about(self, get: Get, host: str) -> Iterator[VirtualService]:
+        """The objects with a host, or a pattern that it fits, each once."""
+        keys = {key for pattern in host_patterns(host) for key in get(self.sources.virtual_services_for, pattern)}
+        for key in sorted(keys):
+            row = get(self.sources.virtual_services, key)
+            if row is not None and row.cluster == self.meshwide.settings.config_cluster:
+                yield row
+
+    def choice(self, get: Get, client: str, labels: Labels, host: HostKey) -> Choice | None:
+        """What clients of a namespace, with these labels, go by for a service; None for no VirtualService."""
+        key = get(self.chosen, (client, host)) if host in get(self.routed, ALL) else None
+        row = get(self.sources.virtual_services, key) if key is not None else None
+        if key is None or row is None:
+            return None
+        wanted = routing.source_labels(row)
+        return Choice(
+            row=key,
+            namespace=client if routing.tells_namespaces_apart(row) else "",
+            labels=tuple(pair for pair in labels if pair in wanted),
+        )
+
+    def http_rules(self, get: Get, choice: Choice, port: int) -> Rules | None:
+        """What the choice says of requests to a port; None if nothing, so that the host is routed as ever."""
+        row = get(self.sources.virtual_services, choice.row)
+        if row is None:
+            return None
+        caller = routing.Caller(namespace=choice.namespace, labels=choice.labels, port=port)
+        found = tuple(routing.http_routes(row, caller))
+        return Rules(found, self.cluster_of(get, port)) if found else None
+
+    def cluster_of(self, get: Get, port: int) -> ClusterOf:
+        """How destinations are called, seen from a port. One that does not exist answers 503: it has no cluster."""
+
+        def name(destination: Destination) -> str:
+            service = self.meshwide.named(get, destination.host)
+            return naming.outbound(_port(destination, service, port), destination.host, destination.subset)
+
+        return name
+
+
+def _port(destination: Destination, service: MeshService | None, called: int) -> int:
+    if destination.port:
+        return destination.port
+    if service is not None and len(service.ports) == 1:
+        return service.ports[0].port
+    return called
