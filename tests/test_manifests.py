@@ -17,7 +17,7 @@ from isthmus_lab.kubelet.client import APPLY, ApiClient
 from isthmus_lab.kubelet.images import find
 from isthmus_lab.labfile.load import load
 from isthmus_lab.supervisor.manifests import Applier, identity, in_order, objects_for
-from isthmus_lab.supervisor.mesh import mesh_objects
+from isthmus_lab.supervisor.roles import mesh_objects
 from isthmus_lab.world import Cluster, World
 
 EXAMPLES = sorted(path.parent for path in (Path(__file__).parent.parent / "examples").glob("*/lab.yaml"))
@@ -31,7 +31,7 @@ def name_of(value: object) -> str:
 
 def installed(world: World, cluster: Cluster) -> list[Json]:
     """What the lab installs, and the definitions where it leaves them out."""
-    mesh = mesh_objects(world, cluster.name)
+    mesh = mesh_objects(world, cluster.name, {plane.name: ("198.18.0.9",) for plane in world.control_planes})
     made = {identity(item): item for item in [*definitions(gateway_api=True), *mesh]}
     return list(made.values())
 

@@ -297,9 +297,10 @@ def kubeconfig(
 
 @app.command()
 def verify(example: Example = None, state_dir: StateDir = None, output: Output = "table") -> None:
-    """Check that networks are apart, and show clusters, gateways, services and the path that calls take."""
+    """Check who reaches whom without the mesh; show clusters, gateways, services and the path that calls take."""
     from isthmus_lab.commands import verify as checks
     from isthmus_lab.commands.find import running_state, world_of
+    from isthmus_lab.commands.verify_tables import show_report
 
     as_json = _json(output)
     state = running_state(example, state_dir)
@@ -307,7 +308,7 @@ def verify(example: Example = None, state_dir: StateDir = None, output: Output =
     if as_json:
         print(json.dumps(report.document(), indent=2))
     else:
-        checks.show_report(report)
+        show_report(report)
     raise typer.Exit(ExitCode.PROBLEMS if report.problems else ExitCode.GOOD)
 
 

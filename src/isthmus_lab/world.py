@@ -65,9 +65,9 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What `lab verify` calls, and from where (`<cluster>/[<namespace>/]<workload>`)."""
+    """What `lab verify` calls, and from where (each `<cluster>/[<namespace>/]<workload>`)."""
 
-    client: str
+    clients: tuple[str, ...]
     url: str
     count: int
 
@@ -116,6 +116,25 @@ class World:
     def sources_of(self, cluster: str) -> tuple[ControlPlane, ...]:
         """The control planes that a cluster's proxies use, best first."""
         return tuple(self.plane(name) for name in self.cluster(cluster).sources)
+
+    def afar(self, cluster: str) -> tuple[ControlPlane, ...]:
+        """Those of its control planes that run in other clusters, best first."""
+        return tuple(p for p in self.sources_of(cluster) if p.cluster != cluster)
+
+    def serves_itself(self, cluster: str) -> bool:
+        """True if a control plane runs in this cluster with its configuration here."""
+        return any(p.cluster == cluster == p.config for p in self.control_planes)
+
+    def role(self, cluster: str) -> str:
+        """What the cluster is in the mesh, in words."""
+        plane = self.plane_in(cluster)
+        if plane is not None and not plane.external:
+            return "primary"
+        if plane is not None:
+            return "management"
+        if any(p.config == cluster for p in self.control_planes):
+            return "config"
+        return "remote" if self.cluster(cluster).sources else "outside"
 
     def served_from_afar(self, plane: str) -> tuple[Cluster, ...]:
         """The clusters whose proxies use this control plane although it runs in another cluster."""

@@ -51,7 +51,8 @@ def status_tables(document: Document) -> list[Table]:
     clusters, nodes, pods = [], [], []
     for name, cluster in document["clusters"].items():
         api = cluster["apiServer"]
-        clusters.append([name, cluster["network"], api["host"], api["wan"], _alive(api), api["pid"] or "-"])
+        mesh = [network_words(cluster), cluster["role"], sources_words(cluster)]
+        clusters.append([name, *mesh, api["host"], api["wan"], _alive(api), api["pid"] or "-"])
         for node in cluster["nodes"]:
             place = f"{node['region']}/{node['zone']}"
             nodes.append([name, node["name"], place, node["ip"], _alive(node), node["pid"] or "-"])
@@ -63,11 +64,38 @@ def status_tables(document: Document) -> list[Table]:
             pids = " ".join(f"{container}={pid}" for container, pid in pod["pids"].items())
             full = f"{pod['namespace']}/{pod['name']}"
             pods.append([name, full, pod["node"], where, ready, pod["restarts"], pids])
+    columns = ["CLUSTER", "NETWORK", "ROLE", "CONTROL PLANES", "API SERVER", "ON THE WAN", "STATE", "PID"]
     return [
-        table("Clusters", ["CLUSTER", "NETWORK", "API SERVER", "ON THE WAN", "STATE", "PID"], clusters),
+        table("Clusters", columns, clusters),
+        *([control_planes_table(document)] if document["controlPlanes"] else []),
         table("Nodes", ["CLUSTER", "NODE", "REGION/ZONE", "ADDRESS", "STATE", "PID"], nodes),
         table("Pods", ["CLUSTER", "POD", "NODE", "ADDRESS", "STATE", "RESTARTS", "PIDS"], pods),
     ]
+
+
+def network_words(cluster: Document) -> str:
+    """The network that the mesh is told, and the one that it really is if that is another."""
+    told, real = cluster["meshNetwork"], cluster["network"]
+    return str(real) if told == real else f"{told or '(none)'} (really {real})"
+
+
+def sources_words(cluster: Document) -> str:
+    """The control planes that a cluster's proxies use, best first."""
+    return ", ".join(cluster["controlPlanes"]) or "-"
+
+
+def control_planes_table(document: Document) -> Table:
+    """Where control planes run, what they read and know, who uses them, whether their pods are ready."""
+    rows = []
+    for plane in document["controlPlanes"]:
+        pods = [p for p in document["clusters"][plane["cluster"]]["pods"] if p["name"].startswith("istiod-")]
+        ready = sum(p["ready"] for p in pods)
+        state = state_word(good=0 < len(pods) == ready, text=f"{ready} of {len(pods)} ready")
+        users = [name for name, c in document["clusters"].items() if plane["name"] in c["controlPlanes"]]
+        words = [" ".join(part) or "-" for part in (plane["knows"], users)]
+        rows.append([plane["name"], plane["cluster"], plane["config"], *words, state])
+    columns = ["CONTROL PLANE", "RUNS IN", "READS", "KNOWS ALSO", "USED BY", "PODS"]
+    return table("Control planes", columns, rows)
 
 
 def _alive(process: Document) -> Text:

@@ -24,6 +24,7 @@ def gather(state: StateDirectory) -> Document:
         "supervisor": supervisor,
         "ready": raw["up"],
         "networks": raw["networks"],
+        "controlPlanes": raw["controlPlanes"],
         "cut": raw["cut"],
         "held": raw["held"],
         "clusters": {},
@@ -31,7 +32,7 @@ def gather(state: StateDirectory) -> Document:
     for name, cluster in raw["clusters"].items():
         api = children.get(f"{name}/apiserver", {})
         document["clusters"][name] = {
-            "network": cluster["network"],
+            **{key: cluster[key] for key in ("network", "meshNetwork", "role", "controlPlanes", "trustDomain")},
             "apiServer": {
                 "host": f"https://127.0.0.1:{ports.get(name, 0)}",
                 "network": f"https://{cluster['apiIP']}:6443",

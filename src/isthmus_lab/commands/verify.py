@@ -6,88 +6,95 @@ from typing import Any
 
 from isthmus.base.errors import IsthmusError
 from isthmus.install.values import SYSTEM_NAMESPACE
-from isthmus_lab.commands import run, show, talk
+from isthmus_lab.commands import reaches, run, talk
 from isthmus_lab.commands.find import Workload
 from isthmus_lab.commands.hops import Hop
+from isthmus_lab.commands.reaches import Reach
 from isthmus_lab.commands.status import gather as gather_status
 from isthmus_lab.kubelet.services import is_ready, slices_by_service
 from isthmus_lab.supervisor.state import StateDirectory
-from isthmus_lab.world import World
+from isthmus_lab.world import Check, World
 
 Document = dict[str, Any]
-_API_PORT = 6443
 _SYSTEM = ("kube-system", "kube-public", "kube-node-lease", "default")
+_REPORTED = ("isthmus", "debug", "request", "GET", "/debug/problems")
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """One attempt to reach another network's pod or node directly. `good`: it failed, or met somebody of one's own."""
+class Calls:
+    """The calls of one client: what the load client reports, and the way the calls took."""
 
     client: str
-    target: str
-    address: str
-    outcome: str
-    good: bool
+    url: str
+    report: Document
+    hops: list[Hop]
+
+    def document(self) -> Document:
+        """As JSON."""
+        return {
+            "client": self.client,
+            "url": self.url,
+            "summary": self.report["summary"],
+            "identities": run.identities(self.report),
+            "hops": [hop.document() for hop in self.hops],
+        }
 
 
 @dataclass
 class Report:
-    """Everything that was found."""
+    """Everything that was found. `reported` is what control planes say of objects; `problems` fail the command."""
 
     status: Document
     reaches: list[Reach] = field(default_factory=list)
     gateways: list[Document] = field(default_factory=list)
     services: list[Document] = field(default_factory=list)
-    calls: Document = field(default_factory=dict)
-    hops: list[Hop] = field(default_factory=list)
-    target: str = ""
+    calls: list[Calls] = field(default_factory=list)
+    reported: list[Document] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def document(self) -> Document:
         """As JSON."""
         return {
             "clusters": self.status["clusters"],
-            "unreachable": [vars_of(r) for r in self.reaches],
+            "controlPlanes": self.status["controlPlanes"],
+            "unreachable": [r.document() for r in self.reaches if r.apart],
+            "reachable": [r.document() for r in self.reaches if not r.apart],
             "gateways": self.gateways,
             "services": self.services,
-            "calls": self.calls.get("summary", {}),
-            "identities": run.identities(self.calls) if self.calls else {},
-            "hops": [hop.document() for hop in self.hops],
+            "calls": [calls.document() for calls in self.calls],
+            "reported": self.reported,
             "problems": self.problems,
         }
-
-
-def vars_of(reach: Reach) -> Document:
-    """A reach as JSON."""
-    return {name: getattr(reach, name) for name in Reach.__slots__}
 
 
 def gather(state: StateDirectory, world: World) -> Report:
     """Ask and try everything; what is wrong is in `problems`."""
     report = Report(gather_status(state))
+    clusters = report.status["clusters"]
     report.problems += [f"{p} is not ready" for p in _unready(report.status)]
-    clusters = {c.name: c.network for c in world.clusters}
-    report.reaches = check_apart(state, report.status, clusters)
-    report.problems += [f"{r.client} reaches {r.target} at {r.address}" for r in report.reaches if not r.good]
-    for name, network in clusters.items():
-        report.gateways += gateways_of(state, name, network)
+    report.reaches = reaches.try_all(state, report.status)
+    report.problems += [reach.complaint for reach in report.reaches if not reach.good]
+    for name, cluster in clusters.items():
+        report.gateways += gateways_of(state, name, cluster["meshNetwork"])
     report.services = services_of(state, list(clusters))
     if world.check is not None:
-        report.target = f"{world.check.client} -> {world.check.url}"
-        try:
-            _call(state, world, report)
-        except IsthmusError as error:
-            report.problems.append(str(error))
+        for client in world.check.clients:
+            _call(state, world.check, client, report)
+    for plane in report.status["controlPlanes"]:
+        report.reported += _reported_by(state, report.status, plane)
     return report
 
 
-def _call(state: StateDirectory, world: World, report: Report) -> None:
-    assert world.check is not None
-    arguments = [f"--count={world.check.count}"]
-    report.calls, report.hops = run.traced_call(state, world.check.client, world.check.url, arguments)
-    summary = report.calls["summary"]
+def _call(state: StateDirectory, check: Check, client: str, report: Report) -> None:
+    try:
+        found, hops = run.traced_call(state, client, check.url, [f"--count={check.count}"])
+    except IsthmusError as error:
+        report.problems.append(f"{client}: {error}")
+        return
+    report.calls.append(Calls(client, check.url, found, hops))
+    summary = found["summary"]
     if summary["failed"]:
-        report.problems.append(f"{summary['failed']} of {summary['count']} calls failed: {summary['errors']}")
+        report.problems.append(f"{client}: {summary['failed']} of {summary['count']} calls failed: {summary['errors']}")
 
 
 def _unready(status: Document) -> list[str]:
@@ -99,49 +106,15 @@ def _unready(status: Document) -> list[str]:
     ]
 
 
-def check_apart(state: StateDirectory, status: Document, networks: dict[str, str]) -> list[Reach]:
-    """From a pod of each cluster, plain TCP to a pod and a node of every cluster on another network."""
-    found: list[Reach] = []
-    for name, cluster in status["clusters"].items():
-        own = _addresses(status, [c for c, network in networks.items() if network == networks[name]])
-        candidates = [p for p in cluster["pods"] if p["ready"] and p["ip"] and not p["wanIP"]]
-        client = min(candidates, key=lambda p: (p["namespace"] == SYSTEM_NAMESPACE, p["name"]), default=None)
-        others = [c for c, network in networks.items() if network != networks[name]]
-        targets = [t for other in others for t in _targets(status["clusters"][other], other, own)]
-        if client is None or not targets:
-            continue
-        workload = Workload(name, client["node"], client["namespace"], client["name"])
-        pairs = [word for _, ip, port in targets for word in (ip, str(port))]
-        _, out, _ = run.run_in(state, workload, run.python("isthmus_lab.apps.reach", *pairs))
-        for (what, ip, _), line in zip(targets, out.splitlines(), strict=False):
-            found.append(judge(f"{name}/{client['name']}", what, ip, outcome=json.loads(line)["outcome"], own=own))
-    return found
-
-
-def _addresses(status: Document, clusters: list[str]) -> dict[str, str]:
-    """What the pods and nodes of these clusters are called, by address."""
-    found: dict[str, str] = {}
-    for name in clusters:
-        cluster = status["clusters"][name]
-        found |= {p["ip"]: f"pod {name}/{p['name']}" for p in cluster["pods"]}
-        found |= {n["ip"]: f"node {name}/{n['name']}" for n in cluster["nodes"]}
-    return found
-
-
-def judge(client: str, target: str, ip: str, *, outcome: str, own: dict[str, str]) -> Reach:
-    """Ranges may overlap: who answered at an address that exists on both sides is the one on the caller's side."""
-    if outcome == "connected" and ip in own:
-        return Reach(client, target, ip, f"meets its own network's {own[ip]} instead", True)
-    if outcome == "refused" and ip in own:
-        return Reach(client, target, ip, f"refused, by its own network's {own[ip]}", True)
-    return Reach(client, target, ip, outcome, outcome != "connected")
-
-
-def _targets(cluster: Document, name: str, own: dict[str, str]) -> list[tuple[str, str, int]]:
-    """A pod, at best at an address that the caller's network does not have, and a node with its API server's port."""
-    pods = sorted((p for p in cluster["pods"] if p["ip"]), key=lambda p: (p["ip"] in own, p["name"]))
-    found = [(f"pod {name}/{p['name']}", p["ip"], 15021 if "istio-proxy" in p["pids"] else 5000) for p in pods[:1]]
-    return found + [(f"node {name}/{n['name']}", n["ip"], 53) for n in cluster["nodes"][:1]]
+def _reported_by(state: StateDirectory, status: Document, plane: Document) -> list[Document]:
+    """What a control plane says of broken objects; nothing if none of its pods answers, which is told elsewhere."""
+    for pod in status["clusters"][plane["cluster"]]["pods"]:
+        if pod["namespace"] == SYSTEM_NAMESPACE and pod["name"].startswith("istiod") and pod["ready"]:
+            workload = Workload(plane["cluster"], pod["node"], pod["namespace"], pod["name"])
+            code, out, _ = run.run_in(state, workload, list(_REPORTED))
+            found: list[Document] = json.loads(out) if code == 0 and out.startswith("[") else []
+            return [{"controlPlane": plane["name"], **item} for item in found]
+    return []
 
 
 def gateways_of(state: StateDirectory, cluster: str, network: str) -> list[Document]:
@@ -177,59 +150,3 @@ def services_of(state: StateDirectory, clusters: list[str]) -> list[Document]:
                 ready = {a for e in endpoints if is_ready(e) for a in e["addresses"]}
                 found.setdefault(key, {})[cluster] = len(ready)
     return [{"name": name, "endpoints": counts} for name, counts in sorted(found.items())]
-
-
-def show_report(report: Report) -> None:
-    """For people."""
-    out = show.console()
-    for part in _tables(report):
-        out.print(part)
-        out.print()
-    if report.calls:
-        out.print(f"Calls: {report.target}", style="bold")
-        for part in show.call_tables(report.calls, {}):
-            out.print(part)
-        if report.hops:
-            out.print(show.hops_table(report.hops))
-        out.print()
-    for problem in report.problems:
-        out.print(show.state_word(good=False, text=f"Problem: {problem}"))
-    for line in _next_steps(report):
-        out.print(line)
-
-
-def _tables(report: Report) -> list[Any]:
-    status = report.status
-    clusters = []
-    for name, cluster in status["clusters"].items():
-        planes = [p for p in cluster["pods"] if p["name"].startswith("istiod-")]
-        plane = ", ".join(f"{p['name']} ({'ready' if p['ready'] else 'not ready'})" for p in planes) or "none"
-        clusters.append([name, cluster["network"], plane, cluster["apiServer"]["host"], cluster["apiServer"]["wan"]])
-    reaches = [[r.client, r.target, r.address, show.state_word(good=r.good, text=r.outcome)] for r in report.reaches]
-    names = list(status["clusters"])
-    services = [[s["name"], *(s["endpoints"].get(c, "-") for c in names)] for s in report.services]
-    gateways = [
-        [g["cluster"], g["network"], g["name"], " ".join(g["addresses"]) or "none yet", " ".join(map(str, g["ports"]))]
-        for g in report.gateways
-    ]
-    return [
-        show.table("Clusters", ["CLUSTER", "NETWORK", "CONTROL PLANE", "API SERVER", "ON THE WAN"], clusters),
-        show.table("Networks are apart: plain TCP", ["FROM", "TO", "ADDRESS", "OUTCOME"], reaches),
-        show.table("Gateways", ["CLUSTER", "NETWORK", "SERVICE", "ADDRESS ON THE WAN", "PORTS"], gateways),
-        show.table("Services: ready endpoints", ["SERVICE", *(f"IN {c.upper()}" for c in names)], services),
-    ]
-
-
-def _next_steps(report: Report) -> list[str]:
-    names = list(report.status["clusters"])
-    if not names:
-        return []
-    last = names[-1]
-    return [
-        "Next:",
-        "  isthmus lab status",
-        f"  isthmus lab kubeconfig --merge && kubectl --context {names[0]} get pods -A",
-        *([f"  isthmus lab call {report.target.replace(' -> ', ' ')} --count 20"] if report.target else []),
-        f"  isthmus lab kill {last}/istiod --for 20s",
-        "  isthmus lab down",
-    ]

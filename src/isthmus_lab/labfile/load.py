@@ -85,9 +85,11 @@ def _check(reader: Reader, raw: object, clusters: set[str]) -> Check | None:
         reader.say("lab", "verify", f"{raw!r} is not a mapping", "write verify: {client: east/sleep, url: http://…}")
         return None
     reader.known("verify", raw, {"client", "url", "count"})
-    client, url = str(raw.get("client", "")), str(raw.get("url", ""))
-    if client.partition("/")[0] not in clusters or "/" not in client:
-        reader.say("verify", "client", f"{client!r} names no workload", "write <cluster>/<workload>")
+    given, url = raw.get("client", ""), str(raw.get("url", ""))
+    clients = tuple(map(str, given)) if isinstance(given, list) and given else (str(given),)
+    for client in clients:
+        if client.partition("/")[0] not in clusters or "/" not in client:
+            reader.say("verify", "client", f"{client!r} names no workload", "write <cluster>/<workload>")
     if not url.startswith("http://"):
         reader.say("verify", "url", f"{url!r} is no http URL", "write http://<service>.<namespace>:<port>/<path>")
-    return Check(client, url, reader.number("verify", "count", raw.get("count", 20), (1, 10000)))
+    return Check(clients, url, reader.number("verify", "count", raw.get("count", 20), (1, 10000)))

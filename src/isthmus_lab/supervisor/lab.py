@@ -1,31 +1,24 @@
 """A running lab: brings it up, keeps it, breaks and mends it on request."""
 
 import asyncio
-import contextlib
-import json
 import logging
 import time
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from isthmus.base.errors import IsthmusError, UnreachableError
 from isthmus_lab.kubelet.client import ApiError
 from isthmus_lab.net import fabric
 from isthmus_lab.net.plan import Plan
-from isthmus_lab.supervisor import manifests
 from isthmus_lab.supervisor.cluster import ClusterControl, remove_stale_sockets
 from isthmus_lab.supervisor.drills import Drills
+from isthmus_lab.supervisor.install import Installer
 from isthmus_lab.supervisor.processes import Processes
 from isthmus_lab.supervisor.progress import Progress
 from isthmus_lab.supervisor.state import StateDirectory
 from isthmus_lab.world import World
 
-if TYPE_CHECKING:
-    from isthmus.trust.issue import PemPair
-
 READY_SECONDS = 120.0
-_API_SECONDS = 60.0
 _POLL = 0.25
 log = logging.getLogger("supervisor")
 
@@ -43,13 +36,15 @@ class Lab:
         self.drills = Drills(world, plan, self.processes, self.clusters)
         self.down = asyncio.Event()
         self._host_fds = host_fds
+        self._installer = Installer(world, state, self.clusters, self.progress)
+        self._installed = asyncio.Event()
 
     async def run(self) -> None:
         """Until `down` is set."""
         self.processes.watch()
         remove_stale_sockets(self.state.path / "clusters")
         async with asyncio.TaskGroup() as group:
-            work = [group.create_task(self._bring_up())]
+            work = [group.create_task(self._bring_up()), group.create_task(self._keep_addresses())]
             work += [group.create_task(self._keep_services(c)) for c in self.clusters.values()]
             await self.down.wait()
             for task in work:
@@ -60,15 +55,18 @@ class Lab:
         await cluster.wait_for_api()
         await cluster.keep_services()
 
+    async def _keep_addresses(self) -> None:
+        await self._installed.wait()
+        await self._installer.keep_addresses()
+
     async def _bring_up(self) -> None:
         try:
             await asyncio.to_thread(fabric.build, self.plan, self.world.links)
             await self.progress.say(f"{len(self.plan.networks)} networks and the WAN between them")
             for cluster in self.clusters.values():
                 self._start_cluster(cluster)
-            await asyncio.gather(*(self._populate(c) for c in self.clusters.values()))
-            if self._has_mesh:
-                await self._introduce()
+            await self._installer.run()
+            self._installed.set()
             await self.until_ready(self.progress)
         except (IsthmusError, ApiError, OSError) as error:
             await self.progress.say(str(error), failed=True)
@@ -84,64 +82,6 @@ class Lab:
         self.processes.start(cluster.api_program(self._host_fds[cluster.plan.name]))
         for node in cluster.plan.nodes:
             self.processes.start(cluster.node_program(node))
-
-    async def _populate(self, cluster: ClusterControl) -> None:
-        """Mesh and manifests, once: what was changed by hand since then stays, unless the manifests changed too."""
-        name = cluster.plan.name
-        try:
-            async with asyncio.timeout(_API_SECONDS):
-                await cluster.wait_for_api()
-        except TimeoutError:
-            remedy = f"See clusters/{name}/apiserver.log in the state directory."
-            raise UnreachableError(f"{name}: the API server does not answer", remedy) from None
-        await self.progress.say(f"{name}: API server answers")
-        objects = await asyncio.to_thread(self._objects, cluster)
-        mark, fingerprint = self.state.cluster(name) / "applied", manifests.fingerprint(objects)
-        if _read(mark) == fingerprint:
-            await self.progress.say(f"{name}: objects of the last run found again")
-            return
-        if self._has_mesh:
-            from isthmus_lab.supervisor import mesh
-
-            if self.world.plane_in(name):
-                await mesh.ensure_cacerts(cluster, self._root)
-        await manifests.Applier(cluster.client).apply(objects)
-        mark.write_text(fingerprint)
-        await self.progress.say(f"{name}: {len(objects)} objects applied")
-
-    @property
-    def _has_mesh(self) -> bool:
-        return bool(self.world.control_planes)
-
-    @cached_property
-    def _root(self) -> "PemPair":
-        from isthmus_lab.supervisor.mesh import RootAuthority
-
-        return RootAuthority(self.state.path / "ca").load()
-
-    def _objects(self, cluster: ClusterControl) -> list[manifests.Object]:
-        objects = manifests.objects_for(self.world.directories, cluster.plan.name)
-        if not self._has_mesh:
-            return objects
-        from isthmus_lab.supervisor import mesh
-
-        return [*mesh.mesh_objects(self.world, cluster.plan.name), *objects]
-
-    async def _introduce(self) -> None:
-        """Give every control plane the credentials of the clusters it is to know."""
-        from isthmus_lab.supervisor import mesh
-
-        wanted = {p.config: p.knows for p in self.world.control_planes if p.knows}
-        mark, words = self.state.path / "introduced", json.dumps(wanted, sort_keys=True)
-        if not wanted or _read(mark) == words:
-            return
-        known = sorted({name for knows in wanted.values() for name in knows})
-        made = await asyncio.gather(*(mesh.remote_secret_of(self.clusters[name]) for name in known))
-        secrets = dict(zip(known, made, strict=True))
-        for config, knows in wanted.items():
-            await manifests.Applier(self.clusters[config].client).apply([secrets[name] for name in knows])
-        mark.write_text(words)
-        await self.progress.say(f"remote secrets: {'; '.join(mesh.acquaintances(self.world))}")
 
     async def until_ready(self, progress: Progress) -> None:
         """Wait for everything, at most READY_SECONDS, and say how it went."""
@@ -172,6 +112,10 @@ class Lab:
         for name, cluster in self.clusters.items():
             clusters[name] = {
                 "network": cluster.plan.network,
+                "meshNetwork": self.world.cluster(name).mesh_network,
+                "role": self.world.role(name),
+                "controlPlanes": list(self.world.cluster(name).sources),
+                "trustDomain": self.world.cluster(name).trust_domain,
                 "apiIP": cluster.plan.api_ip,
                 "apiWanIP": cluster.plan.api_wan_ip,
                 "nodes": [{"name": n.name, "ip": n.ip, "region": n.region, "zone": n.zone} for n in cluster.plan.nodes],
@@ -180,6 +124,7 @@ class Lab:
         return {
             "name": self.world.name,
             "meshID": self.world.mesh_id,
+            "controlPlanes": [asdict(plane) for plane in self.world.control_planes],
             "clusters": clusters,
             "networks": {n.name: {"podCIDR": n.pod_cidr, "wanCIDR": n.wan_cidr} for n in self.plan.networks},
             "processes": {
@@ -190,9 +135,3 @@ class Lab:
             "held": self.drills.held(),
             "up": self.progress.over,
         }
-
-
-def _read(path: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text()
-    return ""

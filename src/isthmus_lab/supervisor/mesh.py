@@ -1,4 +1,4 @@
-"""The mesh of a lab, installed as a user would: a common root, control planes, gateways, remote secrets."""
+"""What an installer makes besides manifests: a common root, intermediates, secrets with other clusters' tokens."""
 
 import asyncio
 import base64
@@ -9,23 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.base.errors import UnreachableError
-from isthmus.install.manifests import control_plane, east_west_gateway
-from isthmus.install.values import (
-    READER_ACCOUNT,
-    SYSTEM_NAMESPACE,
-    ControlPlaneValues,
-    GatewayValues,
-    MeshValues,
-    Scaling,
-)
+from isthmus.install.values import READER_ACCOUNT, SYSTEM_NAMESPACE
 from isthmus.kube import remote_secret
 from isthmus.trust.authority import secret_data
 from isthmus.trust.issue import PemPair, make_intermediate, make_root, serial_from
 from isthmus.trust.pem import new_key
 from isthmus_lab.kubelet.client import ApiError
-from isthmus_lab.kubelet.sandbox import WAN_ANNOTATION
 from isthmus_lab.supervisor.cluster import ClusterControl
-from isthmus_lab.world import World
 
 Object = dict[str, Any]
 _TOKEN_SECONDS = 20.0
@@ -67,26 +57,6 @@ def cacerts(cluster: str, root: PemPair) -> Object:
     }
 
 
-def mesh_objects(world: World, name: str) -> list[Object]:
-    """What its role in the mesh needs in one cluster: the control plane that runs there, the east-west gateway."""
-    cluster = world.cluster(name)
-    mesh = MeshValues(
-        cluster=name, network=cluster.mesh_network, mesh_id=world.mesh_id, trust_domain=cluster.trust_domain
-    )
-    objects: list[Object] = []
-    plane = world.plane_in(name)
-    if plane is not None:
-        objects += control_plane(ControlPlaneValues(mesh=mesh, scaling=Scaling(replicas=plane.replicas)))
-    if cluster.gateway:
-        objects += east_west_gateway(GatewayValues(mesh=mesh, pod_annotations={WAN_ANNOTATION: "true"}))
-    return objects
-
-
-def acquaintances(world: World) -> list[str]:
-    """Which control plane knows which further clusters, in words."""
-    return [f"control plane {p.name} knows {' '.join(p.knows)}" for p in world.control_planes if p.knows]
-
-
 async def ensure_cacerts(cluster: ClusterControl, root: PemPair) -> None:
     """Give the cluster its intermediate, once."""
     namespace = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}"
@@ -101,8 +71,17 @@ async def ensure_cacerts(cluster: ClusterControl, root: PemPair) -> None:
 
 async def remote_secret_of(cluster: ClusterControl) -> Object:
     """What `isthmus create-remote-secret` prints for this cluster: its WAN address and its reader's token."""
+    return await _secret(cluster, READER_ACCOUNT, "remote")
+
+
+async def config_secret_of(cluster: ClusterControl) -> Object:
+    """What `isthmus create-remote-secret --type config` prints: with the rights of a control plane of this cluster."""
+    return await _secret(cluster, "istiod", "config")
+
+
+async def _secret(cluster: ClusterControl, account: str, kind: str) -> Object:
     path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
-    wanted = remote_secret.token_secret(READER_ACCOUNT, SYSTEM_NAMESPACE)
+    wanted = remote_secret.token_secret(account, SYSTEM_NAMESPACE)
     try:
         await cluster.client.post(path, wanted)
     except ApiError as error:
@@ -113,7 +92,19 @@ async def remote_secret_of(cluster: ClusterControl) -> Object:
     server = remote_secret.Server(remote_secret.published_server(info))
     name = cluster.plan.name
     document = remote_secret.kubeconfig_document(name, server, authority, remote_secret.User(token=token))
-    return remote_secret.remote_secret(name, document, namespace=SYSTEM_NAMESPACE)
+    return remote_secret.remote_secret(name, document, namespace=SYSTEM_NAMESPACE, kind=kind)
+
+
+async def addresses_of(cluster: ClusterControl, service: str) -> tuple[str, ...]:
+    """Where a Service of the mesh is reached on the WAN; empty while nobody is. ApiError, UnreachableError."""
+    try:
+        found = await cluster.client.get(f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/services/{service}")
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return ()
+    ingress = ((found.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    return tuple(item["ip"] for item in ingress if item.get("ip"))
 
 
 async def _token(cluster: ClusterControl, path: str) -> tuple[str, bytes]:
@@ -123,4 +114,4 @@ async def _token(cluster: ClusterControl, path: str) -> tuple[str, bytes]:
         if found:
             return found
         await asyncio.sleep(_POLL)
-    raise UnreachableError(f"{cluster.plan.name}: the reader's secret got no token", "See its apiserver.log.")
+    raise UnreachableError(f"{cluster.plan.name}: the account's secret got no token", "See its apiserver.log.")

@@ -3,7 +3,7 @@
 import pytest
 
 from isthmus_lab.commands.hops import host_of, new_entries
-from isthmus_lab.commands.verify import judge
+from isthmus_lab.commands.reaches import judge
 
 OWN = {"10.10.1.2": "pod east/a"}
 

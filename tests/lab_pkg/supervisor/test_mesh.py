@@ -6,7 +6,8 @@ from pathlib import Path
 
 from isthmus.trust.authority import from_secret
 from isthmus_lab.labfile.load import load
-from isthmus_lab.supervisor.mesh import RootAuthority, cacerts, mesh_objects
+from isthmus_lab.supervisor.mesh import RootAuthority, cacerts
+from isthmus_lab.supervisor.roles import mesh_objects
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "two-networks"
 
@@ -25,7 +26,7 @@ def test_all_clusters_share_a_root_that_lasts(tmp_path: Path) -> None:
 
 
 def test_each_cluster_gets_a_control_plane_and_a_gateway_on_the_wan() -> None:
-    objects = mesh_objects(load(EXAMPLE), "west")
+    objects = mesh_objects(load(EXAMPLE), "west", {})
     deployments = {o["metadata"]["name"]: o for o in objects if o["kind"] == "Deployment"}
     assert deployments.keys() == {"istiod", "istio-eastwestgateway"}
     annotations = deployments["istio-eastwestgateway"]["spec"]["template"]["metadata"]["annotations"]
