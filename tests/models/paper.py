@@ -32,7 +32,7 @@ from isthmus_lab.kubelet.sandbox import WAN_ANNOTATION
 from isthmus_lab.labfile.load import load
 from isthmus_lab.net.plan import ClusterPlan, Plan, make_plan
 from isthmus_lab.supervisor.manifests import objects_for
-from isthmus_lab.supervisor.mesh import mesh_objects
+from isthmus_lab.supervisor.roles import exposing_service, objects_afar, objects_here
 from isthmus_lab.world import World
 from tests.lab_pkg.controllers.world import Json, Simulation, lease, merged
 
@@ -156,14 +156,26 @@ class Paper:
         self.world: World = load(EXAMPLES / example)
         self.plan: Plan = make_plan(self.world)
         self.clusters = {cluster.name: self._cluster(cluster.name) for cluster in self.world.clusters}
+        for name in self.clusters:
+            self._served_from_afar(name)
         self._meshes: dict[str, Mesh] = {}
 
     def _cluster(self, name: str) -> PaperCluster:
         about = self.world.cluster(name)
         values = MeshValues(cluster=name, network=about.mesh_network, trust_domain=about.trust_domain)
         made = PaperCluster(self.plan.cluster(name), values if about.sources else None)
-        made.apply([*mesh_objects(self.world, name), *objects_for(self.world.directories, name)])
+        made.apply([*objects_here(self.world, name), *objects_for(self.world.directories, name)])
         return made
+
+    def _served_from_afar(self, name: str) -> None:
+        """What needs the addresses of control planes elsewhere, once their gateways have some."""
+        addresses = {}
+        for plane in self.world.afar(name):
+            service = exposing_service(self.world, plane)
+            found = [s for s in self.clusters[plane.cluster].objects("Service") if s["metadata"]["name"] == service]
+            ingress = [i["ip"] for s in found for i in s["status"].get("loadBalancer", {}).get("ingress") or []]
+            addresses[plane.name] = tuple(ingress)
+        self.clusters[name].apply(objects_afar(self.world, name, addresses))
 
     def mesh(self, plane: str) -> Mesh:
         """What a control plane makes of the clusters that it knows."""
