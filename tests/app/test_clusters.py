@@ -59,6 +59,7 @@ def test_a_cluster_appears_in_one_revision(tmp_path: Path) -> None:
             "workload_entries",
             "mesh_configs",
             "mesh_networks",
+            "api_gateways",
         }
 
     play(tmp_path, scenario)
@@ -71,7 +72,9 @@ def test_remote_clusters_are_not_asked_for_policy(tmp_path: Path) -> None:
         await w.synced()
         asked = {request.split("?")[0].rpartition("/")[2] for request in w.west.requests}
         assert asked >= {"services", "pods", "nodes", "namespaces", "endpointslices", "configmaps"}
-        assert not asked & {"gateways", "peerauthentications", "destinationrules", "secrets"}
+        assert not asked & {"peerauthentications", "destinationrules", "secrets"}
+        istio = {request.split("?")[0].rpartition("/")[2] for request in w.west.requests if ".istio.io/" in request}
+        assert istio == {"workloadentries"}
 
     play(tmp_path, scenario)
 

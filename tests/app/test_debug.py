@@ -10,6 +10,7 @@ from isthmus.app.cluster_settings import ClusterStatus
 from isthmus.app.debug import DebugPages
 from isthmus.base.errors import ObjectRef, Problem
 from isthmus.edge.xds_streams import Dirty, Stream, Streams
+from isthmus.model.mesh import NetworkGateway
 from isthmus.model.rows import Proxy
 from isthmus.trust.caller import Caller
 from isthmus.xds.delta import DeltaSession
@@ -42,8 +43,8 @@ class Mesh:
         }
         return rows[name]
 
-    def gateways(self) -> Sequence[Any]:
-        return ["g1", "g2"]
+    def gateways(self) -> Sequence[NetworkGateway]:
+        return [NetworkGateway("net-west", "west", "172.18.0.2", 15443)]
 
     def connect(self, _: Proxy) -> Dirty:
         return {}
@@ -96,7 +97,20 @@ def pages() -> dict[str, Any]:
     [
         ("clusterz", {}, {"istiod": "istiod-1", "clusters": [STATUS]}),
         ("problems", {}, [PROBLEM]),
-        ("networkz", {}, ["g1", "g2"]),
+        (
+            "networkz",
+            {},
+            [
+                {
+                    "Network": "net-west",
+                    "Cluster": "west",
+                    "Addr": "172.18.0.2",
+                    "Port": 15443,
+                    "HBONEPort": 0,
+                    "ServiceAccount": {"Namespace": "", "Name": ""},
+                }
+            ],
+        ),
         ("tables", {}, {"services": 1}),
         ("tables/", {"name": "services"}, [{"key": ("c", "n", "s"), "row": "row"}]),
     ],

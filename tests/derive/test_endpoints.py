@@ -3,6 +3,7 @@
 import pytest
 
 from isthmus.derive import endpoints
+from isthmus.derive.networks import NETWORK_LABEL, Home
 from isthmus.model.mesh import Endpoint, PeerPolicy
 from isthmus.model.rows import EndpointSlice, Locality, MtlsMode, Node, SliceEndpoint, SlicePort, Workload, labels
 
@@ -11,7 +12,7 @@ POD = Workload(
     cluster="c",
     namespace="ns",
     name="web-1",
-    labels=labels({"app": "web", "version": "v2"}),
+    labels=labels({"app": "web", "version": "v2", NETWORK_LABEL: "net"}),
     service_account="sa",
     node="n1",
     tls_mode="istio",
@@ -27,7 +28,7 @@ def build(endpoint: SliceEndpoint, *, pod: Workload | None = POD, policy: PeerPo
     around = endpoints.Surroundings(
         pod=lambda name: pod if pod is not None and name == pod.name else None,
         node=lambda name: NODE if name == "n1" else None,
-        network=lambda workload: "net" if workload is not None else "default",
+        home=Home("default"),
         policy=policy or PeerPolicy(),
         trust_domain="td",
     )

@@ -3,6 +3,8 @@
 import pytest
 
 from isthmus.derive import networks
+from isthmus.model.mesh import NetworkGateway
+from isthmus.model.mesh_config import NetworkDefinition, NetworkEntry
 from isthmus.model.rows import Namespace, Node, Service, ServicePort, labels
 
 NETWORK = "topology.istio.io/network"
@@ -24,21 +26,97 @@ def service(
     )
 
 
+NODES = [
+    Node(cluster="east", name="n1", labels=labels({"edge": "yes"}), external_addresses=("5.5.5.1",)),
+    Node(cluster="east", name="n2", external_addresses=("5.5.5.2", "name")),
+]
+
+BY_CIDR = NetworkDefinition("ranged", cidrs=("10.1.0.0/16", "fd00::/8"))
+BY_REGISTRY = NetworkDefinition("listed", registries=("c",), cidrs=("10.1.0.0/16",))
+
+
 @pytest.mark.parametrize(
-    ("on_pod", "on_namespace", "network"),
+    ("on_pod", "on_namespace", "definitions", "network"),
     [
-        ({NETWORK: "pod"}, {NETWORK: "default"}, "pod"),
-        ({}, {NETWORK: "default"}, "default"),
-        ({}, {}, ""),
-        ({}, None, ""),
-        ({NETWORK: "pod"}, None, "pod"),
+        ({NETWORK: "pod"}, {NETWORK: "default"}, (BY_REGISTRY,), "pod"),
+        ({}, {NETWORK: "default"}, (BY_REGISTRY,), "default"),
+        ({}, {}, (), ""),
+        ({}, None, (), ""),
+        ({NETWORK: "pod"}, None, (), "pod"),
+        ({}, {}, (BY_CIDR, BY_REGISTRY), "listed"),
+        ({}, None, (BY_CIDR,), "ranged"),
+        ({}, None, (NetworkDefinition("far", cidrs=("10.2.0.0/16",)),), ""),
+        ({}, None, (NetworkDefinition("other", registries=("d",)),), ""),
+        ({}, None, (NetworkDefinition("a", registries=("c",)), NetworkDefinition("b", registries=("c",))), "a"),
     ],
 )
-def test_the_pod_says_its_network_else_the_system_namespace(
-    on_pod: dict[str, str], on_namespace: dict[str, str] | None, network: str
+def test_the_network_of_a_workload_nw1_nw3(
+    on_pod: dict[str, str],
+    on_namespace: dict[str, str] | None,
+    definitions: tuple[NetworkDefinition, ...],
+    network: str,
 ) -> None:
     system = None if on_namespace is None else Namespace(cluster="c", name="s", labels=labels(on_namespace))
-    assert networks.workload_network(labels(on_pod), system) == network
+    home = networks.home("c", system, definitions)
+    assert networks.network_of(labels(on_pod), home, "10.1.2.3") == network
+
+
+@pytest.mark.parametrize(("address", "network"), [("fd00::1", "ranged"), ("10.2.0.1", ""), ("name", ""), ("", "")])
+def test_ranges_of_both_families(address: str, network: str) -> None:
+    assert networks.network_of((), networks.home("c", None, (BY_CIDR,)), address) == network
+
+
+RESOLVED = {"lb.example.com": ("3.3.3.3", "fd00::3")}
+
+
+def resolve(name: str) -> tuple[str, ...]:
+    return RESOLVED.get(name, ())
+
+
+def test_host_names_are_what_they_mean_nw5_sh25() -> None:
+    row = service(ingress_addresses=("lb.example.com", "1.1.1.1"), external_ips=("other.example.com", "3.3.3.3"))
+    found = networks.gateways_of_service(row, resolve=resolve)
+    assert [gateway.address for gateway in found] == ["3.3.3.3", "fd00::3", "1.1.1.1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        (service(marks={}, ingress_addresses=("1.1.1.1",), ports=()), [("1.1.1.1", 443)]),
+        (service(marks={}, external_ips=("lb.example.com",)), [("3.3.3.3", 443), ("fd00::3", 443)]),
+        (service(ingress_addresses=("1.1.1.1",)), []),
+        (service(marks={}), []),
+        (
+            service(
+                marks={},
+                type="NodePort",
+                annotations=labels({"traffic.istio.io/nodeSelector": "{}"}),
+                ports=(ServicePort("tls", 443, node_port=31000),),
+            ),
+            [("5.5.5.1", 31000), ("5.5.5.2", 31000)],
+        ),
+    ],
+)
+def test_gateways_by_the_name_of_a_service_nw6_nw7(row: Service, found: list[tuple[str, int]]) -> None:
+    entry = NetworkEntry(443, service="gw.gw.svc.cluster.local")
+    assert networks.registry_service(entry) == ("gw", "gw")
+    gateways = networks.gateways_of_registry_service("n", entry, row, NODES, resolve)
+    assert [(gateway.address, gateway.port) for gateway in gateways] == found
+    assert {(gateway.network, gateway.cluster) for gateway in gateways} <= {("n", "east")}
+
+
+def test_gateways_at_an_address_lead_to_any_cluster_nw7() -> None:
+    entry = NetworkEntry(15443, address="lb.example.com")
+    assert networks.gateways_at("n", "", entry, resolve) == (
+        NetworkGateway("n", "", "3.3.3.3", 15443),
+        NetworkGateway("n", "", "fd00::3", 15443),
+    )
+
+
+def test_gateways_are_a_set_nw8() -> None:
+    one, same = NetworkGateway("n", "west", "1.1.1.1", 1), NetworkGateway("n", "west", "1.1.1.1", 1)
+    anywhere, other = NetworkGateway("n", "", "1.1.1.1", 1), NetworkGateway("n", "", "1.1.1.1", 2)
+    assert networks.merged([other, one, anywhere, same]) == (other, one)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +141,6 @@ def test_the_pod_says_its_network_else_the_system_namespace(
 )
 def test_gateways_of_a_labelled_service(row: Service, found: list[tuple[str, int]]) -> None:
     assert [(gateway.address, gateway.port) for gateway in networks.gateways_of_service(row)] == found
-
-
-NODES = [
-    Node(cluster="east", name="n1", labels=labels({"edge": "yes"}), external_addresses=("5.5.5.1",)),
-    Node(cluster="east", name="n2", external_addresses=("5.5.5.2", "name")),
-]
 
 
 @pytest.mark.parametrize(

@@ -142,5 +142,6 @@ def test_remote_clusters_have_the_kinds_of_rs10() -> None:
         "EndpointSlice",
         "Pod",
         "WorkloadEntry",
+        "KubernetesGateway",
     }
     assert {kind.name for kind in kinds_of(config=True)} == {kind.name for kind in KINDS}

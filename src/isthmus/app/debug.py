@@ -11,6 +11,7 @@ from isthmus.base.clock import Clock
 from isthmus.base.errors import Problem
 from isthmus.edge.admin_server import Answer
 from isthmus.edge.xds_streams import Stream, Streams
+from isthmus.model.mesh import NetworkGateway
 from isthmus.xds.resource import PUSH_ORDER, SHORT_NAMES, XdsResource
 
 
@@ -27,7 +28,7 @@ class MeshView(Protocol):
     def table(self, name: str) -> Sequence[tuple[Any, Any]]:
         """Keys and rows of a table. Raises KeyError."""
 
-    def gateways(self) -> Sequence[Any]:
+    def gateways(self) -> Sequence[NetworkGateway]:
         """Gateways of all networks (NW19)."""
 
     def resources(self, proxy_id: str, type_url: str) -> Mapping[str, XdsResource]:
@@ -59,7 +60,7 @@ class DebugPages:
         return {
             "clusterz": lambda _: {"istiod": self._instance, "clusters": list(self._statuses())},
             "syncz": lambda _: self._syncz(),
-            "networkz": lambda _: list(self._mesh.gateways()),
+            "networkz": lambda _: [_gateway(gateway) for gateway in self._mesh.gateways()],
             "problems": lambda _: list(self._problems()),
             "tables": lambda _: {name: len(self._mesh.table(name)) for name in self._mesh.tables()},
             "tables/": lambda query: [{"key": key, "row": row} for key, row in self._mesh.table(query["name"])],
@@ -109,6 +110,18 @@ class DebugPages:
             ]
             for url in PUSH_ORDER
         }
+
+
+def _gateway(gateway: NetworkGateway) -> dict[str, Any]:
+    """A gateway with the names that Istio gives (NW19); there is no port for HBONE and no account."""
+    return {
+        "Network": gateway.network,
+        "Cluster": gateway.cluster,
+        "Addr": gateway.address,
+        "Port": gateway.port,
+        "HBONEPort": 0,
+        "ServiceAccount": {"Namespace": "", "Name": ""},
+    }
 
 
 def _decoded(resource: XdsResource) -> dict[str, Any]:

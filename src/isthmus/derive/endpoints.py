@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from isthmus.base.names import spiffe_id
-from isthmus.derive.networks import label
+from isthmus.derive.networks import Home, label, network_of
 from isthmus.derive.peers import workload_mode
 from isthmus.model.mesh import Endpoint, PeerPolicy, SliceEndpoints
 from isthmus.model.rows import EndpointSlice, Labels, Locality, MtlsMode, Node, SliceEndpoint, Workload
@@ -20,7 +20,7 @@ class Surroundings(NamedTuple):
 
     pod: Callable[[str], Workload | None]
     node: Callable[[str], Node | None]
-    network: Callable[[Workload | None], str]
+    home: Home
     policy: PeerPolicy
     trust_domain: str
 
@@ -37,7 +37,7 @@ def _endpoint(row: EndpointSlice, endpoint: SliceEndpoint, around: Surroundings)
     mtls, plain_ports = _mtls(around.policy, pod)
     return Endpoint(
         cluster=row.cluster,
-        network=around.network(pod),
+        network=network_of(pod.labels if pod else (), around.home, endpoint.addresses[0]),
         address=endpoint.addresses[0],
         identity=spiffe_id(around.trust_domain, row.namespace, pod.service_account) if pod else "",
         locality=_locality(endpoint, around.node(node) if node else None),

@@ -11,11 +11,11 @@ from zlib import crc32
 
 from isthmus.base.names import spiffe_id
 from isthmus.derive.endpoints import MESH_TLS, Surroundings, described, from_slice, mtls_of
-from isthmus.derive.networks import NETWORK_LABEL, label, workload_network
+from isthmus.derive.networks import NETWORK_LABEL, label, network_of
 from isthmus.derive.services import EVERY_CLUSTER
 from isthmus.model.external import EntryAddress, Resolution, ServiceEntry, WorkloadEntry
 from isthmus.model.mesh import Endpoint, MeshService, SliceEndpoints
-from isthmus.model.rows import EndpointSlice, Namespace, Protocol, ServicePort, SliceEndpoint, Workload
+from isthmus.model.rows import EndpointSlice, Protocol, ServicePort, SliceEndpoint, Workload
 
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
 POOL = ip_network("240.240.0.0/16")
@@ -131,11 +131,9 @@ def listed(row: ServiceEntry, host: str, around: Surroundings) -> Iterator[Slice
         yield SliceEndpoints(row.cluster, _numbers(row.ports, entry), (found,))
 
 
-def chosen_entry(
-    entry: WorkloadEntry, ports: Sequence[ServicePort], around: Surroundings, home: Namespace | None
-) -> SliceEndpoints:
+def chosen_entry(entry: WorkloadEntry, ports: Sequence[ServicePort], around: Surroundings) -> SliceEndpoints:
     """A WorkloadEntry that a service selects. Its network: its own word, its label, its cluster's (NW1)."""
-    network = entry.endpoint.network or workload_network(entry.labels, home)
+    network = entry.endpoint.network or network_of(entry.labels, around.home, entry.endpoint.address)
     found = _endpoint(entry.endpoint, entry, network=network, ready=entry.healthy, around=around)
     return SliceEndpoints(entry.cluster, _numbers(ports, entry.endpoint), (found,))
 

@@ -8,6 +8,7 @@ from isthmus.base.errors import ObjectRef, Problem, Severity
 from isthmus.derive import networks
 from isthmus.derive.services import rank
 from isthmus.model.mesh import MeshService, NetworkGateway, ServiceView, SliceEndpoints
+from isthmus.model.mesh_config import NetworkDefinition, NetworkEntry
 from isthmus.model.rows import Protocol, Service, ServicePort, Workload
 from isthmus.model.settings import MeshSettings
 
@@ -151,9 +152,26 @@ def gateway_service(row: Service, gateways: Sequence[NetworkGateway]) -> Iterato
         yield Problem(
             where=_about("Service", row, row.cluster),
             field="status.loadBalancer",
-            message=f"the gateway has no IP address{': ' + ', '.join(names) + ' is none' if names else ' yet'}",
-            remedy="Give the Service a load balancer or externalIPs with an IP address that other networks can reach",
+            message=f"the gateway has no IP address{': ' + ', '.join(names) + ' means none' if names else ' yet'}",
+            remedy="Give the Service a load balancer or externalIPs with an address that other networks can reach",
         )
+
+
+def lost_entry(where: ObjectRef, network: NetworkDefinition, entry: NetworkEntry, rows: Sequence[Service]) -> Problem:
+    """A gateway of `meshNetworks` without address: `rows` are the Services that it names (NW7)."""
+    if entry.address:
+        message = f"host name {entry.address} means no address"
+        remedy = "See that the name servers of the control plane know it"
+    elif not network.registries:
+        message = f"Service {entry.service} is looked for nowhere: no cluster is in the network"
+        remedy = "Name the cluster: endpoints: [{fromRegistry: <cluster>}]"
+    elif rows:
+        message, remedy = f"Service {entry.service} has no address", "Give it a load balancer or externalIPs"
+    else:
+        clusters = ", ".join(network.registries)
+        message = f"Service {entry.service} is in none of the network's clusters: {clusters}"
+        remedy = "Correct the name, or create the Service"
+    return Problem(where, f"data.meshNetworks.networks.{network.name}.gateways", message, remedy)
 
 
 def overlaps(rows: Iterable[tuple[str, Workload]]) -> Iterator[Problem]:

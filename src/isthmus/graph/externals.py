@@ -151,7 +151,7 @@ class Externals:
 
     def _entry(self, get: Get, entry: WorkloadEntry, owner: Service | ServiceEntry) -> SliceEndpoints:
         around = self._around(get, entry.cluster, entry.namespace)
-        return external.chosen_entry(entry, owner.ports, around, get(self.meshwide.system_namespace, entry.cluster))
+        return external.chosen_entry(entry, owner.ports, around)
 
     def _around(self, get: Get, cluster: str, namespace: str) -> Surroundings:
         return self.meshwide.surroundings(get, cluster, namespace)

@@ -5,7 +5,7 @@ from typing import Any
 
 from isthmus.base.errors import Problem
 from isthmus.graph.names import Existing
-from isthmus.graph.observed import Meshwide, Scopes, Sources
+from isthmus.graph.observed import ALL, Meshwide, Scopes, Sources
 from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
 from isthmus.graph.routing import Routing
@@ -41,6 +41,7 @@ class Mesh:
         self._type_of = {table.name: type_url for type_url, table in self._resources.tables.items()}
         self._keys: dict[str, Key] = {}
         self._ids: dict[Key, str] = {}
+        self._hostnames_demanded = False
 
     # -- changing -------------------------------------------------------------------------------------------------
 
@@ -147,10 +148,18 @@ class Mesh:
 
     def gateways(self) -> list[NetworkGateway]:
         """Every known gateway of every network, whether somebody uses it or not."""
-        networks = [name for name, _ in self.sources.gateway_services.rows()]
-        found = [gateway for name in networks for gateway in self.graph.peek(self.meshwide.gateways, str(name))]
+        names = {name for name, _ in (*self.sources.gateway_services.rows(), *self.sources.api_gateways_to.rows())}
+        names |= {definition.name for definition in self.graph.peek(self.meshwide.definitions, ALL)}
+        found = [gateway for name in names for gateway in self.graph.peek(self.meshwide.gateways, str(name))]
         self.graph.collect()
         return sorted(found)
+
+    def hostnames(self) -> tuple[str, ...]:
+        """Host names of gateways, to be resolved into rows `ResolvedName`; kept up to date from the first call on."""
+        if not self._hostnames_demanded:
+            self.graph.pin(self.meshwide.hostnames, ALL)
+            self._hostnames_demanded = True
+        return self.graph.peek(self.meshwide.hostnames, ALL)
 
     def table(self, name: str) -> list[tuple[Any, Any]]:
         """The rows of a table that are there now, sorted by key. Unknown names raise KeyError."""

@@ -1,9 +1,11 @@
 """The wiring, first half: observed rows, the ways to find them, and what the mesh makes of them."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from isthmus.derive import configuration, endpoints, networks, peers, policies, proxies, rules, services
 from isthmus.derive.horizon import Candidate, Horizon, assign
+from isthmus.derive.networks import Home
 from isthmus.derive.rules import Rule
 from isthmus.graph.externals import Externals, ExternalSources
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
@@ -18,7 +20,8 @@ from isthmus.model.mesh import (
     SliceEndpoints,
     WorkloadMode,
 )
-from isthmus.model.mesh_config import MeshConfig, MeshNetworks
+from isthmus.model.mesh_config import MeshConfig, MeshNetworks, NetworkDefinition, NetworkEntry
+from isthmus.model.networks import ApiGateway, ResolvedName
 from isthmus.model.policy import AuthorizationPolicy, PolicyKey
 from isthmus.model.routing import VirtualService
 from isthmus.model.rows import (
@@ -79,6 +82,8 @@ class Sources:
         self.liveness_policies = graph.source(LivenessPolicy.TABLE, LivenessPolicy)
         self.standings = graph.source(ClusterStanding.TABLE, ClusterStanding)
         self.virtual_services = graph.source(VirtualService.TABLE, VirtualService)
+        self.api_gateways = graph.source(ApiGateway.TABLE, ApiGateway)
+        self.resolved_names = graph.source(ResolvedName.TABLE, ResolvedName)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
         self.external = ExternalSources(graph)
@@ -96,6 +101,8 @@ class Sources:
         self.all_gateway_services = graph.index(
             "services.gateways", self.services, lambda row: [ALL] if _network_entry(row) else []
         )
+        self.api_gateways_to = graph.index("api_gateways.by_network", self.api_gateways, lambda row: [row.network])
+        self.all_api_gateways = graph.index("api_gateways.all", self.api_gateways, lambda _: [ALL])
         self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
         self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
         self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)
@@ -148,7 +155,10 @@ class Meshwide:
         self.effective: Derived[Key, MeshSettings] = derived("derive.settings", self._effective, settings)
         self.discovered: Derived[tuple[str, str], bool] = derived("derive.discovered", self._discovered, True)
         self.trust_domain: Derived[str, str] = derived("derive.trust_domain", self._trust_domain, settings.trust_domain)
-        self.system_namespace: Derived[str, Namespace | None] = derived("derive.default_network", self._system_ns)
+        self.definitions: Derived[Key, tuple[NetworkDefinition, ...]] = derived(
+            "derive.mesh_networks", self._definitions, ()
+        )
+        self.homes: Derived[str, Home] = derived("derive.default_network", self._home, Home())
         self.peer_policy: Derived[str, PeerPolicy] = derived("derive.peer_policy", self._peer_policy, DENY)
         self.bound_policies: Derived[str, tuple[policies.Bound, ...]] = derived(
             "derive.bound_policies", self._bound_policies, policies.CLOSED
@@ -165,6 +175,7 @@ class Meshwide:
         self.views: Derived[tuple[str, HostKey], ServiceView | None] = derived("derive.service_views", self._view)
         self.identities: Derived[HostKey, tuple[str, ...]] = derived("derive.identities", self._identities, ())
         self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways, ())
+        self.hostnames: Derived[Key, tuple[str, ...]] = derived("derive.hostnames", self._hostnames, ())
         self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule, rules.NO_RULE)
         self.assignments: Derived[AssignmentKey, Assignment] = derived(
             "derive.assignments", self._assignment, Assignment()
@@ -191,13 +202,15 @@ class Meshwide:
         row = get(self.sources.clusters, (cluster, "", cluster))
         return row.trust_domain if row is not None else self.settings.trust_domain
 
-    def _system_ns(self, get: Get, cluster: str) -> Namespace | None:
-        """The labels of a cluster's system namespace, where its default network is (NW1)."""
-        row = get(self.sources.namespaces, (cluster, "", self.settings.system_namespace))
-        if row is None:
-            return None
-        kept = tuple(pair for pair in row.labels if pair[0] == networks.NETWORK_LABEL)
-        return Namespace(cluster=cluster, name=row.name, labels=kept)
+    def _definitions(self, get: Get, key: Key) -> tuple[NetworkDefinition, ...]:
+        """The networks that the config cluster's mesh configuration defines."""
+        row = get(self.sources.mesh_networks, (self.settings.config_cluster, "", CONFIG_NAME))
+        return row.networks if row is not None else ()
+
+    def _home(self, get: Get, cluster: str) -> Home:
+        """Where the workloads of a cluster are by default (NW1)."""
+        namespace = get(self.sources.namespaces, (cluster, "", self.settings.system_namespace))
+        return networks.home(cluster, namespace, get(self.definitions, ALL))
 
     def _peer_policy(self, get: Get, namespace: str) -> PeerPolicy:
         own = list(self._peers_in(get, namespace))
@@ -244,15 +257,10 @@ class Meshwide:
 
     def surroundings(self, get: Get, cluster: str, namespace: str) -> endpoints.Surroundings:
         """What endpoints in a namespace of a cluster are seen against."""
-
-        def network(workload: Workload | None) -> str:
-            labels = workload.labels if workload is not None else ()
-            return networks.workload_network(labels, get(self.system_namespace, cluster))
-
         return endpoints.Surroundings(
             pod=lambda name: get(self.sources.workloads, (cluster, namespace, name)),
             node=lambda name: get(self.sources.nodes, (cluster, "", name)),
-            network=network,
+            home=get(self.homes, cluster),
             policy=get(self.peer_policy, namespace),
             trust_domain=get(self.trust_domain, cluster),
         )
@@ -317,18 +325,80 @@ class Meshwide:
         return endpoints.under_aliases(found, get(self.effective, ALL).trust_domains)
 
     def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
-        rows = (get(self.sources.services, key) for key in get(self.sources.gateway_services, network))
-        found = {gateway for row in rows if row is not None for gateway in self.gateways_of_service(get, row)}
-        return tuple(sorted(found))
+        """The ways into a network: labelled Services, `meshNetworks` and Gateway API, as one set (NW8)."""
+        found: set[NetworkGateway] = set()
+        for key in get(self.sources.gateway_services, network):
+            row = get(self.sources.services, key)
+            if row is not None:
+                found.update(self.gateways_of_service(get, row))
+        for definition in get(self.definitions, ALL):
+            if definition.name == network:
+                found.update(self.defined_gateways(get, definition))
+        for key in get(self.sources.api_gateways_to, network):
+            described = get(self.sources.api_gateways, key)
+            if described is not None:
+                found.update(self.described_gateways(get, described))
+        return networks.merged(found)
 
     def gateways_of_service(self, get: Get, row: Service) -> tuple[NetworkGateway, ...]:
-        """The gateways that a labelled Service stands for; nodes are looked at only where it is reached by them."""
-        nodes = [
-            node
-            for key in (get(self.sources.nodes_of, row.cluster) if networks.by_node_port(row) else ())
-            if (node := get(self.sources.nodes, key)) is not None
-        ]
-        return networks.gateways_of_service(row, nodes)
+        """The gateways that a labelled Service stands for."""
+        return networks.gateways_of_service(row, self._nodes_for(get, row), partial(self.resolve, get))
+
+    def defined_gateways(self, get: Get, definition: NetworkDefinition) -> Iterator[NetworkGateway]:
+        """The gateways that `meshNetworks` gives to a network (NW7)."""
+        for entry in definition.gateways:
+            if entry.address:
+                yield from networks.gateways_at(definition.name, "", entry, partial(self.resolve, get))
+            for row in self.entry_services(get, definition, entry):
+                nodes = self._nodes_for(get, row)
+                resolve = partial(self.resolve, get)
+                yield from networks.gateways_of_registry_service(definition.name, entry, row, nodes, resolve)
+
+    def entry_services(self, get: Get, definition: NetworkDefinition, entry: NetworkEntry) -> Iterator[Service]:
+        """The Services that a `registryServiceName` means: in the clusters of the same network only (NW7)."""
+        for cluster in definition.registries if entry.service else ():
+            row = get(self.sources.services, (cluster, *networks.registry_service(entry)))
+            if row is not None:
+                yield row
+
+    def described_gateways(self, get: Get, row: ApiGateway) -> Iterator[NetworkGateway]:
+        """The gateways of a Gateway API object; a remote one is the config cluster's to describe (NW12)."""
+        if row.remote and row.cluster != self.settings.config_cluster:
+            return
+        for entry in row.entries:
+            yield from networks.gateways_at(row.network, row.cluster, entry, partial(self.resolve, get))
+
+    def resolve(self, get: Get, name: str) -> tuple[str, ...]:
+        """The addresses that a host name was last found to have (SH26)."""
+        row = get(self.sources.resolved_names, (self.settings.config_cluster, "", name))
+        return row.addresses if row is not None else ()
+
+    def _hostnames(self, get: Get, key: Key) -> tuple[str, ...]:
+        """The host names of gateways: what somebody must resolve."""
+        found: set[str] = set()
+        for row in self._gateway_services(get):
+            found.update(networks.names_in((*row.ingress_addresses, *row.external_ips)))
+        for definition in get(self.definitions, ALL):
+            found.update(networks.names_in(entry.address for entry in definition.gateways if entry.address))
+        for at in get(self.sources.all_api_gateways, ALL):
+            described = get(self.sources.api_gateways, at)
+            if described is not None:
+                found.update(networks.names_in(entry.address for entry in described.entries))
+        return tuple(sorted(found))
+
+    def _gateway_services(self, get: Get) -> Iterator[Service]:
+        for key in get(self.sources.all_gateway_services, ALL):
+            row = get(self.sources.services, key)
+            if row is not None:
+                yield row
+        for definition in get(self.definitions, ALL):
+            for entry in definition.gateways:
+                yield from self.entry_services(get, definition, entry)
+
+    def _nodes_for(self, get: Get, row: Service) -> list[Node]:
+        """The nodes of a gateway's cluster, where it is reached by them."""
+        keys = get(self.sources.nodes_of, row.cluster) if networks.by_node_port(row) else ()
+        return [node for key in keys if (node := get(self.sources.nodes, key)) is not None]
 
     def _rule(self, get: Get, key: tuple[str, HostKey]) -> Rule:
         """The rule by which clients of a namespace go: their own, else the service's, else the mesh's."""
@@ -439,9 +509,8 @@ class Scopes:
         proxy = get(self.sources.proxies, key)
         if proxy is None:
             return ()
-        network = proxy.network or networks.workload_network(
-            proxy.labels, get(self.meshwide.system_namespace, proxy.cluster)
-        )
+        address = proxy.addresses[0] if proxy.addresses else ""
+        network = proxy.network or networks.network_of(proxy.labels, get(self.meshwide.homes, proxy.cluster), address)
         families = networks.families(proxy.addresses)
         if proxy.type == "router":
             return (self._router(get, proxy, network, families),)

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 from isthmus.base.errors import ObjectRef, Problem
 from isthmus.derive import networks, problems
+from isthmus.derive.networks import Home
 from isthmus.derive.problems import Reach
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.model.mesh import HostKey, NetworkGateway
-from isthmus.model.rows import Namespace, Workload
+from isthmus.model.mesh_config import NetworkDefinition
+from isthmus.model.rows import Workload
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 
@@ -43,13 +45,12 @@ class Problems:
             )
 
     def _placed(self) -> Iterator[tuple[str, Workload]]:
-        sources = self._meshwide.sources
-        for pod in sorted((pod for _, pod in sources.workloads.rows()), key=lambda row: row.key):
-            yield networks.workload_network(pod.labels, self._home(pod.cluster)), pod
-
-    def _home(self, cluster: str) -> Namespace | None:
-        key = (cluster, "", self._meshwide.settings.system_namespace)
-        return self._meshwide.sources.namespaces.get(key)
+        homes: dict[str, Home] = {}
+        for pod in sorted((pod for _, pod in self._meshwide.sources.workloads.rows()), key=lambda row: row.key):
+            home = homes.get(pod.cluster)
+            if home is None:
+                home = homes[pod.cluster] = self._graph.peek(self._meshwide.homes, pod.cluster)
+            yield networks.network_of(pod.labels, home, next(iter(pod.addresses), "")), pod
 
     def _reach(self, get: Get, key: Key) -> tuple[Reach, ...]:
         found = get(self._meshwide.endpoints, key)
@@ -60,13 +61,15 @@ class Problems:
         service = get(meshwide.services, host)
         if service is None:
             return ()
-        rows = (get(meshwide.sources.services, key) for key in get(meshwide.sources.services_of_host, host))
-        found = list(problems.differences([row for row in rows if row is not None], settings))
+        keys = get(meshwide.sources.services_of_host, host)
+        rows = [row for key in keys if (row := get(meshwide.sources.services, key)) is not None]
+        found = list(problems.differences(rows, settings))
         view = get(meshwide.views, (settings.config_cluster, host))
         if view is not None and not service.headless:
             found.extend(problems.borrowed(view, settings.config_cluster))
-        home = networks.workload_network((), get(meshwide.system_namespace, settings.config_cluster))
-        if home and not service.cluster_local and not service.headless:
+        home = get(meshwide.homes, settings.config_cluster).network
+        enters = any(networks.label(row.labels, networks.NETWORK_LABEL) for row in rows)
+        if home and not service.cluster_local and not service.headless and not enters:
             found.extend(self._out_of_reach(get, host, home))
         return tuple(found)
 
@@ -87,4 +90,18 @@ class Problems:
             row = get(sources.services, gateway)
             if row is not None:
                 found.update(problems.gateway_service(row, self._meshwide.gateways_of_service(get, row)))
+        for definition in get(self._meshwide.definitions, ALL):
+            found.update(self._of_definition(get, definition))
         return tuple(sorted(found))
+
+    def _of_definition(self, get: Get, definition: NetworkDefinition) -> Iterator[Problem]:
+        """Gateways of `meshNetworks` that lead nowhere."""
+        meshwide = self._meshwide
+        where = ObjectRef(meshwide.settings.config_cluster, "ConfigMap", meshwide.settings.system_namespace, "istio")
+        for entry in definition.gateways:
+            only = NetworkDefinition(definition.name, definition.registries, definition.cidrs, (entry,))
+            if any(meshwide.defined_gateways(get, only)):
+                continue
+            rows = list(meshwide.entry_services(get, definition, entry))
+            if not any(networks.label(row.labels, networks.NETWORK_LABEL) for row in rows):
+                yield problems.lost_entry(where, definition, entry, rows)

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from isthmus.base.errors import ObjectRef, Problem
+from isthmus.ingest.api_gateway import api_gateway
 from isthmus.ingest.authorization_policy import authorization_policy, closed
 from isthmus.ingest.core import namespace, node
 from isthmus.ingest.decode import shape_decoder
@@ -26,6 +27,7 @@ from isthmus.kube.objects import KubeObject
 from isthmus.kube.requests import Resource, Scope
 from isthmus.model import external, liveness, routing, rows
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
+from isthmus.model.networks import ApiGateway
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import Row
 
@@ -93,6 +95,8 @@ KINDS: tuple[Kind[Any], ...] = (
     Kind("Pod", requests.PODS, objects.Pod, workload, (rows.Workload,)),
     Kind("Gateway", _istio("networking", "v1", "gateways"), objects.Custom, gateway, (rows.Gateway,),
          config_only=True),
+    Kind("KubernetesGateway", Resource("gateway.networking.k8s.io", "v1", "gateways"), objects.Custom, api_gateway,
+         (ApiGateway,), optional=True),
     Kind("DestinationRule", _istio("networking", "v1", "destinationrules"), objects.Custom, destination_rule,
          (rows.DestinationRule,), config_only=True),
     Kind("ServiceEntry", _istio("networking", "v1", "serviceentries"), objects.Custom, service_entry,

@@ -18,6 +18,7 @@ _WORKLOADS = (
     _rule([""], ["namespaces", "nodes", "pods", "services"], _READ),
     _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
     _rule(["networking.istio.io"], ["workloadentries"], _READ),
+    _rule(["gateway.networking.k8s.io"], ["gateways"], _READ),
     _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
 )
 

@@ -3,6 +3,7 @@
 from isthmus.model.external import ServiceEntry, WorkloadEntry
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
+from isthmus.model.networks import ApiGateway, ResolvedName
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import VirtualService
 from isthmus.model.rows import (
@@ -39,5 +40,7 @@ OBSERVED: tuple[type[Row], ...] = (
     Proxy,
     MeshConfig,
     MeshNetworks,
+    ApiGateway,
+    ResolvedName,
 )
 """Every kind of row that enters the graph from outside."""
