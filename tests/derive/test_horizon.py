@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.derive.horizon import Candidate, Gateways, Horizon, assign
+from isthmus.derive.nearness import BY_REGION, NEAREST
+from isthmus.model.locality import Distribution
 from isthmus.model.mesh import Assignment, Endpoint, Hidden, NetworkGateway
+from isthmus.model.preference import Preference
 from isthmus.model.rows import Locality
 
 R1 = Locality("r1", "z1", "s1")
@@ -157,6 +160,24 @@ def test_a_gateway_appears_once_with_what_its_localities_have_in_common() -> Non
     assert [(m.locality, m.weight) for m in run(A, two_regions, G1).members] == [(Locality(), 2)]
 
 
+HERE = (
+    ("topology.istio.io/network", "a"),
+    ("topology.kubernetes.io/region", "r1"),
+    ("topology.kubernetes.io/zone", "z1"),
+    ("topology.istio.io/subzone", "s1"),
+)
+NEAR_R1 = Horizon(network="a", place=HERE)
+BY_PLACE = Preference(labels=BY_REGION)
+NETWORK_FIRST = Preference(labels=NEAREST)
+
+
+def spread_over(preference: Preference, *where: Locality) -> dict[str, int]:
+    """The priorities of direct endpoints in these places."""
+    candidates = [endpoint("a", f"10.0.0.{index}", locality=place) for index, place in enumerate(where)]
+    found = assign(NEAR_R1, candidates, lambda _: (), preference=preference)
+    return {member.address: member.priority for member in found.members}
+
+
 @pytest.mark.parametrize(
     ("where", "priorities"),
     [
@@ -166,15 +187,96 @@ def test_a_gateway_appears_once_with_what_its_localities_have_in_common() -> Non
     ],
 )
 def test_priority_by_locality(where: list[Locality], priorities: list[int]) -> None:
-    candidates = [endpoint("a", f"10.0.0.{index}", locality=place) for index, place in enumerate(where)]
-    found = run(Horizon(network="a", locality=R1), candidates)
-    assert {m.address: m.priority for m in found.members} == {f"10.0.0.{i}": p for i, p in enumerate(priorities)}
+    assert spread_over(BY_PLACE, *where) == {f"10.0.0.{i}": p for i, p in enumerate(priorities)}
+    assert spread_over(NETWORK_FIRST, *where) == spread_over(BY_PLACE, *where)
 
 
-def test_a_gateway_is_as_near_as_the_nearest_behind_it() -> None:
-    behind = [endpoint("b", "10.0.0.1", locality=Locality("r1")), endpoint("b", "10.0.0.2", locality=Locality("r9"))]
-    found = run(Horizon(network="a", locality=R1), [*behind, endpoint("a", locality=R1)], G1)
-    assert [(m.gateway, m.priority) for m in found.members] == [(False, 0), (True, 1)]
+def lines(assignment: Assignment) -> list[tuple[str, int, int]]:
+    """(network, priority, weight) of the members in order."""
+    return [(member.network, member.priority, member.weight) for member in assignment.members]
+
+
+@pytest.mark.parametrize(
+    ("preference", "expected"),
+    [
+        pytest.param(BY_PLACE, [("b", 0, 3), ("a", 1, 1)], id="nearest first"),
+        pytest.param(NETWORK_FIRST, [("a", 0, 1), ("b", 1, 3)], id="same network first"),
+    ],
+)
+def test_a_near_gateway_comes_after_far_pods_unless_the_rule_is_about_places(
+    preference: Preference, expected: list[tuple[str, int, int]]
+) -> None:
+    behind = [endpoint("b", f"10.0.0.{n}", locality=R1) for n in range(3)]
+    far = endpoint("a", locality=Locality("r9"))
+    assert lines(assign(NEAR_R1, [*behind, far], lambda _: (G1,), preference=preference)) == expected
+
+
+def test_a_gateway_comes_with_the_nearest_behind_it_and_with_the_weight_of_those() -> None:
+    # Envoy drops an address that comes again, so what is farther behind the same gateway has no line of its own.
+    behind = [endpoint("b", "10.0.0.1", locality=Locality("r1", "z1", "s1"))]
+    behind += [endpoint("b", f"10.0.1.{n}", locality=Locality("r9")) for n in range(9)]
+    other = [endpoint("c", f"10.0.0.{n}", locality=R1) for n in range(4)]
+    gateways = {"b": (G1,), "c": (gateway("c", "8.8.8.8"),)}
+    found = assign(NEAR_R1, [*behind, *other, endpoint("a", locality=R1)], lambda n: gateways[n], preference=BY_PLACE)
+    assert sorted(lines(found)) == [("a", 0, 1), ("b", 0, 1), ("c", 0, 4)]
+    plain = assign(A, [*behind, *other, endpoint("a", locality=R1)], lambda n: gateways[n], preference=BY_PLACE)
+    assert sorted(lines(plain)) == [("a", 0, 1), ("b", 0, 10), ("c", 0, 4)]
+
+
+def test_ranked_endpoints_that_are_not_ready_are_told_so_that_the_rest_is_not_overloaded() -> None:
+    candidates = [
+        endpoint("a", "10.0.0.1", locality=R1),
+        endpoint("a", "10.0.0.2", locality=R1, ready=False),
+        endpoint("a", "10.0.0.3", locality=R1, ready=False, terminating=True),
+        endpoint("b", "10.0.0.4", ready=False),
+        endpoint("b", "10.0.0.5"),
+    ]
+    found = assign(NEAR_R1, candidates, lambda _: (G1,), preference=NETWORK_FIRST)
+    assert [(m.address, m.priority, m.healthy) for m in found.members] == [
+        ("10.0.0.1", 0, True),
+        ("10.0.0.2", 0, False),
+        ("9.9.9.1", 1, True),
+    ]
+    assert [m.address for m in run(A, candidates, G1).members] == ["10.0.0.1", "9.9.9.1"]
+
+
+def test_shares_of_places_are_exact_whatever_the_zones_and_gateways_behind_them() -> None:
+    """istio#56355: a remote cluster with several zones and several gateways."""
+    near = [endpoint("a", f"10.0.0.{n}", locality=Locality("r1", "z1")) for n in range(3)]
+    far = [endpoint("b", f"10.0.1.{n}", locality=Locality("r2", f"z{n % 2}")) for n in range(5)]
+    gateways = tuple(gateway("b", f"9.9.9.{n}") for n in range(3))
+    to = (("r1/*", 70), ("r2/z0/*", 20), ("r2/z1/*", 10))
+    rule = Preference(distribute=(Distribution("r1/*", to),))
+    found = assign(NEAR_R1, [*near, *far], lambda _: gateways, preference=rule)
+    weights = [(m.network, m.weight) for m in found.members]
+    total = sum(weight for _, weight in weights)
+    assert {network: Fraction(sum(w for n, w in weights if n == network), total) for network in "ab"} == {
+        "a": Fraction(7, 10),
+        "b": Fraction(3, 10),
+    }
+    assert len({weight for network, weight in weights if network == "b"}) == 1
+    assert {m.priority for m in found.members} == {0}
+
+
+@pytest.mark.parametrize(
+    ("to", "shares"),
+    [
+        pytest.param([("r2/*", 100)], {"10.0.0.1": 1}, id="only there"),
+        pytest.param([("*", 10), ("r2/*", 90)], {"10.0.0.0": 0.1, "10.0.0.1": 0.9}, id="the most exact one counts"),
+        pytest.param([("r3/*", 100)], {"10.0.0.0": 0.5, "10.0.0.1": 0.5}, id="better somewhere else than nowhere"),
+        pytest.param([("r1/*", 0), ("r2/*", 100)], {"10.0.0.1": 1}, id="nothing"),
+        pytest.param([("r1/*", 50), ("r2/*", 30), ("r3/*", 20)], {"10.0.0.0": 0.625, "10.0.0.1": 0.375}, id="empty"),
+    ],
+)
+def test_distribution(to: list[tuple[str, int]], shares: dict[str, float]) -> None:
+    candidates = [endpoint("a", f"10.0.0.{n}", locality=Locality(f"r{n + 1}")) for n in range(2)]
+    for source in ("r1/z1/*", "r1", "*", "r1/z1/s1"):
+        rule = Preference(distribute=(Distribution("r7/*", (("*", 100),)), Distribution(source, tuple(to))))
+        found = assign(NEAR_R1, candidates, lambda _: (), preference=rule)
+        total = sum(m.weight for m in found.members)
+        assert {m.address: m.weight / total for m in found.members} == shares
+    elsewhere = Preference(distribute=(Distribution("r7/*", tuple(to)),))
+    assert shown(assign(NEAR_R1, candidates, lambda _: (), preference=elsewhere)) == shown(run(A, candidates))
 
 
 NETWORKS = ("a", "b", "c")

@@ -96,5 +96,5 @@ def test_what_a_rule_says(subset: str, port: int, expected: TrafficPolicy) -> No
     ],
 )
 def test_rules_that_detect_outliers(policy: TrafficPolicy | None, detects: bool) -> None:
-    assert rules.detects_outliers(row(policy=policy)) is detects
-    assert rules.detects_outliers(row(subsets=(Subset("v1", (), policy),))) is detects
+    assert rules.is_about_places(row(policy=policy)) is detects
+    assert rules.is_about_places(row(subsets=(Subset("v1", (), policy),))) is detects

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.derive.horizon import Candidate, Horizon, assign
+from isthmus.derive.nearness import BY_REGION
 from isthmus.model.liveness import ClusterStanding
 from isthmus.model.mesh import Assignment, Endpoint, NetworkGateway
+from isthmus.model.preference import Preference
 from isthmus.model.rows import Locality
 
 GATEWAYS = {
@@ -34,7 +36,7 @@ def run(candidates: list[Candidate], *rows: ClusterStanding, **horizon: object) 
     """What cluster a's proxies get, unless `horizon` says where else they stand."""
     known = {row.cluster: row for row in rows}
     view = Horizon(**({"network": "a-net"} | horizon))  # type: ignore[arg-type]
-    return assign(view, candidates, lambda network: GATEWAYS.get(network, ()), known.get)
+    return assign(view, candidates, lambda network: GATEWAYS.get(network, ()), known.get, preference=NEAREST_FIRST)
 
 
 def shares(assignment: Assignment) -> dict[tuple[int, str], Fraction]:
@@ -85,7 +87,8 @@ def test_endpoints_that_cannot_be_used_are_no_other_home() -> None:
     assert shares(run([at("b"), at("c")], standing("b", weight=0))) == {(0, "b"): 1}
 
 
-NEAR = {"locality": Locality("a-region")}
+NEAR = {"place": (("topology.kubernetes.io/region", "a-region"),)}
+NEAREST_FIRST = Preference(labels=BY_REGION)
 
 
 def test_a_cordoned_cluster_is_the_last_to_be_failed_over_to() -> None:

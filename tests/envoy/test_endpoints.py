@@ -1,7 +1,7 @@
 """Load assignments are encoded by hand: the bytes must be those of the messages."""
 
 import pytest
-from envoy.config.core.v3 import address_pb2, base_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from google.protobuf import wrappers_pb2
 
@@ -27,7 +27,7 @@ def member(address: str = "10.0.0.1", port: int = 80, **fields: object) -> LbEnd
     return LbEndpoint(address=address, port=port, **(values | fields))  # type: ignore[arg-type]
 
 
-def built(name: str, groups: list[list[LbEndpoint]]) -> bytes:
+def built(name: str, groups: list[list[LbEndpoint]], factor: int = 140) -> bytes:
     """The same as messages."""
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     for group in groups:
@@ -40,6 +40,10 @@ def built(name: str, groups: list[list[LbEndpoint]]) -> bytes:
                 priority=group[0].priority,
             )
         )
+    if any(one.priority for group in groups for one in group):
+        message.policy.weighted_priority_health = True
+        if factor != 140:
+            message.policy.overprovisioning_factor.value = factor
     encoded: bytes = message.SerializeToString(deterministic=True)
     return encoded
 
@@ -47,10 +51,13 @@ def built(name: str, groups: list[list[LbEndpoint]]) -> bytes:
 def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
     socket = address_pb2.SocketAddress(address=one.address, port_value=one.port)
     facts = {"istio": {"workload": one.workload, "cluster": one.cluster, "network": one.network}}
+    if one.gateway:
+        facts["istio"]["gateway"] = one.network
     if one.mtls:
         facts["envoy.transport_socket_match"] = {"tlsMode": "istio"}
     return endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(address=address_pb2.Address(socket_address=socket)),
+        health_status=health_check_pb2.UNKNOWN if one.healthy else health_check_pb2.UNHEALTHY,
         metadata=metadata(**facts),
         load_balancing_weight=wrappers_pb2.UInt32Value(value=one.weight),
     )
@@ -63,9 +70,12 @@ def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
         [[member()]],
         [[member(), member("10.0.0.2", 65535, weight=300, mtls=False)], [member("1.2.3.4", 15443, locality=THERE)]],
         [[member()], [member("fd00::1", locality=THERE, priority=1)], [member("x", locality=Locality(), priority=2)]],
+        [[member(), member("10.0.0.9", healthy=False)], [member("x", priority=1)]],
         [[member()], [member("1.1.1.1", 15443, gateway=True, workload=";;;;west", weight=70000)]],
     ],
 )
 def test_bytes_are_those_of_the_messages(groups: list[list[LbEndpoint]]) -> None:
     flat = tuple(one for group in groups for one in group)
-    assert load_assignment("outbound|80||h", Assignment(flat)).body == built("outbound|80||h", groups)
+    for factor in (100, 140):
+        made = load_assignment("outbound|80||h", Assignment(flat, overprovisioning=factor))
+        assert made.body == built("outbound|80||h", groups, factor)

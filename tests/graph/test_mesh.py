@@ -263,9 +263,7 @@ def test_outlier_detection_in_a_rule_makes_its_service_prefer_what_is_near() -> 
     )
     assert world.apply([put(rule)]) == {SLEEP: {CDS: {HELLO}, EDS: {HELLO}}}
     ((_, assignment),) = [
-        row
-        for row in world.table("derive.assignments")
-        if row[0][0].locality is not None and row[0][1][1] == "helloworld"
+        row for row in world.table("derive.assignments") if row[0][0].place and row[0][1][1] == "helloworld"
     ]
     assert [(member.cluster, member.priority) for member in assignment.members] == [
         ("east", 0),

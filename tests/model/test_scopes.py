@@ -2,7 +2,7 @@
 
 import pytest
 
-from isthmus.model.rows import GatewayServer, Locality, MtlsMode, Protocol
+from isthmus.model.rows import GatewayServer, MtlsMode, Protocol
 from isthmus.model.scopes import (
     InboundPort,
     InboundProfile,
@@ -24,7 +24,7 @@ def made() -> list[Scope]:
     return [
         view,
         inside,
-        LocalityView(view=inside, locality=Locality("r", "z")),
+        LocalityView(view=inside, place=(("topology.kubernetes.io/zone", "z"),)),
         NodeView(view=view, node="n1"),
         InboundProfile(ports=(InboundPort(80, Protocol.HTTP, MtlsMode.STRICT),)),
         RouterView(cluster="c", network="n", servers=(GatewayServer(port=15443, protocol="TLS", hosts=("*",)),)),
@@ -43,7 +43,7 @@ def test_scopes_can_be_told_apart_and_named() -> None:
     assert [str(scope) for scope in made()] == [
         "outbound:c/n",
         "namespace:c/n/ns",
-        "locality:c/ns/r/z",
+        "locality:c/n/ns/z",
         "node:c/n1",
         "inbound:80/HTTP/STRICT:PERMISSIVE",
         "router:c/n:15443/",

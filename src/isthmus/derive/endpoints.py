@@ -6,6 +6,7 @@ from typing import NamedTuple
 from isthmus.base.names import spiffe_id
 from isthmus.derive.networks import Home, label, network_of
 from isthmus.derive.peers import workload_mode
+from isthmus.model import preference
 from isthmus.model.mesh import Endpoint, PeerPolicy, SliceEndpoints
 from isthmus.model.rows import EndpointSlice, Labels, Locality, MtlsMode, Node, SliceEndpoint, Workload
 
@@ -45,6 +46,7 @@ def _endpoint(row: EndpointSlice, endpoint: SliceEndpoint, around: Surroundings)
         mtls=mtls,
         plain_ports=plain_ports,
         ready=endpoint.ready and not endpoint.terminating,
+        terminating=endpoint.terminating,
         workload=describe(pod) if pod else f";{row.namespace};;;{row.cluster}",
         node=node,
         hostname=endpoint.hostname or (pod.hostname if pod and pod.subdomain == row.service else ""),
@@ -115,14 +117,14 @@ def speaks_mtls(endpoint: Endpoint, port: int, tls_mode: str) -> bool:
 
 
 def all_labels(endpoint: Endpoint) -> Labels:
-    """The workload's labels with those that say where it is, for subsets (LB15)."""
+    """The workload's labels with those that say where it is, for subsets; what the mesh knows of that wins (LB15)."""
     where = endpoint.locality
-    return (
-        *endpoint.labels,
-        ("topology.istio.io/cluster", endpoint.cluster),
-        ("topology.istio.io/network", endpoint.network),
-        ("topology.kubernetes.io/region", where.region),
-        ("topology.kubernetes.io/zone", where.zone),
-        ("topology.istio.io/subzone", where.subzone),
-        ("kubernetes.io/hostname", endpoint.node),
-    )
+    places = {
+        preference.CLUSTER: endpoint.cluster,
+        preference.NETWORK: endpoint.network,
+        preference.REGION: where.region,
+        preference.ZONE: where.zone,
+        preference.SUBZONE: where.subzone,
+        preference.HOSTNAME: endpoint.node,
+    }
+    return tuple((dict(endpoint.labels) | {key: value for key, value in places.items() if value}).items())

@@ -2,22 +2,28 @@
 
 Where Isthmus differs from Istio, on purpose:
 * Weights are exact. Each remote endpoint's weight is shared among the gateways that lead to it in whole numbers,
-  scaled by the least common multiple of the gateway counts that this service uses (Istio rounds, SH4), and a gateway
-  appears once, not once for each locality (SH5).
+  scaled by the least common multiple of the gateway counts that this service uses (Istio rounds, SH4).
+* A gateway appears once, not once for each locality (SH5): Envoy keeps the first of equal addresses and drops the
+  others, in whatever priority, and with them their weight (istio#56355). It comes where the nearest endpoints behind it
+  come, with the weight of those; where nothing is preferred that is all of them.
+* Where endpoints are ranked, those that are not ready are told as unhealthy: a priority then knows how much of it is
+  missing, hands on what the rest cannot carry, and the first that is back does not get everything (SH21).
 * An endpoint in another named network that has no gateway is never sent as if it were near (SH1, SH9): its address
   means something else here when ranges overlap. It is hidden and reported.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import lcm
 
 import msgspec
 
+from isthmus.derive.nearness import Nearness
 from isthmus.derive.networks import family
 from isthmus.derive.standing import StandingOf, Standings, in_full_use
 from isthmus.model.mesh import Assignment, Endpoint, Hidden, LbEndpoint, NetworkGateway
-from isthmus.model.rows import Locality
+from isthmus.model.preference import NO_PREFERENCE, Preference
+from isthmus.model.rows import Labels, Locality
 
 Gateways = tuple[NetworkGateway, ...]
 GatewaysOf = Callable[[str], Gateways]
@@ -35,7 +41,8 @@ class Horizon(msgspec.Struct, frozen=True):
 
     `networks`: only endpoints of these networks or of none (SH24). `mtls_only`: SNI-DNAT clusters (SH27).
     `only_cluster`: endpoints of no other cluster (CL4), `only_node`: of no other node (SH19).
-    `locality`: prefer what is near it (LB2, LB3). `home`: its own cluster, where that is not in full use.
+    `place`: the labels of its clients by which they prefer what is near (LB2-LB5). `home`: its own cluster, where
+    that is not in full use.
     """
 
     network: str = ""
@@ -44,7 +51,7 @@ class Horizon(msgspec.Struct, frozen=True):
     mtls_only: bool = False
     only_cluster: str = ""
     only_node: str = ""
-    locality: Locality | None = None
+    place: Labels = ()
     home: str = ""
 
 
@@ -65,30 +72,62 @@ def assign(
     candidates: Iterable[Candidate],
     gateways_of: GatewaysOf,
     standing_of: StandingOf = in_full_use,
+    *,
+    preference: Preference = NO_PREFERENCE,
 ) -> Assignment:
-    """The members of a load assignment: direct endpoints first, then gateways, each with its exact weight."""
+    """The members of a load assignment: direct endpoints first, then gateways, each with its exact weight.
+
+    The preference counts for views that say where their clients are.
+    """
     hidden: Counter[tuple[str, str, str]] = Counter()
+    near = Nearness(preference, horizon.place) if horizon.place else Nearness()
     standings = Standings(standing_of, home=horizon.home, passes_on=horizon.mtls_only)
-    usable = standings.remaining(list(_usable(horizon, candidates, gateways_of, hidden)), _cluster_of)
-    direct = [candidate for candidate, route in usable if route is None]
+    found = _once(_usable(horizon, candidates, gateways_of, hidden), unready=near.ranks)
+    ready = [one for one in found if one[0].endpoint.ready]
+    usable = standings.remaining(ready, _cluster_of)
+    shares = near.shares(candidate.endpoint for candidate, _ in usable)
+    if shares is not None:
+        # Where nothing is in the named places, the others are better than an error.
+        usable = [one for one in usable if shares[one[0].endpoint.locality]] or usable
+        shares = shares if any(shares.values()) else None
+    usable = [*usable, *(one for one in found if not one[0].endpoint.ready and standings.of(_cluster_of(one)).weight)]
+    order = Order(near, standings, [candidate.endpoint for candidate, _ in usable], shares)
+    members = _members(usable, order)
+    return Assignment(
+        tuple(sorted(compacted(members), key=_order)),
+        tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items())),
+        preference.overprovisioning,
+    )
+
+
+def _members(usable: Sequence[Usable], order: "Order") -> list[LbEndpoint]:
     remote: dict[Gateways, list[Endpoint]] = {}
     for candidate, route in usable:
         if route is not None:
             remote.setdefault(route, []).append(candidate.endpoint)
-    order = Order(Ranking(horizon.locality), standings, (candidate.endpoint for candidate, _ in usable))
-    once = {(candidate.endpoint.address, candidate.port): candidate for candidate in reversed(direct)}
     scale = _scale(remote)
-    members = [_direct(candidate, scale, order) for candidate in once.values()]
-    members.extend(_through(remote, scale, order))
-    members = compacted(members)
-    members.sort(key=_order)
-    return Assignment(
-        tuple(members), tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items()))
-    )
+    direct = [_direct(candidate, scale, order) for candidate, route in usable if route is None]
+    return [*direct, *_through(remote, scale, order)]
 
 
 def _cluster_of(usable: Usable) -> str:
     return usable[0].endpoint.cluster
+
+
+def _once(usable: Iterable[Usable], *, unready: bool) -> list[Usable]:
+    """Each direct address once. Those that are not ready only if wanted and reached directly."""
+    found: list[Usable] = []
+    seen: set[tuple[str, int]] = set()
+    for candidate, route in usable:
+        if not candidate.endpoint.ready and (route is not None or not unready):
+            continue
+        address = (candidate.endpoint.address, candidate.port)
+        if route is None and address in seen:
+            continue
+        if route is None:
+            seen.add(address)
+        found.append((candidate, route))
+    return found
 
 
 def _usable(
@@ -97,11 +136,11 @@ def _usable(
     gateways_of: GatewaysOf,
     hidden: Counter[tuple[str, str, str]],
 ) -> Iterator[Usable]:
-    """What the view can use; the rest that it might have expected to is counted in `hidden`."""
+    """What the view can use, ready or not; the rest that it might have expected to is counted in `hidden`."""
     routes: dict[tuple[str, str], Gateways | None] = {}
     for candidate in candidates:
         endpoint = candidate.endpoint
-        if not endpoint.ready or not _in_sight(horizon, candidate):
+        if endpoint.terminating or not _in_sight(horizon, candidate):
             continue
         where = (endpoint.network, endpoint.cluster)
         if where not in routes:
@@ -109,6 +148,8 @@ def _usable(
         route = routes[where]
         if route is None:
             yield candidate, None
+        elif not endpoint.ready:
+            continue
         elif not candidate.mtls:
             hidden[NOT_MTLS, endpoint.cluster, endpoint.network] += 1
         elif not route:
@@ -122,41 +163,26 @@ def _order(member: LbEndpoint) -> tuple[int, bool, Locality, str, int]:
     return (member.priority, member.gateway, member.locality, member.address, member.port)
 
 
-class Ranking:
-    """How far a locality is from here: 0 same sub-zone, 1 same zone, 2 same region, 3 elsewhere (LB3)."""
-
-    def __init__(self, here: Locality | None) -> None:
-        self._here = here
-
-    def of(self, where: Locality) -> int:
-        """The rank of a locality; everything is equally near where nobody asked."""
-        here = self._here
-        if here is None:
-            return 0
-        if not where.region or where.region != here.region:
-            return 3
-        if where.zone != here.zone:
-            return 2
-        return 0 if where.subzone == here.subzone else 1
-
-
 class Order:
     """Priority and weight of endpoints: by how near they are, and by how their clusters stand."""
 
-    def __init__(self, near: Ranking, standings: Standings, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(
+        self, near: Nearness, standings: Standings, endpoints: Sequence[Endpoint], shares: Mapping[Locality, int] | None
+    ) -> None:
         self._near = near
         self._standings = standings
-        seen = {(endpoint.cluster, endpoint.locality) for endpoint in endpoints}
-        self._best = min((near.of(locality) for _, locality in seen), default=0)
-        self._factor = standings.factor({cluster for cluster, _ in seen})
+        self._shares = shares
+        self._best = min(map(near.rank, endpoints), default=0)
+        self._factor = standings.factor({endpoint.cluster for endpoint in endpoints})
 
     def priority(self, endpoint: Endpoint) -> int:
         """Lower comes first; not consecutive yet."""
-        return self._standings.priority(endpoint.cluster, self._near.of(endpoint.locality), self._best)
+        return self._standings.priority(endpoint.cluster, self._near.rank(endpoint), self._best)
 
     def weight(self, endpoint: Endpoint) -> int:
         """The weight of one endpoint, to be multiplied by the scale of gateways."""
-        return endpoint.weight * self._standings.weight(endpoint.cluster, self._factor)
+        units = 1 if self._shares is None else self._shares[endpoint.locality]
+        return units * endpoint.weight * self._standings.weight(endpoint.cluster, self._factor)
 
 
 def compacted(members: list[LbEndpoint]) -> list[LbEndpoint]:
@@ -207,29 +233,35 @@ def _direct(candidate: Candidate, scale: int, order: Order) -> LbEndpoint:
         workload=endpoint.workload,
         locality=endpoint.locality,
         priority=order.priority(endpoint),
+        healthy=endpoint.ready,
     )
 
 
 def _through(remote: dict[Gateways, list[Endpoint]], scale: int, order: Order) -> Iterable[LbEndpoint]:
-    """The gateways, each once. One that stands for endpoints of several localities is as near as the nearest."""
-    weights: Counter[NetworkGateway] = Counter()
-    behind: dict[NetworkGateway, list[Endpoint]] = {}
+    """The gateways, each once, where the nearest endpoints behind it come, and with the weight of those."""
+    weights: dict[NetworkGateway, Counter[int]] = {}
+    behind: dict[tuple[NetworkGateway, int], list[Endpoint]] = {}
     for route, endpoints in remote.items():
-        total = sum(map(order.weight, endpoints))
-        for gateway in route:
-            weights[gateway] += total * scale // len(route)
-            behind.setdefault(gateway, []).extend(endpoints)
-    for gateway, weight in weights.items():
+        ranked: dict[int, list[Endpoint]] = {}
+        for endpoint in endpoints:
+            ranked.setdefault(order.priority(endpoint), []).append(endpoint)
+        for rank, members in ranked.items():
+            total = sum(map(order.weight, members))
+            for gateway in route:
+                weights.setdefault(gateway, Counter())[rank] += total * scale // len(route)
+                behind.setdefault((gateway, rank), []).extend(members)
+    for gateway, ranks in weights.items():
+        nearest = min(ranks)
         yield LbEndpoint(
             address=gateway.address,
             port=gateway.port,
-            weight=max(weight, 1),
+            weight=max(ranks[nearest], 1),
             mtls=True,
             network=gateway.network,
             cluster=gateway.cluster,
             workload=f";;;;{gateway.cluster}",
-            locality=_common_locality(behind[gateway]),
-            priority=min(map(order.priority, behind[gateway])),
+            locality=_common_locality(behind[gateway, nearest]),
+            priority=nearest,
             gateway=True,
         )
 

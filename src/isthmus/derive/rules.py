@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from isthmus.derive.visibility import exported
+from isthmus.model.mesh_config import MeshConfig
 from isthmus.model.rows import DestinationRule, Subset, TrafficPolicy
 
 
@@ -14,6 +15,7 @@ class Rule(msgspec.Struct, frozen=True):
     policy: TrafficPolicy = TrafficPolicy()
     subsets: tuple[Subset, ...] = ()
     names: tuple[str, ...] = ()
+    spill_below: int = 0
 
     def subset(self, name: str) -> Subset | None:
         """The subset of that name."""
@@ -44,7 +46,12 @@ def merge(rows: Iterable[DestinationRule]) -> Rule:
     for row in ordered:
         for subset in row.subsets:
             subsets.setdefault(subset.name, subset)
-    return Rule(policy, tuple(subsets.values()), tuple(f"{row.name}.{row.namespace}" for row in ordered))
+    return Rule(
+        policy,
+        tuple(subsets.values()),
+        tuple(f"{row.name}.{row.namespace}" for row in ordered),
+        next((row.spill_below for row in ordered if row.spill_below), 0),
+    )
 
 
 def visible(row: DestinationRule, client_namespace: str) -> bool:
@@ -69,6 +76,9 @@ def policy_for(rule: Rule, subset: str, port: int) -> TrafficPolicy:
         load_balancer=inner.load_balancer or outer.load_balancer,
         outlier_detection=inner.outlier_detection or outer.outlier_detection,
         connection_pool=inner.connection_pool or outer.connection_pool,
+        # What a subset says of its load balancer replaces all that is said around it, as in Istio.
+        locality=inner.locality or (outer.locality if not inner.load_balancer else None),
+        warmup=inner.warmup or outer.warmup,
     )
 
 
@@ -79,11 +89,20 @@ def _at_port(policy: TrafficPolicy, port: int) -> TrafficPolicy:
     return policy
 
 
-def detects_outliers(row: DestinationRule) -> bool:
-    """True if the rule takes failing endpoints out somewhere, which makes its service prefer near ones (LB2)."""
-    policies = [row.policy, *(subset.policy for subset in row.subsets)]
-    return any(
-        policy is not None
-        and (policy.outlier_detection is not None or any(own.outlier_detection for _, own in policy.port_policies))
-        for policy in policies
+def with_defaults(policy: TrafficPolicy, config: MeshConfig) -> TrafficPolicy:
+    """The policy with what the mesh configuration says of every destination where the policy is silent."""
+    if config.outlier_detection is None and config.warmup is None:
+        return policy
+    return msgspec.structs.replace(
+        policy,
+        outlier_detection=policy.outlier_detection or config.outlier_detection,
+        warmup=policy.warmup or config.warmup,
     )
+
+
+def is_about_places(row: DestinationRule) -> bool:
+    """True if the rule may make its service prefer what is near: by a locality setting or outlier detection (LB2)."""
+    policies = [row.policy, *(subset.policy for subset in row.subsets)]
+    said = [policy for policy in policies if policy is not None]
+    said += [own for policy in said for _, own in policy.port_policies]
+    return any(policy.outlier_detection is not None or policy.locality is not None for policy in said)

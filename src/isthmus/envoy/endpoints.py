@@ -10,13 +10,20 @@ from itertools import groupby
 from envoy.config.core.v3 import base_pb2
 
 from isthmus.model.mesh import Assignment, LbEndpoint
+from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Locality
 from isthmus.xds.resource import EDS, XdsResource
 from isthmus.xds.wire import length_delimited, varint
 
+GATEWAY_KEY = "gateway"
+"""In a member's metadata `istio`: the network that it is a gateway of; endpoints themselves have no such key."""
+
 _PORT_VALUE = b"\x18"
 _UINT32_VALUE = b"\x08"
 _PRIORITY = b"\x28"
+_UNHEALTHY = b"\x10\x02"
+_OVERPROVISIONING = 3
+_WEIGHTED_HEALTH = b"\x30\x01"
 
 
 def load_assignment(name: str, assignment: Assignment) -> XdsResource:
@@ -26,7 +33,16 @@ def load_assignment(name: str, assignment: Assignment) -> XdsResource:
         length_delimited(2, encoder.group(priority, locality, list(members)))
         for (priority, _, locality), members in groupby(assignment.members, key=_group_key)
     )
-    return XdsResource(EDS, name, length_delimited(1, name.encode()) + b"".join(groups))
+    return XdsResource(EDS, name, length_delimited(1, name.encode()) + b"".join(groups) + _policy(assignment))
+
+
+def _policy(assignment: Assignment) -> bytes:
+    """When a priority hands traffic on. Its health is that of its weights: one gateway stands for many endpoints."""
+    if not any(member.priority for member in assignment.members):
+        return b""
+    factor = assignment.overprovisioning
+    said = b"" if factor == OVERPROVISIONING else length_delimited(_OVERPROVISIONING, _weight(factor))
+    return length_delimited(4, said + _WEIGHTED_HEALTH)
 
 
 def _group_key(member: LbEndpoint) -> tuple[int, bool, Locality]:
@@ -37,7 +53,7 @@ class _Encoder:
     """Encodes the members of one assignment, what several share only once."""
 
     def __init__(self) -> None:
-        self._tails: dict[tuple[str, str, str, bool, int], bytes] = {}
+        self._tails: dict[tuple[str, str, str, bool, int, bool], bytes] = {}
 
     def group(self, priority: int, locality: Locality, members: list[LbEndpoint]) -> bytes:
         """A LocalityLbEndpoints."""
@@ -53,11 +69,12 @@ class _Encoder:
         """An LbEndpoint."""
         socket = length_delimited(2, member.address.encode()) + _PORT_VALUE + varint(member.port)
         endpoint = length_delimited(1, length_delimited(1, socket))
-        return length_delimited(1, endpoint) + self._tail(member)
+        health = b"" if member.healthy else _UNHEALTHY
+        return length_delimited(1, endpoint) + health + self._tail(member)
 
     def _tail(self, member: LbEndpoint) -> bytes:
         """What follows the address: metadata and weight."""
-        key = (member.workload, member.cluster, member.network, member.mtls, member.weight)
+        key = (member.workload, member.cluster, member.network, member.mtls, member.weight, member.gateway)
         known = self._tails.get(key)
         if known is None:
             known = length_delimited(3, _metadata(member)) + length_delimited(4, _weight(member.weight))
@@ -67,7 +84,9 @@ class _Encoder:
 
 def _metadata(member: LbEndpoint) -> bytes:
     """A Metadata; keys in order, as deterministic encoding has them."""
-    about = {"cluster": member.cluster, "network": member.network, "workload": member.workload}
+    about = {"cluster": member.cluster}
+    about |= {GATEWAY_KEY: member.network} if member.gateway else {}
+    about |= {"network": member.network, "workload": member.workload}
     istio = _entry("istio", b"".join(_text(key, about[key]) for key in about))
     return _MESH_TLS + istio if member.mtls else istio
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from isthmus.derive import rules
 from isthmus.envoy import names, naming, router
 from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
-from isthmus.model.rows import Protocol, ServicePort
 from isthmus.model.scopes import (
     ClientView,
     InboundProfile,
@@ -18,7 +17,6 @@ from isthmus.model.scopes import (
     RouterView,
     Scope,
 )
-from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 
@@ -35,24 +33,14 @@ PROVIDES: dict[type[Scope], tuple[str, ...]] = {
 
 ScopedName = tuple[Scope, str]
 ScopedType = tuple[Scope, str]
-Names = frozenset[str]
-NOTHING: Names = frozenset()
 Listeners = tuple[tuple[str, str], ...]
 """(name of an address listener, cluster it leads to)."""
-
-ANYBODY = ""
-"""Client namespace of a view that all namespaces share: only public rules count."""
-
-
-def tcp_ports(service: MeshService) -> Iterator[ServicePort]:
-    """The ports that a proxy handles."""
-    return (port for port in service.ports if port.protocol is not Protocol.UDP)
 
 
 def client_of(scope: Scope) -> str:
     """The namespace whose rules a scope goes by."""
     if isinstance(scope, LocalityView | ClientView):
-        return scope.view.namespace
+        scope = scope.view
     return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
 
 
@@ -94,14 +82,6 @@ class Existing:
         self.http_port: Derived[tuple[OutboundView, int], tuple[HostKey, ...]] = derived(
             "derive.http_hosts", self._http_hosts, ()
         )
-        self.failover_patterns: Derived[Key, tuple[str, ...]] = derived(
-            "derive.failover_patterns", self._failover_patterns, ()
-        )
-        self.ruled_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.failover_hosts", self._ruled_hosts, ())
-        self.failover_names: Derived[tuple[str, HostKey], Names] = derived(
-            "derive.failover_names", self._failover_names, NOTHING
-        )
-        self.overrides: Derived[str, tuple[HostKey, ...]] = derived("derive.rule_overrides", self._overrides, ())
         self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names, NOTHING)
 
     def _names(self, get: Get, key: ScopedType) -> Names:
@@ -139,7 +119,7 @@ class Existing:
         if type_url == RDS:
             return frozenset(str(port) for port, _ in get(self.http_hosts, scope.view))
         which = 0 if type_url == CDS else 1
-        hosts = get(self.overrides, scope.namespace)
+        hosts = get(self.meshwide.places.overrides, scope.namespace)
         return NOTHING.union(*(get(self.host_clusters, (scope.namespace, host))[which] for host in hosts))
 
     def _client_names(self, get: Get, scope: ClientView) -> Names:
@@ -152,35 +132,8 @@ class Existing:
         return frozenset(found)
 
     def _locality_names(self, get: Get, scope: LocalityView) -> Names:
-        """Destinations whose rule has outlier detection: only these fail over by place (LB2)."""
-        client = scope.view.namespace
-        return NOTHING.union(*(get(self.failover_names, (client, host)) for host in get(self.ruled_hosts, ALL)))
-
-    def _ruled_hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
-        """Services that some rule with outlier detection may be about."""
-        patterns = set(get(self.failover_patterns, ALL))
-        if not patterns:
-            return ()
-        found = ((host, get(self.meshwide.services, host)) for host in get(self.meshwide.hosts, ALL))
-        return tuple(
-            host for host, service in found if service and not patterns.isdisjoint(rules.host_patterns(service.host))
-        )
-
-    def _failover_patterns(self, get: Get, key: Key) -> tuple[str, ...]:
-        rows = (get(self.meshwide.sources.destination_rules, key) for key in get(self.meshwide.sources.all_rules, ALL))
-        return tuple(sorted({row.host for row in rows if row is not None and rules.detects_outliers(row)}))
-
-    def _failover_names(self, get: Get, key: tuple[str, HostKey]) -> Names:
-        client, host = key
-        service = get(self.meshwide.services, host)
-        if service is None or service.caller_chooses or service.by_dns:
-            return NOTHING
-        rule = get(self.meshwide.rules, (client, host))
-        return frozenset(
-            naming.outbound(port, service.host, subset)
-            for port, subset in self.targets(get, client, service)
-            if rules.policy_for(rule, subset, port).outlier_detection is not None
-        )
+        """Destinations that differ by the labels that this view knows of its clients."""
+        return get(self.meshwide.places.names, (client_of(scope), tuple(key for key, _ in scope.place)))
 
     def _inbound_names(self, profile: InboundProfile, type_url: str) -> Names:
         if type_url == LDS:
@@ -207,9 +160,7 @@ class Existing:
     def targets(self, get: Get, client: str, service: MeshService) -> Iterator[tuple[int, str]]:
         """(port, subset) of every destination that a service offers to clients of a namespace."""
         rule = get(self.meshwide.rules, (client, (service.namespace, service.name)))
-        for port in tcp_ports(service):
-            yield (port.port, "")
-            yield from ((port.port, subset.name) for subset in rule.subsets)
+        return targets(service, rule)
 
     def _host_clusters(self, get: Get, key: tuple[str, HostKey]) -> tuple[Names, Names]:
         client, host = key
@@ -283,18 +234,3 @@ class Existing:
             if port == number:
                 return hosts
         return ()
-
-    def _overrides(self, get: Get, namespace: str) -> tuple[HostKey, ...]:
-        """Services that clients of this namespace treat by rules that not everybody goes by."""
-        patterns = set()
-        for key in get(self.meshwide.sources.rules_in, namespace):
-            row = get(self.meshwide.sources.destination_rules, key)
-            if row is not None and row.cluster == self.settings.config_cluster:
-                patterns.add(row.host)
-        return tuple(host for host in get(self.meshwide.hosts, ALL) if self._overridden(get, namespace, host, patterns))
-
-    def _overridden(self, get: Get, namespace: str, host: HostKey, patterns: set[str]) -> bool:
-        service = get(self.meshwide.services, host) if patterns else None
-        if service is None or patterns.isdisjoint(rules.host_patterns(service.host)):
-            return False
-        return get(self.meshwide.rules, (namespace, host)) != get(self.meshwide.rules, (ANYBODY, host))

@@ -8,6 +8,8 @@ from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
 from isthmus.derive.rules import Rule
 from isthmus.graph.externals import Externals, ExternalSources
+from isthmus.graph.places import ANYBODY, Grounds, Places
+from isthmus.model import preference
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh import (
     Assignment,
@@ -23,6 +25,7 @@ from isthmus.model.mesh import (
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks, NetworkDefinition, NetworkEntry
 from isthmus.model.networks import ApiGateway, ResolvedName
 from isthmus.model.policy import AuthorizationPolicy, PolicyKey
+from isthmus.model.preference import NO_PREFERENCE
 from isthmus.model.routing import VirtualService
 from isthmus.model.rows import (
     Cluster,
@@ -94,6 +97,12 @@ class Sources:
         self.all_services = graph.index("services.all", self.services, lambda _: [ALL])
         self.node_local_services = graph.index(
             "services.node_local", self.services, lambda row: [ALL] if row.internal_traffic_local else []
+        )
+        self.placed_services = graph.index(
+            "services.placed", self.services, lambda row: [ALL] if row.traffic_distribution else []
+        )
+        self.placed_namespaces = graph.index(
+            "namespaces.placed", self.namespaces, lambda row: [ALL] if row.traffic_distribution else []
         )
         self.services_at = graph.index("services.by_address", self.services, lambda row: row.cluster_ips)
         self.services_for_label = graph.index("services.by_selector", self.services, _selector_entry)
@@ -177,8 +186,28 @@ class Meshwide:
         self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways, ())
         self.hostnames: Derived[Key, tuple[str, ...]] = derived("derive.hostnames", self._hostnames, ())
         self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule, rules.NO_RULE)
+        self.places = Places(graph, self._grounds())
         self.assignments: Derived[AssignmentKey, Assignment] = derived(
             "derive.assignments", self._assignment, Assignment()
+        )
+
+    def _grounds(self) -> Grounds:
+        """What preferences are made of."""
+        sources = self.sources
+        return Grounds(
+            settings=self.settings,
+            namespaces=sources.namespaces,
+            services_of_host=sources.services_of_host,
+            service_rows=sources.services,
+            placed_services=sources.placed_services,
+            placed_namespaces=sources.placed_namespaces,
+            rule_rows=sources.destination_rules,
+            all_rules=sources.all_rules,
+            rules_in=sources.rules_in,
+            config=self.config,
+            hosts=self.hosts,
+            services=self.services,
+            rules=self.rules,
         )
 
     def _config(self, get: Get, key: Key) -> MeshConfig:
@@ -433,6 +462,7 @@ class Meshwide:
             candidates,
             lambda network: get(self.gateways, network),
             lambda cluster: get(self.sources.standings, (cluster, "", cluster)),
+            preference=get(self.places.preferences, (client, host, port, subset)) if horizon.place else NO_PREFERENCE,
         )
 
     def home(self, get: Get, cluster: str) -> str:
@@ -516,15 +546,37 @@ class Scopes:
             return (self._router(get, proxy, network, families),)
         outbound = OutboundView(cluster=proxy.cluster, network=network, families=families)
         inside = NamespaceView(view=outbound, namespace=proxy.namespace)
-        node = get(self.sources.nodes, (proxy.cluster, "", proxy.node)) if proxy.node else None
-        where = node.locality if node is not None else proxy.locality
-        near = (LocalityView(view=inside, locality=where),) if where.region else ()
         told_apart = get(self._told_apart, proxy.namespace)
         mine = tuple(pair for pair in proxy.labels if pair in told_apart)
         special = (ClientView(view=inside, labels=mine),) if mine else ()
+        place = self._place(get, proxy, network)
+        near_inside = self._near(get, inside, proxy.namespace, place)
+        near = self._near(get, outbound, ANYBODY, place)
         stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)
         same_node = (NodeView(view=outbound, node=proxy.node),) if stays else ()
-        return (self._inbound(get, proxy), *special, *same_node, *near, inside, outbound)
+        return (self._inbound(get, proxy), *special, *same_node, *near_inside, inside, *near, outbound)
+
+    def _place(self, get: Get, proxy: Proxy, network: str) -> dict[str, str]:
+        """The labels of a proxy with those that say where it is: its node's place, else its own word (LB15)."""
+        node = get(self.sources.nodes, (proxy.cluster, "", proxy.node)) if proxy.node else None
+        where = node.locality if node is not None and node.locality.region else proxy.locality
+        return dict(proxy.labels) | {
+            preference.CLUSTER: proxy.cluster,
+            preference.NETWORK: network,
+            preference.REGION: where.region,
+            preference.ZONE: where.zone,
+            preference.SUBZONE: where.subzone,
+            preference.HOSTNAME: proxy.node,
+        }
+
+    def _near(
+        self, get: Get, view: NamespaceView | OutboundView, client: str, place: dict[str, str]
+    ) -> Iterator[LocalityView]:
+        """A view for each set of labels by which something is preferred, as far as the proxy has any of them (LB6)."""
+        for keys in get(self.meshwide.places.kinds, client):
+            values = tuple((key, place.get(key, "")) for key in keys)
+            if any(value for _, value in values):
+                yield LocalityView(view=view, place=values)
 
     def _router(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> RouterView:
         rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))

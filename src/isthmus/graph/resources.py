@@ -4,8 +4,9 @@ from isthmus.derive import rules
 from isthmus.derive.horizon import Horizon
 from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
 from isthmus.envoy.clusters import Destination
-from isthmus.graph.names import ANYBODY, Existing, ScopedName, client_of, outbound_of
+from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of
 from isthmus.graph.observed import ALL
+from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
 from isthmus.model.scopes import (
@@ -127,7 +128,7 @@ class Resources:
             families=view.families,
             only_cluster=view.cluster if service.cluster_local or service.node_local else "",
             only_node=scope.node if isinstance(scope, NodeView) else "",
-            locality=scope.locality if isinstance(scope, LocalityView) else None,
+            place=scope.place if isinstance(scope, LocalityView) else (),
             home=self.meshwide.home(get, view.cluster),
         )
 

@@ -8,7 +8,8 @@ changes by two inverted indexes: scope and type -> its groups, and resource -> g
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from isthmus.graph.names import NOTHING, PROVIDES, Names, ScopedName, ScopedType
+from isthmus.graph.names import PROVIDES, ScopedName, ScopedType
+from isthmus.graph.places import NOTHING, Names
 from isthmus.model.scopes import Scope
 from isthmus.tables.graph import Changed, Derived, Graph
 from isthmus.xds.resource import WILDCARD, XdsResource

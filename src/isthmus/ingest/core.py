@@ -1,6 +1,7 @@
 """Namespaces and nodes."""
 
-from isthmus.ingest.finding import Result
+from isthmus.ingest.finding import Reader, Result
+from isthmus.ingest.locality import distribution
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
 from isthmus.model.rows import Locality, Namespace, Node, labels
@@ -12,11 +13,16 @@ SUBZONE_LABELS = ("topology.istio.io/subzone",)
 
 def namespace(place: Place, obj: objects.Namespace) -> Result:
     """A namespace with its labels (network NW1, injection) and annotations (LB9)."""
+    read = Reader(place.cluster, "Namespace", obj)
     meta = obj.metadata
     row = Namespace(
-        cluster=place.cluster, name=meta.name, labels=labels(meta.labels), annotations=labels(meta.annotations)
+        cluster=place.cluster,
+        name=meta.name,
+        labels=labels(meta.labels),
+        annotations=labels(meta.annotations),
+        traffic_distribution=distribution(read, meta.annotations),
     )
-    return (row,), ()
+    return read.result(row)
 
 
 def node(place: Place, obj: objects.Node) -> Result:

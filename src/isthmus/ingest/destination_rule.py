@@ -5,8 +5,10 @@ from typing import Any
 
 from isthmus.base.names import service_hostname
 from isthmus.ingest.finding import Reader, Result, is_host
+from isthmus.ingest.locality import locality_setting, spill_below
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
+from isthmus.model.locality import LocalitySetting, Warmup
 from isthmus.model.rows import ConnectionPool, DestinationRule, OutlierDetection, Subset, TrafficPolicy
 
 TLS_MODES = ("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
@@ -15,6 +17,8 @@ BALANCERS = ("UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN"
 _SPEC = ("host", "trafficPolicy", "subsets", "exportTo", "workloadSelector")
 _POLICY = ("tls", "loadBalancer", "outlierDetection", "connectionPool", "portLevelSettings")
 _TLS = ("mode", "sni", "subjectAltNames")
+_BALANCER = ("simple", "localityLbSetting", "warmup", "warmupDurationSecs")
+_WARMUP = ("duration", "minimumPercent", "aggression")
 _TCP = ("maxConnections", "connectTimeout", "idleTimeout")
 _HTTP = ("http1MaxPendingRequests", "http2MaxRequests", "maxRequestsPerConnection", "maxRetries", "idleTimeout")
 _OUTLIER = (
@@ -45,6 +49,7 @@ def destination_rule(place: Place, obj: objects.Custom) -> Result:
         host=_host(read, place, obj, spec),
         policy=_policy(read, spec.get("trafficPolicy"), "spec.trafficPolicy"),
         subsets=_subsets(read, spec.get("subsets")),
+        spill_below=spill_below(read, obj.metadata.annotations),
         export_to=read.strings(spec.get("exportTo"), "spec.exportTo"),
         created=obj.metadata.creation_timestamp or "",
     )
@@ -90,7 +95,7 @@ def _policy(read: Reader, value: Any, field: str) -> TrafficPolicy | None:
     tls = read.mapping(part.get("tls"), f"{field}.tls")
     read.set_aside(tls, f"{field}.tls", _TLS)
     balancer = read.mapping(part.get("loadBalancer"), f"{field}.loadBalancer")
-    read.set_aside(balancer, f"{field}.loadBalancer", ("simple",))
+    read.set_aside(balancer, f"{field}.loadBalancer", _BALANCER)
     ports: list[tuple[int, TrafficPolicy]] = []
     for i, item in enumerate(read.items(part.get("portLevelSettings"), f"{field}.portLevelSettings")):
         at = f"{field}.portLevelSettings[{i}]"
@@ -105,13 +110,38 @@ def _policy(read: Reader, value: Any, field: str) -> TrafficPolicy | None:
         sni=read.text(tls.get("sni"), f"{field}.tls.sni"),
         subject_alt_names=read.strings(tls.get("subjectAltNames"), f"{field}.tls.subjectAltNames"),
         load_balancer=read.choice(balancer.get("simple"), f"{field}.loadBalancer.simple", BALANCERS),
-        outlier_detection=_outlier(read, part.get("outlierDetection"), f"{field}.outlierDetection"),
+        outlier_detection=outlier_detection(read, part.get("outlierDetection"), f"{field}.outlierDetection"),
+        locality=_locality(read, balancer, f"{field}.loadBalancer.localityLbSetting"),
+        warmup=warmup(read, balancer, f"{field}.loadBalancer"),
         connection_pool=_pool(read, part.get("connectionPool"), f"{field}.connectionPool"),
         port_policies=tuple(ports),
     )
 
 
-def _outlier(read: Reader, value: Any, field: str) -> OutlierDetection | None:
+def _locality(read: Reader, balancer: Mapping[str, Any], field: str) -> LocalitySetting | None:
+    value = balancer.get("localityLbSetting")
+    return None if value is None else locality_setting(read, value, field)
+
+
+def warmup(read: Reader, balancer: Mapping[str, Any], field: str) -> Warmup | None:
+    """`warmup`, or the older `warmupDurationSecs`, of what is around it; None if both are absent."""
+    if "warmupDurationSecs" in balancer and "warmup" not in balancer:
+        duration = read.seconds(balancer["warmupDurationSecs"], f"{field}.warmupDurationSecs")
+        return Warmup(duration) if duration else None
+    part = read.mapping(balancer.get("warmup"), f"{field}.warmup")
+    read.set_aside(part, f"{field}.warmup", _WARMUP)
+    duration = read.seconds(part.get("duration"), f"{field}.warmup.duration")
+    if part and not duration and not read.is_refused():
+        read.error(f"{field}.warmup.duration", "is missing", "Write how long an endpoint warms up, such as 30s")
+    if not duration:
+        return None
+    minimum = read.number(part.get("minimumPercent"), f"{field}.warmup.minimumPercent", least=0, most=100)
+    aggression = read.number(part.get("aggression"), f"{field}.warmup.aggression", least=1)
+    return Warmup(duration, 10.0 if minimum is None else minimum, 1.0 if aggression is None else aggression)
+
+
+def outlier_detection(read: Reader, value: Any, field: str) -> OutlierDetection | None:
+    """`outlierDetection`, wherever it stands; None if it is absent."""
     if value is None:
         return None
     part = read.mapping(value, field)

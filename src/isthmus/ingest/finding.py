@@ -135,6 +135,15 @@ class Reader:
             return None
         return number
 
+    def number(self, value: Any, field: str, *, least: float = 0, most: float = 2**32) -> float | None:
+        """A number, whole or not, from `least` to `most`."""
+        number = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        number = self.typed(number, float, field)
+        if number is not None and not least <= number <= most:
+            self.error(field, f"{number:g} is out of range", f"Use a number from {least:g} to {most:g}")
+            return None
+        return number
+
     def seconds(self, value: Any, field: str) -> float | None:
         """A duration such as `30s`, in seconds."""
         text = self.typed(value, str, field)

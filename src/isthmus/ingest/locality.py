@@ -1,11 +1,55 @@
-"""`localityLbSetting`, wherever it stands."""
+"""What objects say of places: `localityLbSetting` wherever it stands, and annotations."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from isthmus.ingest.finding import Reader
 from isthmus.model.locality import Distribution, LocalitySetting
 
 _WHOLE = 100
+
+TRAFFIC_DISTRIBUTION = "networking.istio.io/traffic-distribution"
+SPILL_BELOW = "isthmus.dev/spill-below"
+ANY = "Any"
+
+_DISTRIBUTIONS = {
+    "preferclose": "PreferSameZone",
+    "prefersamezone": "PreferSameZone",
+    "prefersamenode": "PreferSameNode",
+    "prefernetwork": "PreferNetwork",
+    "preferregion": "PreferRegion",
+    "any": ANY,
+}
+"""What users write, lower case -> what the mesh does; PreferClose is the older name of PreferSameZone (LB9, LB12)."""
+
+_SPEC_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+
+
+def distribution(read: Reader, annotations: Mapping[str, str] | None, spec: str | None = None) -> str:
+    """LB9: the spec, else the annotation, else "". What is unknown means Any, and so hides the namespace's."""
+    annotated = (annotations or {}).get(TRAFFIC_DISTRIBUTION)
+    if spec in _SPEC_DISTRIBUTIONS:
+        return _DISTRIBUTIONS[spec.lower()]
+    if annotated is None and not spec:
+        return ""
+    known = _DISTRIBUTIONS.get((annotated or "").lower(), "")
+    if not known:
+        field = f"metadata.annotations[{TRAFFIC_DISTRIBUTION}]" if annotated is not None else "spec.trafficDistribution"
+        text = annotated if annotated is not None else spec
+        words = "PreferSameZone, PreferSameNode, PreferNetwork, PreferRegion, Any"
+        read.warn(field, f"{text!r} is not known and means Any", f"Use one of {words}")
+    return known or ANY
+
+
+def spill_below(read: Reader, annotations: Mapping[str, str] | None) -> int:
+    """The healthy percentage below which traffic goes on to what is farther; 0 if the annotation is absent."""
+    text = (annotations or {}).get(SPILL_BELOW, "").strip().removesuffix("%")
+    if not text:
+        return 0
+    if not text.isdecimal() or not 1 <= int(text) <= _WHOLE:
+        read.warn(f"metadata.annotations[{SPILL_BELOW}]", f"{text!r} is no percentage", "Use a number from 1 to 100")
+        return 0
+    return int(text)
 
 
 def locality_setting(read: Reader, value: Any, field: str) -> LocalitySetting:

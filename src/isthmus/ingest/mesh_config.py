@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from isthmus.ingest.destination_rule import outlier_detection, warmup
 from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.locality import locality_setting
 from isthmus.ingest.place import Place
@@ -90,6 +91,8 @@ def _settings(read: Reader, place: Place, mesh: dict[str, Any], aliases: tuple[s
         default_virtual_service_export_to=strings("defaultVirtualServiceExportTo"),
         default_destination_rule_export_to=strings("defaultDestinationRuleExportTo"),
         locality=locality_setting(read, mesh.get("localityLbSetting"), f"{where}.localityLbSetting"),
+        outlier_detection=outlier_detection(read, mesh.get("outlierDetection"), f"{where}.outlierDetection"),
+        warmup=warmup(read, mesh, where),
         discovery_selectors=tuple(
             _selector(read, item, f"{where}.discoverySelectors[{i}]")
             for i, item in enumerate(read.items(mesh.get("discoverySelectors"), f"{where}.discoverySelectors"))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from isthmus.ingest.finding import Reader, Result, is_address
+from isthmus.ingest.locality import distribution, spill_below
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
 from isthmus.model.rows import (
@@ -16,8 +17,6 @@ from isthmus.model.rows import (
 )
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-TRAFFIC_DISTRIBUTION = "networking.istio.io/traffic-distribution"
-ANY = "Any"
 
 _PROTOCOLS = {
     "http": Protocol.HTTP,
@@ -31,18 +30,6 @@ _PROTOCOLS = {
     "kubernetes.io/ws": Protocol.HTTP,
     "kubernetes.io/wss": Protocol.TLS,
 }
-
-_DISTRIBUTIONS = {
-    "preferclose": "PreferSameZone",
-    "prefersamezone": "PreferSameZone",
-    "prefersamenode": "PreferSameNode",
-    "prefernetwork": "PreferNetwork",
-    "preferregion": "PreferRegion",
-    "any": ANY,
-}
-"""What users write, lower case -> what the mesh does; PreferClose is the older name of PreferSameZone (LB9, LB12)."""
-
-_SPEC_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 
 
 def port_protocol(name: str, app_protocol: str | None, transport: str) -> Protocol:
@@ -77,7 +64,8 @@ def service(place: Place, obj: objects.Service) -> Result:
         external_ips=tuple(spec.external_ips or ()),
         publish_not_ready=spec.publish_not_ready_addresses,
         internal_traffic_local=spec.internal_traffic_policy == "Local",
-        traffic_distribution=_distribution(read, obj, spec),
+        traffic_distribution=distribution(read, meta.annotations, spec.traffic_distribution),
+        spill_below=spill_below(read, meta.annotations),
         created=meta.creation_timestamp or "",
     )
     return read.result(row)
@@ -123,22 +111,6 @@ def _external_name(read: Reader, spec: objects.ServiceSpec) -> str:
             "spec.externalName", "is empty for a service of type ExternalName", "Give the host name it stands for"
         )
     return spec.external_name
-
-
-def _distribution(read: Reader, obj: objects.Service, spec: objects.ServiceSpec) -> str:
-    """LB9: the spec, else the annotation. What is unknown means Any and blocks the namespace's annotation."""
-    annotated = (obj.metadata.annotations or {}).get(TRAFFIC_DISTRIBUTION)
-    if spec.traffic_distribution in _SPEC_DISTRIBUTIONS:
-        return _DISTRIBUTIONS[spec.traffic_distribution.lower()]
-    if annotated is None and not spec.traffic_distribution:
-        return ""
-    known = _DISTRIBUTIONS.get((annotated or "").lower(), "")
-    if not known:
-        field = f"metadata.annotations[{TRAFFIC_DISTRIBUTION}]" if annotated is not None else "spec.trafficDistribution"
-        text = annotated if annotated is not None else spec.traffic_distribution
-        words = "PreferSameZone, PreferSameNode, PreferNetwork, PreferRegion, Any"
-        read.warn(field, f"{text!r} is not known and means Any", f"Use one of {words}")
-    return known or ANY
 
 
 def endpoint_slice(place: Place, obj: objects.EndpointSlice) -> Result:

@@ -10,6 +10,17 @@ class Distribution(msgspec.Struct, frozen=True, gc=False):
     weights: tuple[tuple[str, int], ...]
 
 
+class Warmup(msgspec.Struct, frozen=True, gc=False):
+    """Slow start: for `duration` seconds an endpoint that joins gets from `minimum` per cent of its share to all of it.
+
+    The share grows with time to the power of 1 / `aggression`; at 1 it grows evenly.
+    """
+
+    duration: float
+    minimum: float = 10.0
+    aggression: float = 1.0
+
+
 class LocalitySetting(msgspec.Struct, frozen=True, gc=False):
     """`localityLbSetting`: `failover` pairs of regions; `failover_priority` labels, `key` or `key=value` (LB3-LB7)."""
 

@@ -6,6 +6,7 @@ A service of the mesh is named by its host key (namespace, name): the same in ev
 import msgspec
 
 from isthmus.model.external import Resolution
+from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Labels, Locality, MtlsMode, Protocol, ServicePort
 
 HostKey = tuple[str, str]
@@ -96,6 +97,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     plain_ports: tuple[int, ...] = ()
     ready: bool = True
     weight: int = 1
+    terminating: bool = False
     workload: str = ""
     node: str = ""
     hostname: str = ""
@@ -121,7 +123,10 @@ class SliceEndpoints(msgspec.Struct, frozen=True, gc=False):
 
 
 class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
-    """One member of a load assignment: an endpoint, or a gateway that stands for several in its network."""
+    """One member of a load assignment: an endpoint, or a gateway that stands for several in its network.
+
+    One that is not `healthy` gets no traffic, but counts in how much of its priority there is.
+    """
 
     address: str
     port: int
@@ -133,6 +138,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     locality: Locality = Locality()
     priority: int = 0
     gateway: bool = False
+    healthy: bool = True
 
 
 class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -145,10 +151,14 @@ class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):
-    """The endpoints of one port of one service, as one view must use them, with exact weights."""
+    """The endpoints of one port of one service, as one view must use them, with exact weights.
+
+    `overprovisioning`, in per cent, says when a priority hands traffic on to the next ones.
+    """
 
     members: tuple[LbEndpoint, ...] = ()
     hidden: tuple[Hidden, ...] = ()
+    overprovisioning: int = OVERPROVISIONING
 
 
 class PeerPolicy(msgspec.Struct, frozen=True, gc=False):

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import msgspec
 
-from isthmus.model.locality import LocalitySetting
-from isthmus.model.rows import Labels, Row
+from isthmus.model.locality import LocalitySetting, Warmup
+from isthmus.model.rows import Labels, OutlierDetection, Row
 
 
 class Requirement(msgspec.Struct, frozen=True, gc=False):
@@ -54,6 +54,8 @@ class MeshConfig(Row, frozen=True, kw_only=True, gc=False):
     default_virtual_service_export_to: tuple[str, ...] = ()
     default_destination_rule_export_to: tuple[str, ...] = ()
     locality: LocalitySetting = LocalitySetting()
+    outlier_detection: OutlierDetection | None = None
+    warmup: Warmup | None = None
     discovery_selectors: tuple[Selector, ...] = ()
 
 

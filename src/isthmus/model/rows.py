@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import msgspec
 
+from isthmus.model.locality import LocalitySetting, Warmup
+
 Labels = tuple[tuple[str, str], ...]
 """Labels as sorted pairs: comparable, hashable, ready for subset tests with `labels_match`."""
 
@@ -75,11 +77,15 @@ class Locality(msgspec.Struct, frozen=True, gc=False, order=True):
 
 
 class Namespace(Row, frozen=True, kw_only=True, gc=False):
-    """A namespace of one cluster; the system namespace's network label is the cluster's default network (NW1)."""
+    """A namespace of one cluster; the system namespace's network label is the cluster's default network (NW1).
+
+    `traffic_distribution` is what its services go by that say nothing themselves (LB9).
+    """
 
     TABLE: ClassVar[str] = "namespaces"
     labels: Labels = ()
     annotations: Labels = ()
+    traffic_distribution: str = ""
 
 
 class Node(Row, frozen=True, kw_only=True, gc=False):
@@ -119,6 +125,7 @@ class Service(Row, frozen=True, kw_only=True, gc=False):
     publish_not_ready: bool = False
     internal_traffic_local: bool = False
     traffic_distribution: str = ""
+    spill_below: int = 0
     created: str = ""
 
 
@@ -234,6 +241,8 @@ class TrafficPolicy(msgspec.Struct, frozen=True, gc=False):
     outlier_detection: OutlierDetection | None = None
     connection_pool: ConnectionPool | None = None
     port_policies: tuple[tuple[int, "TrafficPolicy"], ...] = ()
+    locality: LocalitySetting | None = None
+    warmup: Warmup | None = None
 
 
 class Subset(msgspec.Struct, frozen=True, gc=False):
@@ -245,12 +254,16 @@ class Subset(msgspec.Struct, frozen=True, gc=False):
 
 
 class DestinationRule(Row, frozen=True, kw_only=True, gc=False):
-    """How clients treat a destination. `host` is fully qualified by ingest."""
+    """How clients treat a destination. `host` is fully qualified by ingest.
+
+    `spill_below`: healthy percentage of a priority below which traffic goes on to the next one; 0 keeps the default.
+    """
 
     TABLE: ClassVar[str] = "destination_rules"
     host: str = ""
     policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
+    spill_below: int = 0
     export_to: tuple[str, ...] = ()
     created: str = ""
 

@@ -7,7 +7,7 @@ and no cache key to get wrong. A name is looked up in a proxy's scopes in order;
 import msgspec
 
 from isthmus.model.policy import PolicyKey
-from isthmus.model.rows import GatewayServer, Labels, Locality, MtlsMode, Protocol
+from isthmus.model.rows import GatewayServer, Labels, MtlsMode, Protocol
 
 
 class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
@@ -46,13 +46,17 @@ class ClientView(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class LocalityView(msgspec.Struct, frozen=True, cache_hash=True):
-    """What differs by the client's place: endpoints of services that prefer near ones (LB2)."""
+    """What differs by the client's place: endpoints of services that prefer near ones (LB2-LB5).
 
-    view: NamespaceView
-    locality: Locality
+    `place` are the values of the labels that decide for these services, so that a proxy has one such view for each
+    set of labels in use. Its rules are those of a namespace, or the public ones.
+    """
+
+    view: NamespaceView | OutboundView
+    place: Labels
 
     def __str__(self) -> str:
-        return f"locality:{self.view.view.cluster}/{self.view.namespace}/{self.locality}"
+        return f"locality:{str(self.view).partition(':')[2]}/" + ",".join(value for _, value in self.place)
 
 
 class NodeView(msgspec.Struct, frozen=True, cache_hash=True):
