@@ -18,9 +18,10 @@ from isthmus.model.rows import (
     TrafficPolicy,
     labels,
 )
-from isthmus.xds.resource import CDS, XdsResource
+from isthmus.xds.resource import CDS, LDS, XdsResource
 from tests.envoy.acceptance import everything, validate
 from tests.envoy.policies import policy
+from tests.graph.test_passthrough import exposed, passthrough_gateway, rows, tls_routes
 from tests.graph.world import App, mesh, port, router, sleep, two_networks
 
 PORTS = (
@@ -157,6 +158,16 @@ def test_envoy_takes_it(proxy: Proxy, tmp_path: Path) -> None:
     made.connect(proxy)
     found = everything(made, proxy.id)
     assert sum(map(len, found.values())) > 15
+    assert validate(tmp_path, found) == ""
+
+
+def test_envoy_takes_what_a_gateway_passes_on_by_name(tmp_path: Path) -> None:
+    routes = tls_routes("routes", (["a.example.com"], {"a": 1}), (["*.b.example.com"], {"a": 1, "b": 3}))
+    more = rows(passthrough_gateway("secure", "*.example.com"), routes)
+    made = mesh("east", *exposed(*more))
+    made.connect(router("east", "net-east"))
+    found = everything(made, router("east", "net-east").id)
+    assert {"0.0.0.0_15012", "0.0.0.0_15017", "0.0.0.0_9443"} <= {one.name for one in found[LDS]}
     assert validate(tmp_path, found) == ""
 
 

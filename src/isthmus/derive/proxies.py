@@ -87,6 +87,16 @@ def is_port(number: int) -> bool:
     return 0 < number < 65536
 
 
+def listening_ports(services: Iterable[Service]) -> dict[int, int]:
+    """Ports of a gateway's Services, and those of the gateway behind them where they are numbers."""
+    return {
+        port.port: int(port.target)
+        for service in services
+        for port in service.ports
+        if port.protocol is not Protocol.UDP and port.target.isdecimal() and is_port(int(port.target))
+    }
+
+
 def router_servers(
     gateways: Iterable[Gateway], labels: Labels, services: Iterable[Service]
 ) -> tuple[GatewayServer, ...]:
@@ -94,12 +104,7 @@ def router_servers(
 
     A server's port is a port of the gateway's Service; the proxy listens on that port's target.
     """
-    targets = {
-        port.port: int(port.target)
-        for service in services
-        for port in service.ports
-        if port.protocol is not Protocol.UDP and port.target.isdecimal() and is_port(int(port.target))
-    }
+    targets = listening_ports(services)
     found: dict[tuple[object, ...], GatewayServer] = {}
     for gateway in sorted(gateways, key=lambda row: (row.created, row.namespace, row.name)):
         if not labels_match(gateway.selector, labels):

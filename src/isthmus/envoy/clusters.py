@@ -82,6 +82,11 @@ def sni_dnat(destination: Destination, settings: MeshSettings, members: bytes = 
     return _encode(name, settings, policy=destination.policy, **found, lb_policy=Cluster.ROUND_ROBIN)
 
 
+def forward(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
+    """The cluster by which a gateway reaches a destination itself. Nothing is captured there, so nothing is marked."""
+    return outbound(destination, msgspec.structs.replace(settings, mark=0), members)
+
+
 def inbound(port: int, protocol: Protocol, settings: MeshSettings) -> XdsResource:
     """The workload itself, at the address that the caller meant: works for applications bound to the pod's address."""
     return _encode(

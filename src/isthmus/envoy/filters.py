@@ -1,6 +1,6 @@
 """Network, listener and HTTP filters, as all listeners use them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from envoy.config.core.v3 import protocol_pb2
@@ -38,6 +38,23 @@ def tcp_proxy(cluster: str, direction: str, *, attempts: int = TCP_ATTEMPTS) -> 
     )
     if direction == GATEWAY:
         proxy.access_log_options.flush_access_log_on_connected = True
+    return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+
+
+def tcp_proxy_to(clusters: Sequence[tuple[str, int]], direction: str) -> Message:
+    """Carry connections to clusters by their shares; shares of 0 throughout are equal ones."""
+    if len(clusters) == 1:
+        return tcp_proxy(clusters[0][0], direction)
+    equal = not any(share for _, share in clusters)
+    weight = tcp_proxy_pb2.TcpProxy.WeightedCluster.ClusterWeight
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=clusters[0][0],
+        weighted_clusters=tcp_proxy_pb2.TcpProxy.WeightedCluster(
+            clusters=[weight(name=name, weight=share or 1) for name, share in clusters if share or equal]
+        ),
+        max_connect_attempts=u32(TCP_ATTEMPTS),
+        access_log=[access_log(direction)],
+    )
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 

@@ -1,5 +1,5 @@
 """Listeners of a gateway. AUTO_PASSTHROUGH: the SNI of mesh mTLS names the service, and its bytes are passed on
-unopened, so that the identities of client and server meet end to end."""
+unopened, so that the identities of client and server meet end to end. PASSTHROUGH: routes say where an SNI goes."""
 
 from collections.abc import Iterable
 
@@ -11,6 +11,7 @@ from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import seconds, socket_address
 from isthmus.model.mesh import MeshService
 from isthmus.model.rows import GatewayServer
+from isthmus.model.scopes import TlsRoute
 from isthmus.xds.resource import LDS, XdsResource
 from isthmus.xds.wire import length_delimited
 
@@ -55,8 +56,20 @@ def passthrough_chain(port: int, host: str, subset: str) -> bytes:
     return encoded
 
 
+def sni_chain(route: TlsRoute) -> bytes:
+    """The encoded filter chain of a PASSTHROUGH server's route: TLS of these names goes on unopened."""
+    names = [] if "*" in route.hosts else [host.lower() for host in route.hosts]
+    message = listener_components_pb2.FilterChain(
+        name=f"{route.port}/{','.join(route.hosts)}",
+        filter_chain_match=listener_components_pb2.FilterChainMatch(server_names=names, transport_protocol="tls"),
+        filters=[filters.tcp_proxy_to(route.clusters, GATEWAY)],
+    )
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
+
+
 def passthrough_listener(port: int, chains: Iterable[bytes]) -> XdsResource | None:
-    """The listener of an AUTO_PASSTHROUGH port; None while it exposes nothing, as Envoy wants a chain.
+    """The listener of a port whose TLS is passed on; None while it exposes nothing, as Envoy wants a chain.
 
     What matches no chain is closed: unknown SNI, foreign ALPN, plaintext.
     """

@@ -33,7 +33,9 @@ class Mesh:
         self.sources = Sources(self.graph)
         self.meshwide = Meshwide(self.graph, self.sources, settings)
         self._routing = Routing(self.graph, self.meshwide)
-        self._scopes = Scopes(self.graph, self.meshwide, self._routing.told_apart)
+        self._scopes = Scopes(
+            self.graph, self.meshwide, told_apart=self._routing.told_apart, passthrough=self._routing.passthrough
+        )
         self._existing = Existing(self.graph, self.meshwide, self._routing)
         self._resources = Resources(self.graph, self._existing)
         self._problems = Problems(self.graph, self.meshwide)

@@ -145,7 +145,8 @@ class Existing:
         if type_url == LDS:
             ports = {server.port for server in view.servers} - naming.RESERVED_PORTS
             return frozenset(naming.port_listener(port) for port in ports)
-        return frozenset(
+        forwarded = frozenset(cluster for route in view.tls_routes for cluster, _ in route.clusters)
+        return forwarded | frozenset(
             naming.sni_dnat(port, service.host, subset)
             for service in self._exposed(get, view)
             for port, subset in self.targets(get, ANYBODY, service)

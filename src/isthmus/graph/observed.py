@@ -32,6 +32,7 @@ from isthmus.model.rows import (
     DestinationRule,
     EndpointSlice,
     Gateway,
+    Labels,
     MtlsMode,
     Namespace,
     Node,
@@ -51,6 +52,7 @@ from isthmus.model.scopes import (
     OutboundView,
     RouterView,
     Scope,
+    TlsRoute,
 )
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.changes import Key
@@ -519,11 +521,17 @@ class Scopes:
     """From a proxy's row to the scopes it shares with others."""
 
     def __init__(
-        self, graph: Graph, meshwide: Meshwide, told_apart: "Derived[str, frozenset[tuple[str, str]]]"
+        self,
+        graph: Graph,
+        meshwide: Meshwide,
+        *,
+        told_apart: Derived[str, frozenset[tuple[str, str]]],
+        passthrough: Derived[tuple[Key, Labels], tuple[TlsRoute, ...]],
     ) -> None:
         self.meshwide = meshwide
         self.sources = meshwide.sources
         self._told_apart = told_apart
+        self._passthrough = passthrough
         self.workload_mode: Derived[Key, WorkloadMode] = graph.derived(
             "derive.workload_mode", self._workload_mode, WorkloadMode(MtlsMode.STRICT)
         )
@@ -582,13 +590,31 @@ class Scopes:
         rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))
         config = self.meshwide.settings.config_cluster
         gateways = [row for row in rows if row is not None and row.cluster == config]
+        services = self._services_of(get, proxy)
         return RouterView(
             cluster=proxy.cluster,
             network=network,
             network_view=proxy.requested_network_view,
-            servers=proxies.router_servers(gateways, proxy.labels, self._services_of(get, proxy)),
+            servers=proxies.router_servers(gateways, proxy.labels, services),
             families=families,
+            tls_routes=self._tls_routes(get, proxy, gateways, proxies.listening_ports(services)),
         )
+
+    def _tls_routes(
+        self, get: Get, proxy: Proxy, gateways: list[Gateway], targets: dict[int, int]
+    ) -> tuple[TlsRoute, ...]:
+        """Of all Gateways that select the proxy, at the ports it listens on; the first to claim a name has it."""
+        selected = sorted(row.key for row in gateways if labels_match(row.selector, proxy.labels))
+        found: list[TlsRoute] = []
+        taken: set[tuple[int, str]] = set()
+        for key in selected:
+            for route in get(self._passthrough, (key, proxy.labels)):
+                port = targets.get(route.port, route.port)
+                hosts = tuple(host for host in route.hosts if (port, host) not in taken)
+                taken.update((port, host) for host in hosts)
+                if hosts:
+                    found.append(TlsRoute(port, hosts, route.clusters))
+        return tuple(found)
 
     def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
         workload = get(self.sources.workloads, proxy.key)

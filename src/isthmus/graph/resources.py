@@ -85,7 +85,10 @@ class Resources:
             return None
         inline = self._assigned(get, scope, name) if destination.service.by_dns else None
         members = inline.body if inline is not None else b""
-        build = clusters.sni_dnat if isinstance(scope, RouterView) else clusters.outbound
+        if not isinstance(scope, RouterView):
+            return clusters.outbound(destination, self.settings, members)
+        parsed = naming.parse(name)
+        build = clusters.sni_dnat if parsed is not None and parsed.sni_dnat else clusters.forward
         return build(destination, self.settings, members)
 
     def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
@@ -105,19 +108,20 @@ class Resources:
         service = self._find(get, parsed)
         if parsed is None or service is None:
             return None
-        horizon = self.horizon(get, scope, service)
+        horizon = self.horizon(get, scope, service, exposed=parsed.sni_dnat)
         host = (service.namespace, service.name)
         assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope)))
         return endpoints.load_assignment(name, assigned)
 
-    def horizon(self, get: Get, scope: Scope, service: MeshService) -> Horizon:
-        """Where a scope stands when it looks at a service."""
+    def horizon(self, get: Get, scope: Scope, service: MeshService, *, exposed: bool) -> Horizon:
+        """Where a scope stands when it looks at a service; `exposed`: by mesh mTLS through a gateway (SH27)."""
         if isinstance(scope, RouterView):
             return Horizon(
                 network=scope.network,
                 families=scope.families,
                 networks=scope.network_view,
-                mtls_only=True,
+                mtls_only=exposed,
+                only_cluster=scope.cluster if service.cluster_local else "",
                 home=self.meshwide.home(get, scope.cluster),
             )
         view = outbound_of(scope)
@@ -162,6 +166,7 @@ class Resources:
             service = get(self.meshwide.services, host)
             if service is not None and router.exposed(servers, service):
                 chains.extend(get(self.gateway_chains, host))
+        chains += [router.sni_chain(route) for route in view.tls_routes if route.port == port]
         return router.passthrough_listener(port, chains)
 
     def _chains(self, get: Get, host: HostKey) -> tuple[bytes, ...]:
