@@ -166,3 +166,30 @@ def test_objects_survive_down_and_up(lab: Lab) -> None:
     lab.steady()
     script = "import os; print(sorted(os.listdir('/run')))"
     assert "netns" not in lab.exec(CLIENT, sys.executable, "-c", script).stdout, "pods do not see the lab's namespaces"
+
+
+def findings(lab: Lab, *options: str) -> set[tuple[str, str]]:
+    """(category, level) of what `isthmus check` finds, and its exit code is right."""
+    done = lab.run("check", "--contexts", "east,west", "-o", "json", *options, check=False)
+    found = {(item["category"], item["level"]) for item in json.loads(done.stdout)}
+    assert done.returncode == any(level == "error" for _, level in found), done.stderr
+    return found
+
+
+def test_check_finds_what_is_wrong(lab: Lab) -> None:
+    good = findings(lab)
+    assert {category for category, level in good if level == "error"} == set()
+    assert ("gateways", "good") in good
+    lab.kubectl("west", "label", "namespace", "private", "istio-injection=enabled")
+    echo = ("service", "-n", "sample", "tcp-echo", "--type=json", "-p")
+    other, own = (json.dumps([{"op": "replace", "path": "/spec/ports/0/name", "value": v}]) for v in ("http", "tcp"))
+    lab.kubectl("west", "patch", *echo, other)
+    lab.lab("partition", "east-net", "west-net")
+    try:
+        found = findings(lab)
+    finally:
+        lab.lab("restore", "east-net", "west-net")
+        lab.kubectl("west", "label", "namespace", "private", "istio-injection-")
+        lab.kubectl("west", "patch", *echo, own)
+    assert {("gateways", "error"), ("namespaces", "warning"), ("services", "warning")} <= found
+    assert {("rights", "good"), ("installation", "good")} <= findings(lab, "--precheck")

@@ -1,6 +1,7 @@
 """The debug pages: what is known, as rows and plain data. Read only."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any, Protocol
 
 from google.protobuf import any_pb2, json_format
@@ -62,6 +63,7 @@ class DebugPages:
             "syncz": lambda _: self._syncz(),
             "networkz": lambda _: [_gateway(gateway) for gateway in self._mesh.gateways()],
             "problems": lambda _: list(self._problems()),
+            "version": lambda _: {"istiod": self._instance, "version": metadata.version("isthmus")},
             "tables": lambda _: {name: len(self._mesh.table(name)) for name in self._mesh.tables()},
             "tables/": lambda query: [{"key": key, "row": row} for key, row in self._mesh.table(query["name"])],
             "config_dump": self._config_dump,

@@ -1,7 +1,9 @@
 """`isthmus debug`: ask the control plane in whose pod this runs. Other commands come here through exec."""
 
 import asyncio
+import socket
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -24,6 +26,26 @@ def request(
 ) -> None:
     """Ask the admin server on loopback and print the answer as it is."""
     sys.stdout.buffer.write(asyncio.run(ask(method.upper(), path, port)))
+
+
+@app.command()
+def connect(
+    target: Annotated[str, typer.Argument(help="host:port")],
+    timeout: Annotated[float, typer.Option(help="Seconds.")] = 3.0,
+) -> None:
+    """Open a TCP connection from here and print the milliseconds it took, such as to another network's gateway."""
+    from isthmus.base.errors import UnreachableError, UsageError
+
+    host, _, port = target.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"{target!r} is not host:port", "Write 198.51.100.1:15443")
+    begun = time.monotonic()
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout):
+            print(f"{1000 * (time.monotonic() - begun):.1f}")
+    except OSError as error:
+        words = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise UnreachableError(words.lower(), "Check routes and firewalls from this pod") from error
 
 
 async def ask(method: str, path: str, port: int) -> bytes:

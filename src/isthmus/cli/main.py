@@ -17,6 +17,7 @@ ENTRY_POINTS = "isthmus.commands"
 
 COMMANDS = {
     "agent": "isthmus.cli.agent",
+    "check": "isthmus.cli.check",
     "create-remote-secret": "isthmus.cli.create_remote_secret",
     "debug": "isthmus.cli.debug",
     "install": "isthmus.cli.install",

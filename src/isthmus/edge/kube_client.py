@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpcore
@@ -219,6 +220,21 @@ class KubeClient:
     async def signing_keys(self) -> Json:
         """The key set that verifies the cluster's service account tokens."""
         return await self.json(Request("GET", "/openid/v1/jwks"))
+
+    async def version(self) -> tuple[str, float | None]:
+        """The server's version, and its clock in seconds since the epoch if it tells the time."""
+        try:
+            response = await self._http.send(await self._build(Request("GET", "/version")))
+        except ERRORS as error:
+            raise self._unreachable(error) from error
+        if response.status_code >= 400:
+            raise _error(response)
+        told = response.headers.get("Date", "")
+        try:
+            clock = parsedate_to_datetime(told).timestamp() if told else None
+        except ValueError:
+            clock = None
+        return str(response.json().get("gitVersion") or ""), clock
 
     async def probe(self, *, within: float) -> None:
         """Ask for the version: the cheapest question that shows address, trust and token to be right."""

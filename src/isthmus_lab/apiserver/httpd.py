@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
@@ -208,6 +209,7 @@ class _Connection:
 
     async def _respond(self, answer: Response, *, head: bool = False) -> None:
         headers = [("content-type", answer.content_type), ("content-length", str(len(answer.body))), *answer.headers]
+        headers.append(("date", formatdate(usegmt=True)))
         self._write(h11.Response(status_code=answer.status, headers=headers))
         if not head:
             self._write(h11.Data(data=answer.body))

@@ -1,0 +1,89 @@
+"""Do all clusters trust each other's certificates, and only as far as they should?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from isthmus.checks.finding import Category, Finding
+from isthmus.checks.snapshot import Snapshot
+
+TRUST = Category("trust")
+
+SOON = 30 * 86_400.0
+"""Seconds of remaining life below which an authority should be replaced."""
+
+
+def trust(snapshots: Sequence[Snapshot], now: float) -> Iterator[Finding]:
+    """A common root, authorities that live on, and intermediates bound to their trust domain where domains differ."""
+    yield from _roots(snapshots)
+    authorities = [(one.name, authority) for one in snapshots for authority in authorities_of(one)]
+    for cluster, authority in authorities:
+        yield from _life(cluster, authority, now)
+    domains = {str(authority.get("trust_domain", "")) for _, authority in authorities}
+    if len(domains) > 1:
+        for cluster, authority in authorities:
+            yield from _constraint(cluster, authority)
+
+
+def authorities_of(one: Snapshot) -> list[Mapping[str, Any]]:
+    """The authorities that the cluster's control planes sign with, each once."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for plane in one.planes:
+        page = plane.pages.get("trust") or {}
+        if page.get("fingerprint"):
+            found.setdefault(str(page["fingerprint"]), page)
+    return list(found.values())
+
+
+def _roots(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
+    known = [(one.name, set(one.roots)) for one in snapshots if one.roots]
+    if len(known) < 2:
+        return
+    common = set.intersection(*(roots for _, roots in known))
+    names = [name for name, _ in known]
+    if common:
+        shown = ", ".join(sorted(root[:11] for root in common))
+        yield TRUST.good(f"all clusters trust a common root ({shown})", *names)
+        return
+    yield TRUST.error(
+        "the clusters have no root in common: "
+        + "; ".join(f"{name} trusts {', '.join(sorted(root[:11] for root in roots))}" for name, roots in known),
+        *names,
+        effect="calls between these clusters fail in the TLS handshake (503, CERTIFICATE_VERIFY_FAILED)",
+        remedy="Give each cluster an intermediate of one root in the secret cacerts, and restart the workloads",
+    )
+
+
+def _life(cluster: str, authority: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    left = float(authority.get("not_after") or 0) - now
+    subject = authority.get("subject") or "the authority"
+    if left <= 0:
+        yield TRUST.error(
+            f"{subject} has expired",
+            cluster,
+            effect="no certificate is renewed: proxies lose their identity as theirs end",
+            remedy="Replace the secret cacerts in the system namespace",
+        )
+    elif left < SOON:
+        yield TRUST.warning(
+            f"{subject} expires in {left / 86_400:.0f} days",
+            cluster,
+            effect="certificates made from now on end with it",
+            remedy="Replace the secret cacerts in the system namespace before that",
+        )
+    else:
+        yield TRUST.good(f"{subject} is valid for {left / 86_400:.0f} days", cluster)
+
+
+def _constraint(cluster: str, authority: Mapping[str, Any]) -> Iterator[Finding]:
+    domain = str(authority.get("trust_domain", ""))
+    permitted = [str(one) for one in authority.get("permitted_domains") or ()]
+    if permitted == [domain]:
+        yield TRUST.good(f"the intermediate may sign identities of {domain} only", cluster)
+        return
+    yield TRUST.error(
+        f"the intermediate of trust domain {domain} is "
+        + (f"constrained to {', '.join(permitted)}" if permitted else "not constrained to it"),
+        cluster,
+        effect="whoever steals its key can sign identities of every cluster",
+        remedy=f"Make it again with nameConstraints: isthmus ca intermediate --trust-domain {domain}",
+    )
