@@ -11,6 +11,7 @@ import pytest
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 from isthmus.base.errors import IsthmusError
+from isthmus.dns.lookup import Lookup
 from isthmus.dns.names import NameTable, View, make_host
 from isthmus.dns.resolv import ResolvConf
 from isthmus.edge.dns_client import DnsClient
@@ -187,3 +188,17 @@ def test_taken_port_is_told_and_nothing_is_left_open() -> None:
             await second.start()
 
     run(scenario)
+
+
+def test_a_lookup_tells_addresses_from_silence() -> None:
+    async def scenario() -> None:
+        (port,) = free_ports(1)
+        server = FakeNameServer({"gw.example": "9.9.9.9"}, silent=False)
+        client = DnsClient(HERE, lambda: ResolvConf(("127.0.0.1",)), port=port)
+        assert await client.lookup("gw.example") is None
+        async with server.running("127.0.0.1", port):
+            assert await client.lookup("gw.example") == Lookup(("9.9.9.9",), 30.0)
+            assert await client.lookup("other.example") == Lookup()
+        assert server.asked[:2] == ["gw.example A", "gw.example AAAA"]
+
+    asyncio.run(scenario())

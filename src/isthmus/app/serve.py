@@ -15,18 +15,22 @@ import structlog
 from isthmus.app.cluster_settings import SYNCED, ClusterSettings
 from isthmus.app.clusters import ClusterManager
 from isthmus.app.debug import DebugPages
+from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
 from isthmus.app.settings import ServeSettings
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError
+from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
 from isthmus.edge.admin_server import AdminPages, admin_app
 from isthmus.edge.authenticate import Authenticator
 from isthmus.edge.ca_server import CertificateService
 from isthmus.edge.clock import SystemClock
+from isthmus.edge.dns_client import DnsClient
 from isthmus.edge.grpc_server import ServingCertificate, bind, make_server
 from isthmus.edge.http_server import HttpServer, load_identity, server_context
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.metrics import Metrics
+from isthmus.edge.netns import NetworkNamespace
 from isthmus.edge.remote_duties import DutySettings, RemoteDuties
 from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
 from isthmus.edge.webhook_server import Manifest, webhook_app
@@ -61,6 +65,12 @@ class ControlPlane:
         self.inbox = Inbox(self._apply)
         self.clusters = ClusterManager(_cluster_settings(settings), emit=self._emit, clock=self.clock)
         self.authenticator = Authenticator(self.clusters, self.clock)
+        self.names = HostNames(
+            settings.cluster,
+            lookup=DnsClient(NetworkNamespace(), _name_servers).lookup,
+            emit=self.inbox.put,
+            keep_in=Path(settings.checkpoint_dir) if settings.checkpoint_dir else None,
+        )
         self.trust = TrustKeeper(
             _trust_settings(settings),
             self.clock,
@@ -91,6 +101,7 @@ class ControlPlane:
             parts = [
                 group.create_task(admin.run(), name="admin"),
                 group.create_task(self.clusters.run(), name="clusters"),
+                group.create_task(self.names.run(), name="host names"),
             ]
             work = group.create_task(self._work(group, parts), name="work")
             await self._stopping.wait()
@@ -152,6 +163,8 @@ class ControlPlane:
         """
         if not self._looked:
             await self.clusters.synced()
+            self.inbox.flush()
+            await self.names.settled()
             self.inbox.flush()
             self._looked = True
 
@@ -240,6 +253,7 @@ class ControlPlane:
             return
         applied = self.clock.monotonic()
         told = self.streams.dispatch(dirty)
+        self.names.want(self.mesh.hostnames())
         self.metrics.changes.inc(len(batch))
         self.metrics.told.inc(told)
         self.metrics.applied.observe(applied - begin)
@@ -365,6 +379,14 @@ def _trust_settings(settings: ServeSettings) -> TrustSettings:
         ca_directory=settings.ca_directory,
         serving_lifetime=settings.serving_lifetime,
     )
+
+
+def _name_servers() -> ResolvConf:
+    """Those of the pod, read when asked, for the file may change."""
+    try:
+        return parse_resolv_conf(Path("/etc/resolv.conf").read_text())
+    except OSError:
+        return ResolvConf()
 
 
 def _read_keys(path: Path | None) -> dict[str, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dnslib import QTYPE, DNSError, DNSRecord
 
 from isthmus.dns.answer import same_question
+from isthmus.dns.lookup import Lookup, combined, parse
 from isthmus.dns.resolv import ResolvConf
 from isthmus.edge.netns import NetworkNamespace
 
@@ -21,6 +22,9 @@ CAPTURE_MARK = 1337
 """Packets with this mark pass the capture rules: otherwise the agent would ask itself."""
 
 MAX_MESSAGE = 65_535
+
+_FLAGS, _TRUNCATED = 2, 0x02
+"""Byte of a message that holds the TC bit (RFC 1035 §4.1.1)."""
 
 
 class DnsClient:
@@ -54,11 +58,21 @@ class DnsClient:
                 return found
         return []
 
+    async def lookup(self, name: str) -> Lookup | None:
+        """What a complete name means, in both address families; None if nobody answered."""
+        return combined([parse(await self._question(name, kind)) for kind in ("A", "AAAA")])
+
+    async def _question(self, name: str, kind: str) -> bytes | None:
+        query = DNSRecord.question(name, kind)
+        query.header.id = secrets.randbelow(1 << 16)
+        reply = await self.ask(bytes(query.pack()), udp=True)
+        if reply is not None and len(reply) > _FLAGS and reply[_FLAGS] & _TRUNCATED:
+            return await self.ask(bytes(query.pack()), udp=False)
+        return reply
+
     async def _addresses(self, name: str) -> list[str]:
         for kind in ("A", "AAAA"):
-            query = DNSRecord.question(name, kind)
-            query.header.id = secrets.randbelow(1 << 16)
-            reply = await self.ask(bytes(query.pack()), udp=True)
+            reply = await self._question(name, kind)
             found = _records(reply, kind) if reply else []
             if found:
                 return found
