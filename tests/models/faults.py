@@ -17,9 +17,13 @@ _MTLS_PORTS = (15443, 15445)
 
 @dataclass(frozen=True)
 class Fault:
-    """Parts that are dead: API servers and gateways by cluster, control planes by name, nodes, links of networks."""
+    """Parts that are dead: API servers and gateways by cluster, control planes by name, nodes, links of networks.
+
+    `cluster` is the one where the dead part is, if it is in one.
+    """
 
     name: str = ""
+    cluster: str = ""
     api_servers: frozenset[str] = frozenset()
     planes: frozenset[str] = frozenset()
     gateways: frozenset[str] = frozenset()
@@ -37,11 +41,11 @@ def faults(paper: Paper) -> dict[str, list[Fault]]:
     links = [tuple(sorted(pair)) for pair in combinations((n.name for n in world.networks), 2)]
     nodes = [(c.name, n.name) for c in world.clusters for n in c.nodes]
     return {
-        "API server": [Fault(c.name, api_servers=frozenset({c.name})) for c in world.clusters],
-        "control plane": [Fault(p.name, planes=frozenset({p.name})) for p in world.control_planes],
-        "gateway": [Fault(name, gateways=frozenset({name})) for name in sorted(gateways)],
+        "API server": [Fault(c.name, c.name, api_servers=frozenset({c.name})) for c in world.clusters],
+        "control plane": [Fault(p.name, p.cluster, planes=frozenset({p.name})) for p in world.control_planes],
+        "gateway": [Fault(name, name, gateways=frozenset({name})) for name in sorted(gateways)],
         "link": [Fault(f"{a} - {b}", links=frozenset({(a, b)})) for a, b in links],
-        "node": [Fault(f"{c}/{n}", nodes=frozenset({(c, n)})) for c, n in nodes],
+        "node": [Fault(f"{c}/{n}", c, nodes=frozenset({(c, n)})) for c, n in nodes],
         "cluster": [lost_cluster(paper, c.name) for c in world.clusters],
     }
 
@@ -50,6 +54,7 @@ def lost_cluster(paper: Paper, name: str) -> Fault:
     """Everything of a cluster at once."""
     world = paper.world
     return Fault(
+        name,
         name,
         api_servers=frozenset({name}),
         planes=frozenset(p.name for p in world.control_planes if p.cluster == name),

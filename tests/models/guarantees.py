@@ -25,7 +25,12 @@ class Model:
     port: int = 5000
 
 
-MODELS: tuple[Model, ...] = (Model("two-networks"),)
+MODELS: tuple[Model, ...] = (
+    Model("single-cluster"),
+    Model("flat-network"),
+    Model("two-networks"),
+    Model("blue-green"),
+)
 
 
 def table(models: Iterable[Model] = MODELS) -> str:
@@ -52,12 +57,18 @@ def row(model: Model) -> dict[str, str]:
 def outcome(survey: Survey, calm: dict[str, Ways]) -> str:
     """What callers and proxies meet under a fault, in words."""
     ways = survey.ways()
+    if not ways:
+        return "nobody is left"
     lost = sorted(cluster for cluster, found in ways.items() if calm[cluster] and not found)
     traffic = "same" if all(found.keys() == calm[cluster].keys() for cluster, found in ways.items()) else "rest"
     if lost:
-        traffic = f"{', '.join(lost)} unanswered"
+        traffic = f"{_named(lost, survey.fault)} unanswered"
     frozen = sorted(cluster for cluster in ways if not informed(survey.paper, survey.fault, cluster))
-    return traffic + (f"; {', '.join(frozen)} frozen" if frozen else "")
+    return traffic + (f"; {_named(frozen, survey.fault)} frozen" if frozen else "")
+
+
+def _named(clusters: list[str], fault: Fault) -> str:
+    return "that cluster" if clusters == [fault.cluster] else ", ".join(clusters)
 
 
 def informed(paper: Paper, fault: Fault, cluster: str) -> bool:

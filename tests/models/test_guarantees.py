@@ -2,11 +2,26 @@
 
 import pytest
 
-from tests.models.faults import Survey, Way, lost_cluster
+from tests.models.faults import Survey, lost_cluster
 from tests.models.guarantees import DOCUMENT, MODELS, Model, row, table, written
 from tests.models.paper import Paper
 
-SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
+SLEEP = "spiffe://{}/ns/sample/sa/sleep"
+DIRECT: tuple[str, ...] = ()
+
+WAYS = {
+    "single-cluster": {"east": {("east", DIRECT): 1.0}},
+    "flat-network": {
+        "east": {("east", DIRECT): 0.5, ("west", DIRECT): 0.5},
+        "west": {("east", DIRECT): 0.5, ("west", DIRECT): 0.5},
+    },
+    "two-networks": {
+        "east": {("east", DIRECT): 0.75, ("west", ("west",)): 0.25},
+        "west": {("west", DIRECT): 0.25, ("east", ("east",)): 0.75},
+    },
+    "blue-green": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
+}
+"""For callers of each cluster: (answering cluster, gateways on the way) and its share."""
 
 
 def test_the_document_says_what_the_resources_do() -> None:
@@ -15,22 +30,19 @@ def test_the_document_says_what_the_resources_do() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.example)
-def test_every_caller_is_answered_while_nothing_is_lost(model: Model) -> None:
-    ways = Survey(Paper(model.example), model.host, model.port).ways()
-    assert ways
-    for cluster, found in ways.items():
-        assert sum(found.values()) == pytest.approx(1), cluster
+def test_who_answers_by_which_path_with_which_identity(model: Model) -> None:
+    paper = Paper(model.example)
+    for cluster, ways in Survey(paper, model.host, model.port).ways().items():
+        assert {(way.cluster, way.gateways): pytest.approx(share) for way, share in ways.items()} == WAYS[
+            model.example
+        ][cluster]
+        assert {way.identity for way in ways} == {SLEEP.format(paper.world.cluster(cluster).trust_domain)}
 
 
-def test_two_networks() -> None:
+def test_a_lost_cluster_leaves_the_other() -> None:
     paper = Paper("two-networks")
-    survey = Survey(paper)
-    assert survey.ways() == {
-        "east": {Way("east", (), SLEEP): 0.75, Way("west", ("west",), SLEEP): 0.25},
-        "west": {Way("west", (), SLEEP): 0.25, Way("east", ("east",), SLEEP): 0.75},
-    }
-    survey.fault = lost_cluster(paper, "east")
-    assert survey.ways() == {"west": {Way("west", (), SLEEP): 1.0}}
+    survey = Survey(paper, fault=lost_cluster(paper, "east"))
+    assert {cluster: {way.cluster for way in ways} for cluster, ways in survey.ways().items()} == {"west": {"west"}}
 
 
 def test_a_table_tells_of_what_is_lost() -> None:
