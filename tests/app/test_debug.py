@@ -87,7 +87,13 @@ def pages() -> dict[str, Any]:
         stream.session.receive(request, 100.0)
     stream.session.next(100.0)
     made = DebugPages(
-        mesh, streams, Clock(), instance="istiod-1", statuses=lambda: [STATUS], problems=lambda: [PROBLEM]
+        mesh,
+        streams,
+        Clock(),
+        instance="istiod-1",
+        statuses=lambda: [STATUS],
+        problems=lambda: [PROBLEM],
+        trust=lambda: {"constrained": True},
     )
     return dict(made.pages())
 
@@ -97,6 +103,7 @@ def pages() -> dict[str, Any]:
     [
         ("clusterz", {}, {"istiod": "istiod-1", "clusters": [STATUS]}),
         ("problems", {}, [PROBLEM]),
+        ("trust", {}, {"constrained": True}),
         (
             "networkz",
             {},

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from isthmus.base.errors import UnreachableError
 from isthmus.edge.authenticate import Authenticator
 from isthmus.edge.ca_server import SERVICE, CertificateService
 from isthmus.edge.grpc_server import BindError, ServingCertificate, bind, make_server
@@ -48,10 +49,13 @@ class Reviewer:
         return {"keys": []}
 
 
-def authority() -> Authority:
+def authority(*trust_domains: str) -> Authority:
     """An intermediate under a root that are valid in the real present, too, because TLS asks the machine's clock."""
     root = make_root(new_key(), now=0.0, serial=1, lifetime=1000 * 365 * DAY)
-    east = make_intermediate(root, new_key(), now=0.0, serial=2, cluster="east", lifetime=900 * 365 * DAY)
+    life = 900 * 365 * DAY
+    east = make_intermediate(
+        root, new_key(), now=0.0, serial=2, cluster="east", lifetime=life, trust_domains=trust_domains
+    )
     return from_secret(secret_data(east, b"", root.certificate), now=NOW)
 
 
@@ -68,6 +72,12 @@ class Bench:
     clock: Clock = field(default_factory=Clock)
     key: Any = field(default_factory=new_key)
     port: int = 0
+    trust_domains: dict[str, str] = field(default_factory=lambda: {"east": "cluster.local", "west": "west.example"})
+
+    async def trust_domain_of(self, cluster: str) -> str:
+        if cluster not in self.trust_domains:
+            raise UnreachableError(f"the trust domain of cluster {cluster} is not known", "Try again")
+        return self.trust_domains[cluster]
 
     def csr(self) -> str:
         builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
@@ -77,7 +87,9 @@ class Bench:
         )
         return signed.public_bytes(serialization.Encoding.PEM).decode()
 
-    async def create(self, token: str = "sample:sleep", csr: str | None = None, **fields: Any) -> list[str]:
+    async def create(
+        self, token: str = "sample:sleep", csr: str | None = None, *, cluster: str = "east", **fields: Any
+    ) -> list[str]:
         credentials = grpc.ssl_channel_credentials(self.signer.root_bundle)
         options = (("grpc.ssl_target_name_override", HOST), ("grpc.use_local_subchannel_pool", 1))
         async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options=options) as channel:
@@ -86,20 +98,20 @@ class Bench:
                 request_serializer=ca_pb2.IstioCertificateRequest.SerializeToString,
                 response_deserializer=ca_pb2.IstioCertificateResponse.FromString,
             )
-            metadata = (("authorization", f"Bearer {token}"), ("clusterid", "east"))
+            metadata = (("authorization", f"Bearer {token}"), ("clusterid", cluster))
             request = ca_pb2.IstioCertificateRequest(csr=self.csr() if csr is None else csr, **fields)
             response = await method(request, metadata=metadata)
         return list(response.cert_chain)
 
 
-def run(scenario: Callable[[Bench], Awaitable[None]]) -> None:
+def run(scenario: Callable[[Bench], Awaitable[None]], signer: Authority | None = None) -> None:
     async def wait() -> None:
-        bench = Bench()
+        bench = Bench(signer or authority())
         service = CertificateService(
             lambda: bench.signer,
             bench.clock,
             authenticator=Authenticator(Reviewer(), bench.clock),
-            trust_domain="cluster.local",
+            trust_domain_of=bench.trust_domain_of,
             longest=90 * DAY,
         )
         server = make_server([service.handler()])
@@ -127,6 +139,37 @@ def test_the_chain_is_leaf_intermediate_root_and_names_the_caller_only() -> None
         leaf.verify_directly_issued_by(intermediate)
         intermediate.verify_directly_issued_by(root)
         assert leaf.not_valid_after_utc.timestamp() == NOW + DAY
+
+    run(scenario)
+
+
+def test_the_identity_has_the_trust_domain_of_the_callers_cluster() -> None:
+    """TR6; Istio gives everybody the primary's (AU2)."""
+
+    async def scenario(bench: Bench) -> None:
+        leaf = load_certificates((await bench.create(cluster="west"))[0].encode())[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert list(names) == [x509.UniformResourceIdentifier("spiffe://west.example/ns/sample/sa/sleep")]
+
+    run(scenario)
+
+
+def test_an_authority_refuses_what_it_is_not_responsible_for() -> None:
+    async def scenario(bench: Bench) -> None:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"may not sign for trust domain west\.example") as refused:
+            await bench.create(cluster="west")
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert len(await bench.create(cluster="east")) == 3
+
+    run(scenario, authority("cluster.local"))
+
+
+def test_while_a_trust_domain_is_not_known_the_caller_shall_try_again() -> None:
+    async def scenario(bench: Bench) -> None:
+        del bench.trust_domains["west"]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await bench.create(cluster="west")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
     run(scenario)
 

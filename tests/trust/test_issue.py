@@ -70,7 +70,7 @@ def test_a_workload_chain_verifies(root: PemPair) -> None:
 @pytest.mark.parametrize(("domain", "accepted"), [("cluster.local", True), ("other.example", False)])
 def test_a_constrained_intermediate_signs_only_for_its_trust_domain(root: PemPair, domain: str, accepted: bool) -> None:
     intermediate = make_intermediate(
-        root, new_key(), now=NOW, serial=2, cluster="east", permitted_trust_domain="cluster.local"
+        root, new_key(), now=NOW, serial=2, cluster="east", trust_domains=("cluster.local",)
     )
     constraint = parsed(intermediate).extensions.get_extension_for_class(x509.NameConstraints)
     assert constraint.critical

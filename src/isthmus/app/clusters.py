@@ -4,6 +4,7 @@ Nothing here decides what a proxy gets: rows go to `emit`, in the event loop's t
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
@@ -86,6 +87,23 @@ class ClusterManager:
 
     def _local_client(self) -> KubeClient | None:
         return self._local.client if self._local else None
+
+    def trust_domain(self, cluster: str) -> str:
+        """The trust domain of a cluster's identities (TR6); empty while its configuration was not seen."""
+        found = self._clusters.get(cluster)
+        return found.trust_domain if found else ""
+
+    async def await_trust_domain(self, cluster: str, *, patience: float) -> str:
+        """The same, waiting for at most `patience` seconds. Raises UnreachableError."""
+        found = self._clusters.get(cluster)
+        if found is not None and not found.settled.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(found.settled.wait(), patience)
+        if domain := self.trust_domain(cluster):
+            return domain
+        raise UnreachableError(
+            f"the trust domain of cluster {cluster} is not known: it has not been listed yet", "Try again in a moment"
+        )
 
     # edge.authenticate.Reviewer
 

@@ -48,6 +48,7 @@ class DebugPages:
         instance: str,
         statuses: Callable[[], Sequence[ClusterStatus]],
         problems: Callable[[], Sequence[Problem]],
+        trust: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._mesh = mesh
         self._streams = streams
@@ -55,6 +56,7 @@ class DebugPages:
         self._instance = instance
         self._statuses = statuses
         self._problems = problems
+        self._trust = trust
 
     def pages(self) -> dict[str, Answer]:
         """By name below /debug/."""
@@ -62,6 +64,7 @@ class DebugPages:
             "clusterz": lambda _: {"istiod": self._instance, "clusters": list(self._statuses())},
             "syncz": lambda _: self._syncz(),
             "networkz": lambda _: [_gateway(gateway) for gateway in self._mesh.gateways()],
+            "trust": lambda _: self._trust(),
             "problems": lambda _: list(self._problems()),
             "version": lambda _: {"istiod": self._instance, "version": metadata.version("isthmus")},
             "tables": lambda _: {name: len(self._mesh.table(name)) for name in self._mesh.tables()},

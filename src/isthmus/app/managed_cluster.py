@@ -162,6 +162,11 @@ class ManagedCluster:
         return self._secret_error or next((session.error for session in self._sessions() if session.error), "")
 
     @property
+    def trust_domain(self) -> str:
+        """That of the rows in force; empty before there are any."""
+        return self._row.trust_domain if self._row is not None else ""
+
+    @property
     def complete(self) -> bool:
         """True if the rows in force are those of a session that has listed everything."""
         return self._live is not None and self._live.complete

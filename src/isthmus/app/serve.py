@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
 from isthmus.app.settings import ServeSettings
 from isthmus.base.clock import Clock
-from isthmus.base.errors import IsthmusError
+from isthmus.base.errors import IsthmusError, Problem
 from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
 from isthmus.edge.admin_server import AdminPages, admin_app
 from isthmus.edge.authenticate import Authenticator
@@ -43,6 +43,8 @@ from isthmus.install.inject import inject
 from isthmus.model.rows import Locality, Namespace, Proxy
 from isthmus.tables.changes import Change, Replace
 from isthmus.trust.caller import Caller
+from isthmus.trust.constraints import described
+from isthmus.trust.constraints import problems as trust_problems
 from isthmus.xds.node import Node
 from isthmus.xds.session import Event, Push
 
@@ -51,6 +53,9 @@ log = structlog.get_logger()
 KEYS_FILE = "signing-keys.json"
 KEYS_INTERVAL = 30.0
 """Seconds between looks at the clusters' signing keys; each is asked again when its answer is old."""
+
+TRUST_DOMAIN_PATIENCE = 3.0
+"""Seconds that a signing request waits for its cluster to be listed; the agent then asks again."""
 
 
 class ControlPlane:
@@ -177,7 +182,7 @@ class ControlPlane:
             lambda: self.trust.authority,
             self.clock,
             authenticator=self.authenticator,
-            trust_domain=self.settings.trust_domain,
+            trust_domain_of=lambda cluster: self.clusters.await_trust_domain(cluster, patience=TRUST_DOMAIN_PATIENCE),
             longest=self.settings.max_certificate_lifetime,
         )
         self.certificates = ca
@@ -214,12 +219,41 @@ class ControlPlane:
             self.clock,
             instance=self.settings.instance,
             statuses=self.clusters.statuses,
-            problems=lambda: sorted([*self.clusters.problems(), *self.duties.problems(), *self.mesh.problems()]),
+            problems=self._all_problems,
+            trust=self._trust_page,
         )
         pages = AdminPages(ready=lambda: self._waiting_for, metrics=self._render_metrics, debug=debug.pages())
         server = HttpServer(admin_app(pages), listen.loopback, listen.admin)
         self.ports["admin"] = server.port
         return server
+
+    def _all_problems(self) -> list[Problem]:
+        parts = (self.clusters.problems(), self.duties.problems(), self.mesh.problems(), self._trust_problems())
+        return sorted(problem for part in parts for problem in part)
+
+    def _trust_domains(self) -> dict[str, str]:
+        """Trust domains by cluster, of those that were seen."""
+        known = ((cluster, self.clusters.trust_domain(cluster)) for cluster in self.clusters.clusters())
+        return {cluster: domain for cluster, domain in known if domain}
+
+    def _trust_problems(self) -> Sequence[Problem]:
+        if not self.trust.ready:
+            return ()
+        settings = self.settings
+        return trust_problems(
+            self.trust.authority,
+            self._trust_domains(),
+            own=settings.cluster,
+            namespace=settings.system_namespace,
+        )
+
+    def _trust_page(self) -> dict[str, Any]:
+        """The authority in use, and which trust domains it may sign for. Raises KeyError before there is one."""
+        if not self.trust.ready:
+            raise KeyError("an authority")
+        issued = self.certificates.issued if self.ports.get("tls") else 0
+        found = described(self.trust.authority, self._trust_domains())
+        return {"istiod": self.settings.instance, "issued": issued, **found}
 
     def _on_serving(self, serving: Serving) -> None:
         """A new server certificate: every listener shows it from the next connection on."""
@@ -267,7 +301,8 @@ class ControlPlane:
 
     def _proxy_row(self, node: Node, caller: Caller | None) -> Proxy:
         """The proxy's row from its node and its verified identity. Raises IsthmusError."""
-        domain = self.settings.trust_domain
+        domain = self.clusters.trust_domain(caller.cluster) if caller else ""
+        domain = domain or self.settings.trust_domain
         identity = Identity(caller.cluster, caller.namespace, caller.service_account, domain) if caller else None
         info = NodeInfo(node.id, node.metadata, Locality(*node.locality))
         row, problems = proxy(info, identity, default_cluster=self.settings.cluster, trust_domain=domain)
@@ -289,6 +324,7 @@ class ControlPlane:
             own,
             cluster=cluster,
             network=env.pop("ISTIO_META_NETWORK", own.network),
+            trust_domain=self.clusters.trust_domain(cluster) or own.trust_domain,
             discovery=said or (own.discovery if cluster == own.cluster else ()),
             proxy_env={**own.proxy_env, **env},
         )
@@ -334,7 +370,7 @@ class ControlPlane:
         metrics = self.metrics
         metrics.streams.set(len(self.streams))
         metrics.revision.set(self.mesh.revision)
-        metrics.problems.set(len(self.clusters.problems()) + len(self.mesh.problems()))
+        metrics.problems.set(len(self._all_problems()))
         statuses = [status.status for status in self.clusters.statuses()]
         for name in {SYNCED, *statuses}:
             metrics.clusters.labels(name).set(statuses.count(name))

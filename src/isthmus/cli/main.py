@@ -17,6 +17,7 @@ ENTRY_POINTS = "isthmus.commands"
 
 COMMANDS = {
     "agent": "isthmus.cli.agent",
+    "ca": "isthmus.cli.ca",
     "check": "isthmus.cli.check",
     "create-remote-secret": "isthmus.cli.create_remote_secret",
     "debug": "isthmus.cli.debug",

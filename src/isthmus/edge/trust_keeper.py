@@ -88,6 +88,11 @@ class TrustKeeper:
         self.last_error = ""
 
     @property
+    def ready(self) -> bool:
+        """True once there is an authority."""
+        return self._authority is not None
+
+    @property
     def authority(self) -> Authority:
         """The authority in force. Raises TrustError before `start`."""
         if self._authority is None:

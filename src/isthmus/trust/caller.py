@@ -16,7 +16,7 @@ class Caller:
     expires: float = 0.0
 
     def identity(self, trust_domain: str) -> SpiffeId:
-        """The SPIFFE ID, always in the mesh's own trust domain (AU2)."""
+        """The SPIFFE ID. The trust domain is that of the caller's cluster (TR6); Istio mints the primary's (AU2)."""
         return spiffe_id(trust_domain, self.namespace, self.service_account)
 
     def __str__(self) -> str:

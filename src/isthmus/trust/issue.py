@@ -73,12 +73,12 @@ def make_intermediate(
     serial: int,
     cluster: str,
     lifetime: float = INTERMEDIATE_LIFETIME,
-    permitted_trust_domain: str = "",
+    trust_domains: Sequence[str] = (),
 ) -> PemPair:
     """An intermediate for one cluster's control plane, signed by the root.
 
-    `permitted_trust_domain` adds a critical name constraint: what the intermediate signs for SPIFFE identities of
-    another trust domain is then refused by every verifier (RFC 5280, 4.2.1.10).
+    `trust_domains` adds a critical name constraint: what the intermediate signs for SPIFFE identities of any other
+    trust domain is then refused by every verifier (RFC 5280, 4.2.1.10).
     """
     issuer = load_certificates(root.certificate)[0]
     lifetime = min(lifetime, issuer.not_valid_after_utc.timestamp() - now)
@@ -86,8 +86,8 @@ def make_intermediate(
     builder = _builder(name, issuer.subject, key.public_key(), Validity(now, lifetime), serial)
     builder = _as_authority(builder, key.public_key(), path_length=0)
     builder = builder.add_extension(_authority_key_id(issuer), critical=False)
-    if permitted_trust_domain:
-        permitted = [x509.UniformResourceIdentifier(permitted_trust_domain)]
+    if trust_domains:
+        permitted = [x509.UniformResourceIdentifier(domain) for domain in trust_domains]
         builder = builder.add_extension(x509.NameConstraints(permitted, None), critical=True)
     certificate = builder.sign(load_key(root.key), hashes.SHA256())
     return PemPair(certificate_to_pem(certificate), key_to_pem(key))

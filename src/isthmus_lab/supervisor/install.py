@@ -58,7 +58,7 @@ class Installer:
         await self._wait_for_api(name)
         plane = world.plane_in(name)
         if plane is not None:
-            await mesh.ensure_cacerts(cluster, self._root)
+            await mesh.ensure_cacerts(cluster, self._root, mesh.bound_to(world, plane))
             if plane.external:
                 await self._give_config(plane)
         own = manifests.objects_for(world.directories, name)

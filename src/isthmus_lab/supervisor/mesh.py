@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from isthmus.trust.issue import PemPair, make_intermediate, make_root, serial_fr
 from isthmus.trust.pem import new_key
 from isthmus_lab.kubelet.client import ApiError
 from isthmus_lab.supervisor.cluster import ClusterControl
+from isthmus_lab.world import ControlPlane, World
 
 Object = dict[str, Any]
 _TOKEN_SECONDS = 20.0
@@ -45,9 +47,21 @@ def _serial() -> int:
     return serial_from(os.urandom(20))
 
 
-def cacerts(cluster: str, root: PemPair) -> Object:
+def bound_to(world: World, plane: ControlPlane) -> tuple[str, ...]:
+    """The trust domains that a control plane's authority is bound to: those of the clusters whose proxies use it.
+
+    Where all clusters of the lab have one trust domain there is nothing to keep apart.
+    """
+    if len({cluster.trust_domain for cluster in world.clusters}) < 2:
+        return ()
+    return tuple(sorted({cluster.trust_domain for cluster in world.clusters if plane.name in cluster.sources}))
+
+
+def cacerts(cluster: str, root: PemPair, trust_domains: Sequence[str] = ()) -> Object:
     """The secret with a new intermediate of the root for one cluster's control plane."""
-    pair = make_intermediate(root, new_key(), now=time.time(), serial=_serial(), cluster=cluster)
+    pair = make_intermediate(
+        root, new_key(), now=time.time(), serial=_serial(), cluster=cluster, trust_domains=trust_domains
+    )
     data = secret_data(pair, pair.certificate + root.certificate, root.certificate)
     return {
         "apiVersion": "v1",
@@ -57,7 +71,7 @@ def cacerts(cluster: str, root: PemPair) -> Object:
     }
 
 
-async def ensure_cacerts(cluster: ClusterControl, root: PemPair) -> None:
+async def ensure_cacerts(cluster: ClusterControl, root: PemPair, trust_domains: Sequence[str]) -> None:
     """Give the cluster its intermediate, once."""
     namespace = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}"
     try:
@@ -66,7 +80,7 @@ async def ensure_cacerts(cluster: ClusterControl, root: PemPair) -> None:
         if error.code != 404:
             raise
         await cluster.ensure_namespace(SYSTEM_NAMESPACE)
-        await cluster.client.post(f"{namespace}/secrets", cacerts(cluster.plan.name, root))
+        await cluster.client.post(f"{namespace}/secrets", cacerts(cluster.plan.name, root, trust_domains))
 
 
 async def remote_secret_of(cluster: ClusterControl) -> Object:
