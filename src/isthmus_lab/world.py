@@ -85,9 +85,14 @@ class World:
     networks: tuple[Network, ...]
     clusters: tuple[Cluster, ...]
     links: frozenset[tuple[str, str]]
-    directory: Path
+    file: Path
     include: tuple[Path, ...] = ()
     check: Check | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Where the lab.yaml is, or the variant of it that was named."""
+        return self.file.parent
 
     @property
     def directories(self) -> tuple[Path, ...]:

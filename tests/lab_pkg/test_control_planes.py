@@ -23,7 +23,7 @@ def document(planes: object, *clusters: dict[str, Any], networks: str = "a") -> 
 
 
 def world(planes: object, *clusters: dict[str, Any], networks: str = "a") -> World:
-    made, problems = parse(document(planes, *clusters, networks=networks), Path("/lab"))
+    made, problems = parse(document(planes, *clusters, networks=networks), Path("/lab/lab.yaml"))
     assert problems == []
     assert made is not None
     return made
@@ -149,14 +149,14 @@ def test_trust_domain_and_replicas() -> None:
     ],
 )
 def test_what_is_wrong(planes: object, changes: dict[str, Any], said: str) -> None:
-    made, problems = parse(document(planes, EAST, WEST | changes), Path("/lab"))
+    made, problems = parse(document(planes, EAST, WEST | changes), Path("/lab/lab.yaml"))
     assert made is None
     assert any(said in problem for problem in problems), problems
 
 
 def test_a_cluster_must_choose_among_several_elsewhere() -> None:
     planes = [{"cluster": "east"}, {"cluster": "west"}]
-    made, problems = parse(document(planes, EAST, WEST, NORTH), Path("/lab"))
+    made, problems = parse(document(planes, EAST, WEST, NORTH), Path("/lab/lab.yaml"))
     assert made is None
     assert problems == [
         "cluster north: controlPlanes: none runs in this cluster, and there are several: east, west; "

@@ -10,7 +10,7 @@ from isthmus.base.errors import UsageError
 from isthmus_lab.labfile.load import WorldError, load, parse
 from isthmus_lab.world import World
 
-HERE = Path("/lab")
+HERE = Path("/lab/lab.yaml")
 
 
 def document(**changes: Any) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def running_state(example: Path | None, state_dir: Path | None) -> StateDirector
 def world_of(state: StateDirectory) -> World:
     """The lab.yaml that this state was started from."""
     try:
-        return load(Path(json.loads(state.lab_file.read_text())["directory"]))
+        return load(Path(json.loads(state.lab_file.read_text())["file"]))
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise UsageError(f"{state.path} holds no lab", "Start one: isthmus lab up <directory>") from error
 

@@ -22,7 +22,7 @@ class WorldError(UsageError):
 
 
 def load(path: Path) -> World:
-    """Read `path`, a lab.yaml or the directory that holds one. WorldError: what is wrong with it."""
+    """Read `path`, a lab.yaml (whatever it is called) or the directory that holds one. WorldError: what is wrong."""
     file = path / "lab.yaml" if path.is_dir() else path
     try:
         text = file.read_text()
@@ -34,7 +34,7 @@ def load(path: Path) -> World:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"{file} is not YAML: {error}", "Correct that line.") from error
-    world, problems = parse(raw, file.resolve().parent)
+    world, problems = parse(raw, file.resolve())
     if world is not None:
         missing = [d for d in world.include if not d.is_dir()]
         problems = [f"lab: include: {d} is no directory; write paths as seen from {file}" for d in missing]
@@ -43,8 +43,8 @@ def load(path: Path) -> World:
     return world
 
 
-def parse(raw: object, directory: Path) -> tuple[World | None, list[str]]:
-    """Turn the document into a World, or say everything that is wrong with it. Touches no file."""
+def parse(raw: object, file: Path) -> tuple[World | None, list[str]]:
+    """Turn the document of a file into a World, or say everything that is wrong with it. Touches no file."""
     if not isinstance(raw, dict):
         return None, ["lab.yaml: the document must be a mapping with networks and clusters"]
     reader = Reader()
@@ -56,14 +56,14 @@ def parse(raw: object, directory: Path) -> tuple[World | None, list[str]]:
     clusters = with_planes(reader, drafts, planes)
     check_room(reader, networks, clusters)
     world = World(
-        name=reader.name("lab", "name", raw.get("name", directory.name)),
+        name=reader.name("lab", "name", raw.get("name", file.parent.name)),
         mesh_id=reader.name("lab", "meshID", raw.get("meshID", "mesh1")),
         control_planes=introduced(reader, planes, clusters),
         networks=networks,
         clusters=clusters,
         links=read_links(reader, raw.get("links", "all"), sorted({n.name for n in networks})),
-        directory=directory,
-        include=_include(reader, raw.get("include", []), directory),
+        file=file,
+        include=_include(reader, raw.get("include", []), file.parent),
         check=_check(reader, raw.get("verify"), set(names)),
     )
     return (None, reader.problems) if reader.problems else (world, [])

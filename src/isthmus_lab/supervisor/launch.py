@@ -49,10 +49,10 @@ def start(world: World, state: StateDirectory) -> None:
     for path in (state.control_socket, state.pid_file):
         path.unlink(missing_ok=True)
     sockets = bind_api_sockets(state, [c.name for c in world.clusters])
-    document = {"name": world.name, "directory": str(world.directory), "clusters": [c.name for c in world.clusters]}
+    document = {"name": world.name, "file": str(world.file), "clusters": [c.name for c in world.clusters]}
     state.lab_file.write_text(json.dumps(document))
     argv = [sys.executable, "-m", "isthmus_lab.supervisor", "--state-dir", str(state.path)]
-    argv += ["--lab", str(world.directory)]
+    argv += ["--lab", str(world.file)]
     for name, sock in sockets.items():
         argv += ["--host-fd", f"{name}={sock.fileno()}"]
     with state.log.open("ab") as log:

@@ -18,7 +18,7 @@ def plan_of(nodes: int = 3) -> Plan:
             {"name": "north", "network": "a", "nodes": names},
         ],
     }
-    world, problems = parse({"name": "x", **document}, Path("/lab"))
+    world, problems = parse({"name": "x", **document}, Path("/lab/lab.yaml"))
     assert world is not None, problems
     return make_plan(world)
 

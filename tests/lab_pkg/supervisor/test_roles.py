@@ -19,7 +19,7 @@ def world(planes: object, clusters: dict[str, Json], networks: str = "a") -> Wor
         "controlPlanes": planes,
         "clusters": [{"name": n, "network": "a", "nodes": [{"name": "n1"}], **c} for n, c in clusters.items()],
     }
-    made, problems = parse(document, Path("/lab"))
+    made, problems = parse(document, Path("/lab/lab.yaml"))
     assert made is not None, problems
     return made
 
