@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,9 @@ def _route_listener(one: XdsResource) -> listener_pb2.Listener:
     router = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
     json_format.ParseDict({"http_filters": [{"name": "router", "typed_config": router}]}, manager)
     listener = listener_pb2.Listener(name=f"routes of {one.name}")
+    port = int(one.name) if one.name.isdecimal() else 20000 + zlib.crc32(one.name.encode()) % 20000
     listener.address.CopyFrom(
-        address_pb2.Address(socket_address=address_pb2.SocketAddress(address="127.0.0.1", port_value=int(one.name)))
+        address_pb2.Address(socket_address=address_pb2.SocketAddress(address="127.0.0.1", port_value=port))
     )
     chain = listener.filter_chains.add()
     http = chain.filters.add(name="envoy.filters.network.http_connection_manager")

@@ -152,7 +152,7 @@ def test_what_a_gateway_exposes(mode: str, fields: dict[str, bool], exposed: boo
 
 def test_a_gateway_passes_by_exact_sni_and_logs_connections_as_they_come_up() -> None:
     chains = [router.passthrough_chain(80, "web.ns.svc.cluster.local", subset) for subset in ("", "v1")]
-    listener = decoded(router.passthrough_listener(15443, chains))
+    listener = decoded(router.port_listener(15443, chains))
     assert listener.name == "0.0.0.0_15443"
     first, second = listener.filter_chains
     assert list(first.filter_chain_match.server_names) == ["outbound_.80_._.web.ns.svc.cluster.local"]
@@ -164,4 +164,4 @@ def test_a_gateway_passes_by_exact_sni_and_logs_connections_as_they_come_up() ->
 
 
 def test_a_gateway_with_nothing_to_expose_has_no_listener() -> None:
-    assert router.passthrough_listener(15443, []) is None
+    assert router.port_listener(15443, []) is None

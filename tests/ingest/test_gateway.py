@@ -23,7 +23,7 @@ def test_the_east_west_gateway_nw17() -> None:
             namespace="a",
             name="x",
             selector=(("istio", "eastwestgateway"),),
-            servers=(GatewayServer(15443, "TLS", ("*.local",), "AUTO_PASSTHROUGH"),),
+            servers=(GatewayServer(15443, "TLS", ("*.local",), "AUTO_PASSTHROUGH", name="tls"),),
         ),
     )
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from isthmus.model.external import ServiceEntry, WorkloadEntry
 from isthmus.model.mesh import WorkloadMode
 from isthmus.model.policy import PolicyKey
@@ -17,6 +19,8 @@ from isthmus.model.rows import (
     labels_match,
 )
 from isthmus.model.scopes import InboundPort, InboundProfile
+
+AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
 
 
 def selects(service: Service, labels: Labels) -> bool:
@@ -102,7 +106,8 @@ def router_servers(
 ) -> tuple[GatewayServer, ...]:
     """The servers of all Gateways that select a gateway proxy, on the ports it really listens on, without doubles.
 
-    A server's port is a port of the gateway's Service; the proxy listens on that port's target.
+    The oldest object's come first. A server's port is a port of the gateway's Service; the proxy listens on that
+    port's target.
     """
     targets = listening_ports(services)
     found: dict[tuple[object, ...], GatewayServer] = {}
@@ -113,16 +118,13 @@ def router_servers(
             port = targets.get(server.port, server.port)
             if not is_port(port):
                 continue
-            key = (port, server.protocol, server.tls_mode, server.hosts, server.credential_name)
-            found.setdefault(key, _at(server, port))
-    return tuple(found[key] for key in sorted(found, key=str))
+            made = _at(server, port, f"{gateway.namespace}/{gateway.name}")
+            found.setdefault(msgspec.structs.astuple(made), made)
+    return tuple(found.values())
 
 
-def _at(server: GatewayServer, port: int) -> GatewayServer:
-    return GatewayServer(
-        port=port,
-        protocol=server.protocol,
-        hosts=server.hosts,
-        tls_mode=server.tls_mode,
-        credential_name=server.credential_name,
-    )
+def _at(server: GatewayServer, port: int, gateway: str) -> GatewayServer:
+    """The server as a proxy has it. Who wrote it matters only where VirtualServices are bound to it."""
+    if server.tls_mode == AUTO_PASSTHROUGH:
+        return GatewayServer(port=port, protocol=server.protocol, hosts=server.hosts, tls_mode=server.tls_mode)
+    return msgspec.structs.replace(server, port=port, number=server.port, gateway=gateway)

@@ -5,23 +5,22 @@ from typing import TypeVar
 
 import msgspec
 
+from isthmus.derive.gateways import narrower
 from isthmus.derive.rules import host_patterns
 from isthmus.derive.visibility import exported
-from isthmus.model.routing import MESH, Client, HttpMatch, HttpRoute, StreamMatch, StreamRoute, VirtualService, Weighted
-from isthmus.model.rows import Gateway, Labels, labels_match
+from isthmus.model.routing import (
+    MESH,
+    Client,
+    Destination,
+    HttpMatch,
+    HttpRoute,
+    StreamMatch,
+    StreamRoute,
+    VirtualService,
+)
+from isthmus.model.rows import Labels, labels_match
 
 Match = TypeVar("Match", HttpMatch, StreamMatch)
-
-
-PASSTHROUGH = "PASSTHROUGH"
-
-
-class SniRoute(msgspec.Struct, frozen=True):
-    """Connections to a port of a gateway that name one of these hosts in TLS, and where they go unopened."""
-
-    port: int
-    hosts: tuple[str, ...]
-    destinations: tuple[Weighted, ...]
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,40 +75,23 @@ def stream_routes(routes: Iterable[StreamRoute], row: VirtualService, caller: Ca
             yield msgspec.structs.replace(route, matches=matches)
 
 
-def passthrough(gateway: Gateway, rows: Iterable[VirtualService], labels: Labels) -> Iterator[SniRoute]:
-    """Where connections to the PASSTHROUGH servers of a gateway go, by SNI; `rows` in the order of `rank`.
-
-    Of several rules for one name the first counts.
-    """
-    name = f"{gateway.namespace}/{gateway.name}"
-    attached = [row for row in sorted(rows, key=rank) if name in row.gateways]
-    for server in gateway.servers:
-        if server.tls_mode != PASSTHROUGH:
-            continue
-        taken: set[str] = set()
-        caller = Caller(gateways=(name,), namespace=gateway.namespace, labels=labels, port=server.port)
-        for row in attached:
-            for route in stream_routes(row.tls, row, caller):
-                asked = [host for match in route.matches for host in match.sni_hosts]
-                hosts = [host for host in _within(asked, server.hosts) if host not in taken]
-                taken.update(hosts)
-                if hosts:
-                    yield SniRoute(server.port, tuple(dict.fromkeys(hosts)), route.destinations)
+def within(route: StreamRoute, hosts: tuple[str, ...]) -> StreamRoute | None:
+    """A rule for TLS, narrowed to the names that a gateway's server takes; None if nothing is left of it."""
+    if not any(match.sni_hosts for match in route.matches):
+        return route
+    matches = []
+    for match in route.matches:
+        names = (narrower(name, host) for name in match.sni_hosts for host in hosts)
+        left = tuple(dict.fromkeys(name for name in names if name))
+        if left:
+            matches.append(msgspec.structs.replace(match, sni_hosts=left))
+    return msgspec.structs.replace(route, matches=tuple(matches)) if matches else None
 
 
-def _within(asked: Iterable[str], hosts: Iterable[str]) -> Iterator[str]:
-    """The names that are asked for as far as the server is for them, the narrower pattern of each pair."""
-    for wanted in asked:
-        for host in hosts:
-            if covers(host, wanted):
-                yield wanted
-            elif covers(wanted, host):
-                yield host
-
-
-def covers(pattern: str, host: str) -> bool:
-    """True if every name that fits `host` (a name or a pattern) fits the pattern."""
-    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+def targets(route: HttpRoute) -> Iterator[Destination]:
+    """Everything that a rule sends requests to, copies included."""
+    yield from (one.destination for one in route.destinations)
+    yield from (one.destination for one in route.mirrors)
 
 
 def _fitting(matches: Iterable[Match], row: VirtualService, caller: Caller) -> Iterator[Match]:

@@ -45,6 +45,12 @@ class Destination(msgspec.Struct, frozen=True):
     policy: TrafficPolicy = NO_POLICY
     peers: tuple[str, ...] = ()
     headless_mtls: bool = False
+    balanced: bool = False
+
+    @property
+    def caller_chooses(self) -> bool:
+        """True if the connection says itself which endpoint it is for; callers of a gateway never do."""
+        return self.service.caller_chooses and not self.balanced
 
 
 def outbound(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
@@ -53,7 +59,7 @@ def outbound(destination: Destination, settings: MeshSettings, members: bytes = 
     name = naming.outbound(port.port, service.host, destination.subset)
     balancer = LB_POLICIES.get(policy.load_balancer, Cluster.ROUND_ROBIN)
     fields: dict[str, Any] = _transport(destination, settings)
-    if service.caller_chooses or policy.load_balancer == "PASSTHROUGH":
+    if destination.caller_chooses or (policy.load_balancer == "PASSTHROUGH" and not destination.balanced):
         fields |= {"type": Cluster.ORIGINAL_DST, "lb_policy": Cluster.CLUSTER_PROVIDED}
     else:
         fields |= _discovered(name, service, members) | {"lb_policy": balancer}
@@ -173,7 +179,7 @@ def _transport(destination: Destination, settings: MeshSettings) -> dict[str, An
         return {"transport_socket": tls.originating_socket(sni=destination.policy.sni or destination.service.host)}
     if mode == MUTUAL or (destination.service.headless and destination.headless_mtls):
         return {"transport_socket": _mesh_socket(destination, settings)}
-    if destination.service.caller_chooses or destination.service.external:
+    if destination.caller_chooses or destination.service.external:
         return {}
     match = Cluster.TransportSocketMatch
     mesh = match(name="tlsMode-istio", match=struct(TLS_MATCH), transport_socket=_mesh_socket(destination, settings))

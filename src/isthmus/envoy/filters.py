@@ -25,36 +25,23 @@ HTTP_ALPN = ("http/1.0", "http/1.1", "h2c")
 """What the HTTP inspector says of bytes that are HTTP."""
 
 
-def tcp_proxy(cluster: str, direction: str, *, attempts: int = TCP_ATTEMPTS) -> Message:
-    """Carry a connection to a cluster.
+def tcp_proxy(to: str | Sequence[tuple[str, int]], direction: str, *, attempts: int = TCP_ATTEMPTS) -> Message:
+    """Carry a connection to a cluster, or to one of several by weight.
 
     Connections between networks live long, so a gateway logs them when they come up, too (`log_type` tells which).
     """
+    shares = [(to, 1)] if isinstance(to, str) else to
     proxy = tcp_proxy_pb2.TcpProxy(
-        stat_prefix=cluster,
-        cluster=cluster,
+        stat_prefix=shares[0][0],
         max_connect_attempts=u32(attempts),
         access_log=[access_log(direction)],
     )
+    if len(shares) == 1:
+        proxy.cluster = shares[0][0]
+    for name, weight in shares if len(shares) > 1 else ():
+        proxy.weighted_clusters.clusters.add(name=name, weight=weight)
     if direction == GATEWAY:
         proxy.access_log_options.flush_access_log_on_connected = True
-    return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
-
-
-def tcp_proxy_to(clusters: Sequence[tuple[str, int]], direction: str) -> Message:
-    """Carry connections to clusters by their shares; shares of 0 throughout are equal ones."""
-    if len(clusters) == 1:
-        return tcp_proxy(clusters[0][0], direction)
-    equal = not any(share for _, share in clusters)
-    weight = tcp_proxy_pb2.TcpProxy.WeightedCluster.ClusterWeight
-    proxy = tcp_proxy_pb2.TcpProxy(
-        stat_prefix=clusters[0][0],
-        weighted_clusters=tcp_proxy_pb2.TcpProxy.WeightedCluster(
-            clusters=[weight(name=name, weight=share or 1) for name, share in clusters if share or equal]
-        ),
-        max_connect_attempts=u32(TCP_ATTEMPTS),
-        access_log=[access_log(direction)],
-    )
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 
@@ -71,13 +58,12 @@ def http_manager(stat_prefix: str, direction: str, *, before: Iterable[Message] 
         stat_prefix=stat_prefix,
         http_filters=[*before, *routing],
         access_log=[access_log(direction)],
-        use_remote_address=boolean(False),
         normalize_path=boolean(True),
         stream_idle_timeout=seconds(0),
         server_header_transformation=hcm_pb2.HttpConnectionManager.PASS_THROUGH,
         upgrade_configs=[hcm_pb2.HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True),
-        **fields,
+        **{"use_remote_address": boolean(False), **fields},
     )
     return listener_components_pb2.Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)

@@ -35,6 +35,11 @@ def sni_dnat(port: int, host: str, subset: str = "") -> str:
     return f"outbound_.{port}_.{subset}_.{host}"
 
 
+def is_sni_dnat(name: str) -> bool:
+    """True for the name of a gateway's cluster that passes mTLS on."""
+    return name.startswith("outbound_.")
+
+
 def inbound(port: int) -> str:
     """`inbound|<port>||`, with the workload's port."""
     return f"inbound|{port}||"
@@ -42,7 +47,7 @@ def inbound(port: int) -> str:
 
 def parse(name: str) -> ClusterName | None:
     """The parts of an outbound cluster's name; None for any other name."""
-    sni = name.startswith("outbound_.")
+    sni = is_sni_dnat(name)
     separator = "_." if sni else "|"
     parts = name.split(separator, 3)
     if len(parts) != 4 or parts[0] != "outbound" or not parts[1].isdecimal():

@@ -11,7 +11,6 @@ from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import seconds, socket_address
 from isthmus.model.mesh import MeshService
 from isthmus.model.rows import GatewayServer
-from isthmus.model.scopes import TlsRoute
 from isthmus.xds.resource import LDS, XdsResource
 from isthmus.xds.wire import length_delimited
 
@@ -56,22 +55,11 @@ def passthrough_chain(port: int, host: str, subset: str) -> bytes:
     return encoded
 
 
-def sni_chain(route: TlsRoute) -> bytes:
-    """The encoded filter chain of a PASSTHROUGH server's route: TLS of these names goes on unopened."""
-    names = [] if "*" in route.hosts else [host.lower() for host in route.hosts]
-    message = listener_components_pb2.FilterChain(
-        name=f"{route.port}/{','.join(route.hosts)}",
-        filter_chain_match=listener_components_pb2.FilterChainMatch(server_names=names, transport_protocol="tls"),
-        filters=[filters.tcp_proxy_to(route.clusters, GATEWAY)],
-    )
-    encoded: bytes = message.SerializeToString(deterministic=True)
-    return encoded
+def port_listener(port: int, chains: Iterable[bytes], *, inspect: bool = True) -> XdsResource | None:
+    """The listener of a port of a gateway; None while it exposes nothing, as Envoy wants a chain.
 
-
-def passthrough_listener(port: int, chains: Iterable[bytes]) -> XdsResource | None:
-    """The listener of a port whose TLS is passed on; None while it exposes nothing, as Envoy wants a chain.
-
-    What matches no chain is closed: unknown SNI, foreign ALPN, plaintext.
+    What matches no chain is closed: on an AUTO_PASSTHROUGH port unknown SNI, foreign ALPN, plaintext.
+    Without `inspect` nothing waits for a caller's first bytes: the server may be the one to begin.
     """
     joined = b"".join(length_delimited(_FILTER_CHAINS, chain) for chain in chains)
     if not joined:
@@ -80,7 +68,7 @@ def passthrough_listener(port: int, chains: Iterable[bytes]) -> XdsResource | No
     head = listener_pb2.Listener(
         name=name,
         address=socket_address("0.0.0.0", port),
-        listener_filters=[filters.tls_inspector()],
+        listener_filters=[filters.tls_inspector()] if inspect else [],
         listener_filters_timeout=seconds(PEEK_SECONDS),
         traffic_direction=base_pb2.OUTBOUND,
     ).SerializeToString(deterministic=True)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from isthmus.base.errors import Problem
+from isthmus.graph.gateways import Gateways
 from isthmus.graph.names import Existing
 from isthmus.graph.observed import ALL, Meshwide, Scopes, Sources
 from isthmus.graph.problems import Problems
@@ -33,10 +34,9 @@ class Mesh:
         self.sources = Sources(self.graph)
         self.meshwide = Meshwide(self.graph, self.sources, settings)
         self._routing = Routing(self.graph, self.meshwide)
-        self._scopes = Scopes(
-            self.graph, self.meshwide, told_apart=self._routing.told_apart, passthrough=self._routing.passthrough
-        )
-        self._existing = Existing(self.graph, self.meshwide, self._routing)
+        self._scopes = Scopes(self.graph, self.meshwide, self._routing.told_apart)
+        self._gateways = Gateways(self.graph, self.meshwide, self._routing)
+        self._existing = Existing(self.graph, self.meshwide, self._routing, self._gateways)
         self._resources = Resources(self.graph, self._existing)
         self._problems = Problems(self.graph, self.meshwide)
         self._subscriptions = Subscriptions(self.graph, self._existing.names, self._resources.tables)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from isthmus.envoy import names, naming, router
+from isthmus.graph.gateways import Gateways
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
@@ -27,7 +28,7 @@ PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     LocalityView: (EDS,),
     NodeView: (EDS,),
     OutboundView: (CDS, EDS, LDS, NDS),
-    RouterView: (CDS, EDS, LDS),
+    RouterView: (CDS, EDS, LDS, RDS),
 }
 """Which types each kind of scope can hold: nothing is looked up elsewhere."""
 
@@ -37,8 +38,10 @@ Listeners = tuple[tuple[str, str], ...]
 """(name of an address listener, cluster it leads to)."""
 
 
-def client_of(scope: Scope) -> str:
-    """The namespace whose rules a scope goes by."""
+def client_of(scope: Scope, name: str = "") -> str:
+    """The namespace whose rules a scope goes by for a cluster. What gateways pass on is the same for all."""
+    if isinstance(scope, RouterView):
+        return ANYBODY if naming.is_sni_dnat(name) else scope.namespace
     if isinstance(scope, LocalityView | ClientView):
         scope = scope.view
     return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
@@ -56,8 +59,9 @@ def outbound_of(scope: Scope) -> OutboundView | None:
 class Existing:
     """The names that exist in each scope, and what they are made of."""
 
-    def __init__(self, graph: Graph, meshwide: Meshwide, routing: Routing) -> None:
+    def __init__(self, graph: Graph, meshwide: Meshwide, routing: Routing, gateways: Gateways) -> None:
         self.routing = routing
+        self.gateways = gateways
         self.meshwide = meshwide
         self.settings = meshwide.settings
         derived = graph.derived
@@ -145,12 +149,22 @@ class Existing:
         if type_url == LDS:
             ports = {server.port for server in view.servers} - naming.RESERVED_PORTS
             return frozenset(naming.port_listener(port) for port in ports)
-        forwarded = frozenset(cluster for route in view.tls_routes for cluster, _ in route.clusters)
-        return forwarded | frozenset(
+        if type_url == RDS:
+            return self.gateways.route_names(view)
+        passed = frozenset(
             naming.sni_dnat(port, service.host, subset)
             for service in self._exposed(get, view)
             for port, subset in self.targets(get, ANYBODY, service)
         )
+        return passed.union(name for name in get(self.gateways.clusters, view) if self._exists(get, view, name))
+
+    def _exists(self, get: Get, view: RouterView, name: str) -> bool:
+        """True if a cluster that a gateway's rules name is a destination that there is."""
+        parsed = naming.parse(name)
+        service = self.meshwide.named(get, parsed.host) if parsed is not None else None
+        if parsed is None or service is None:
+            return False
+        return (parsed.port, parsed.subset) in set(self.targets(get, view.namespace, service))
 
     def _exposed(self, get: Get, view: RouterView) -> Iterator[MeshService]:
         for host in get(self.meshwide.hosts, ALL):

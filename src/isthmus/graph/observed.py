@@ -32,7 +32,6 @@ from isthmus.model.rows import (
     DestinationRule,
     EndpointSlice,
     Gateway,
-    Labels,
     MtlsMode,
     Namespace,
     Node,
@@ -52,7 +51,6 @@ from isthmus.model.scopes import (
     OutboundView,
     RouterView,
     Scope,
-    TlsRoute,
 )
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.changes import Key
@@ -124,6 +122,9 @@ class Sources:
         self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
         self.virtual_services_for = graph.index(
             "virtual_services.by_host", self.virtual_services, lambda row: row.hosts
+        )
+        self.virtual_services_at = graph.index(
+            "virtual_services.by_gateway", self.virtual_services, lambda row: row.gateways
         )
         self.all_virtual_services = graph.index("virtual_services.all", self.virtual_services, lambda _: [ALL])
         self.all_gateways = graph.index("gateways.all", self.gateways, lambda _: [ALL])
@@ -524,14 +525,11 @@ class Scopes:
         self,
         graph: Graph,
         meshwide: Meshwide,
-        *,
         told_apart: Derived[str, frozenset[tuple[str, str]]],
-        passthrough: Derived[tuple[Key, Labels], tuple[TlsRoute, ...]],
     ) -> None:
         self.meshwide = meshwide
         self.sources = meshwide.sources
         self._told_apart = told_apart
-        self._passthrough = passthrough
         self.workload_mode: Derived[Key, WorkloadMode] = graph.derived(
             "derive.workload_mode", self._workload_mode, WorkloadMode(MtlsMode.STRICT)
         )
@@ -597,24 +595,8 @@ class Scopes:
             network_view=proxy.requested_network_view,
             servers=proxies.router_servers(gateways, proxy.labels, services),
             families=families,
-            tls_routes=self._tls_routes(get, proxy, gateways, proxies.listening_ports(services)),
+            namespace=proxy.namespace,
         )
-
-    def _tls_routes(
-        self, get: Get, proxy: Proxy, gateways: list[Gateway], targets: dict[int, int]
-    ) -> tuple[TlsRoute, ...]:
-        """Of all Gateways that select the proxy, at the ports it listens on; the first to claim a name has it."""
-        selected = sorted(row.key for row in gateways if labels_match(row.selector, proxy.labels))
-        found: list[TlsRoute] = []
-        taken: set[tuple[int, str]] = set()
-        for key in selected:
-            for route in get(self._passthrough, (key, proxy.labels)):
-                port = targets.get(route.port, route.port)
-                hosts = tuple(host for host in route.hosts if (port, host) not in taken)
-                taken.update((port, host) for host in hosts)
-                if hosts:
-                    found.append(TlsRoute(port, hosts, route.clusters))
-        return tuple(found)
 
     def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
         workload = get(self.sources.workloads, proxy.key)

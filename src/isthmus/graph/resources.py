@@ -58,7 +58,7 @@ class Resources:
         if parsed is None or service is None or port is None:
             return None
         host = (service.namespace, service.name)
-        rule = get(self.meshwide.rules, (client_of(scope), host))
+        rule = get(self.meshwide.rules, (client_of(scope, name), host))
         view = outbound_of(scope)
         headless_mtls = False
         if service.headless and view is not None:
@@ -70,6 +70,7 @@ class Resources:
             policy=rules.policy_for(rule, parsed.subset, port.port),
             peers=get(self.meshwide.identities, host),
             headless_mtls=headless_mtls,
+            balanced=isinstance(scope, RouterView),
         )
 
     def _cluster(self, get: Get, key: ScopedName) -> XdsResource | None:
@@ -87,8 +88,7 @@ class Resources:
         members = inline.body if inline is not None else b""
         if not isinstance(scope, RouterView):
             return clusters.outbound(destination, self.settings, members)
-        parsed = naming.parse(name)
-        build = clusters.sni_dnat if parsed is not None and parsed.sni_dnat else clusters.forward
+        build = clusters.sni_dnat if naming.is_sni_dnat(name) else clusters.forward
         return build(destination, self.settings, members)
 
     def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
@@ -108,19 +108,19 @@ class Resources:
         service = self._find(get, parsed)
         if parsed is None or service is None:
             return None
-        horizon = self.horizon(get, scope, service, exposed=parsed.sni_dnat)
+        horizon = self.horizon(get, scope, service, passes_on=parsed.sni_dnat)
         host = (service.namespace, service.name)
-        assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope)))
+        assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope, name)))
         return endpoints.load_assignment(name, assigned)
 
-    def horizon(self, get: Get, scope: Scope, service: MeshService, *, exposed: bool) -> Horizon:
-        """Where a scope stands when it looks at a service; `exposed`: by mesh mTLS through a gateway (SH27)."""
+    def horizon(self, get: Get, scope: Scope, service: MeshService, *, passes_on: bool = False) -> Horizon:
+        """Where a scope stands when it looks at a service; `passes_on`: as a gateway that opens nothing."""
         if isinstance(scope, RouterView):
             return Horizon(
                 network=scope.network,
                 families=scope.families,
                 networks=scope.network_view,
-                mtls_only=exposed,
+                mtls_only=passes_on,
                 only_cluster=scope.cluster if service.cluster_local else "",
                 home=self.meshwide.home(get, scope.cluster),
             )
@@ -166,8 +166,8 @@ class Resources:
             service = get(self.meshwide.services, host)
             if service is not None and router.exposed(servers, service):
                 chains.extend(get(self.gateway_chains, host))
-        chains += [router.sni_chain(route) for route in view.tls_routes if route.port == port]
-        return router.passthrough_listener(port, chains)
+        chains.extend(self.existing.gateways.chains(get, view, port))
+        return router.port_listener(port, chains, inspect=any(server.tls_mode for server in servers))
 
     def _chains(self, get: Get, host: HostKey) -> tuple[bytes, ...]:
         service = get(self.meshwide.services, host)
@@ -178,6 +178,8 @@ class Resources:
 
     def _routes(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
+        if isinstance(scope, RouterView):
+            return self.existing.gateways.routes(get, scope, name)
         inside = scope.view if isinstance(scope, ClientView) else scope
         labels = scope.labels if isinstance(scope, ClientView) else ()
         if not isinstance(inside, NamespaceView) or not name.isdecimal():

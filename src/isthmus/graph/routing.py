@@ -13,7 +13,6 @@ from isthmus.graph.observed import ALL, Meshwide
 from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.routing import MESH, Destination, VirtualService
 from isthmus.model.rows import Labels
-from isthmus.model.scopes import TlsRoute
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 
@@ -41,9 +40,6 @@ class Routing:
         self.routed: Derived[Key, frozenset[HostKey]] = derived("derive.routed_hosts", self._routed, frozenset())
         self.told_apart: Derived[str, frozenset[tuple[str, str]]] = derived(
             "derive.source_labels", self._told_apart, NO_LABELS
-        )
-        self.passthrough: Derived[tuple[Key, Labels], tuple[TlsRoute, ...]] = derived(
-            "derive.passthrough_routes", self._passthrough, ()
         )
         self.chosen: Derived[tuple[str, HostKey], Key | None] = derived("derive.virtual_services", self._chosen)
 
@@ -108,18 +104,6 @@ class Routing:
         caller = routing.Caller(namespace=choice.namespace, labels=choice.labels, port=port)
         found = tuple(routing.http_routes(row, caller))
         return Rules(found, self.cluster_of(get, port)) if found else None
-
-    def _passthrough(self, get: Get, key: tuple[Key, Labels]) -> tuple[TlsRoute, ...]:
-        """Where a Gateway passes connections on unopened, for gateways with these labels."""
-        gateway, labels = get(self.sources.gateways, key[0]), key[1]
-        if gateway is None or not any(server.tls_mode == routing.PASSTHROUGH for server in gateway.servers):
-            return ()
-        found = []
-        for route in routing.passthrough(gateway, self.rows(get), labels):
-            cluster = self.cluster_of(get, route.port)
-            shares = tuple((cluster(weighted.destination), weighted.weight) for weighted in route.destinations)
-            found.append(TlsRoute(route.port, route.hosts, shares))
-        return tuple(found)
 
     def cluster_of(self, get: Get, port: int) -> ClusterOf:
         """How destinations are called, seen from a port. One that does not exist answers 503: it has no cluster."""

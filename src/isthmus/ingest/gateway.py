@@ -17,6 +17,7 @@ TLS_MODES = (
     "OPTIONAL_MUTUAL",
 )
 _NEEDS_TLS = ("HTTPS", "TLS")
+_OWN_CERTIFICATE = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")
 
 
 def gateway(place: Place, obj: objects.Custom) -> Result:
@@ -31,13 +32,15 @@ def gateway(place: Place, obj: objects.Custom) -> Result:
         namespace=obj.metadata.namespace,
         name=obj.metadata.name,
         selector=read.labels(spec.get("selector"), "spec.selector"),
-        servers=tuple(_server(read, value, f"spec.servers[{i}]") for i, value in enumerate(found)),
+        servers=tuple(
+            _server(read, value, f"spec.servers[{i}]", obj.metadata.namespace) for i, value in enumerate(found)
+        ),
         created=obj.metadata.creation_timestamp or "",
     )
     return read.result(row)
 
 
-def _server(read: Reader, value: Any, field: str) -> GatewayServer:
+def _server(read: Reader, value: Any, field: str, namespace: str) -> GatewayServer:
     server = read.mapping(value, field)
     port = read.mapping(server.get("port"), f"{field}.port")
     protocol = read.choice(port.get("protocol"), f"{field}.port.protocol", PROTOCOLS)
@@ -50,14 +53,43 @@ def _server(read: Reader, value: Any, field: str) -> GatewayServer:
     mode = read.choice(tls.get("mode"), f"{field}.tls.mode", TLS_MODES)
     if protocol in _NEEDS_TLS and not tls:
         read.error(f"{field}.tls", f"is missing for protocol {protocol}", "Say how TLS is handled: tls.mode")
-    return GatewayServer(
+    made = GatewayServer(
         port=number,
         protocol=protocol,
         hosts=_hosts(read, server.get("hosts"), f"{field}.hosts"),
-        tls_mode=mode or ("SIMPLE" if tls and not tls.get("httpsRedirect") else ""),
+        tls_mode=mode or ("SIMPLE" if tls and protocol in _NEEDS_TLS else ""),
         credential_name=read.text(tls.get("credentialName"), f"{field}.tls.credentialName"),
-        name=read.text(server.get("name"), f"{field}.name"),
+        name=read.text(port.get("name"), f"{field}.port.name") or read.text(server.get("name"), f"{field}.name"),
+        binds=_binds(server.get("hosts"), namespace),
+        redirects=bool(read.typed(tls.get("httpsRedirect"), bool, f"{field}.tls.httpsRedirect")),
+        certificate_file=read.text(tls.get("serverCertificate"), f"{field}.tls.serverCertificate"),
+        key_file=read.text(tls.get("privateKey"), f"{field}.tls.privateKey"),
+        ca_file=read.text(tls.get("caCertificates"), f"{field}.tls.caCertificates"),
+        subject_alt_names=read.strings(tls.get("subjectAltNames"), f"{field}.tls.subjectAltNames"),
     )
+    _certificates(read, made, field)
+    return made
+
+
+def _certificates(read: Reader, server: GatewayServer, field: str) -> None:
+    """A server that ends TLS without a certificate does not listen: said, and the other servers count."""
+    if read.is_refused() or server.protocol not in _NEEDS_TLS or server.tls_mode not in _OWN_CERTIFICATE:
+        return
+    remedy = "Mount the files into the gateway and name them: tls.serverCertificate, tls.privateKey"
+    if server.credential_name:
+        read.warn(f"{field}.tls.credentialName", "is not served yet, so this server stays closed", remedy)
+    elif not (server.certificate_file and server.key_file):
+        read.warn(f"{field}.tls", "names no certificate, so this server stays closed", remedy)
+    elif server.tls_mode != "SIMPLE" and not server.ca_file:
+        remedy = "Name the file of the clients' authority: tls.caCertificates"
+        read.warn(f"{field}.tls.caCertificates", "is missing, so this server stays closed", remedy)
+
+
+def _binds(value: Any, namespace: str) -> tuple[str, ...]:
+    """The namespace part of each host; nothing if none has one. `.` is the Gateway's own."""
+    hosts = [host for host in value if isinstance(host, str)] if isinstance(value, list) else []
+    places = tuple(host.rpartition("/")[0] or "*" for host in hosts)
+    return tuple(namespace if place == "." else place for place in places) if set(places) != {"*"} else ()
 
 
 def _hosts(read: Reader, value: Any, field: str) -> tuple[str, ...]:

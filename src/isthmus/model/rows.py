@@ -177,7 +177,11 @@ class Workload(Row, frozen=True, kw_only=True, gc=False):
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False):
-    """One server of a Gateway: the port it listens on, its hosts without the namespace part (SN4), its TLS mode."""
+    """One server of a Gateway: the port it listens on, its hosts without the namespace part (SN4), its TLS mode.
+
+    `binds` has the namespace part of each host where one was given: whose VirtualServices may bind to it. On a proxy,
+    `gateway` is the object (`<namespace>/<name>`), and `number` the port as the object says it.
+    """
 
     port: int
     protocol: str
@@ -185,6 +189,14 @@ class GatewayServer(msgspec.Struct, frozen=True, gc=False):
     tls_mode: str = ""
     credential_name: str = ""
     name: str = ""
+    binds: tuple[str, ...] = ()
+    redirects: bool = False
+    certificate_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    gateway: str = ""
+    number: int = 0
 
 
 class Gateway(Row, frozen=True, kw_only=True, gc=False):

@@ -90,26 +90,18 @@ class InboundProfile(msgspec.Struct, frozen=True, cache_hash=True):
         return f"inbound:{ports}:{self.mode}{policies}"
 
 
-class TlsRoute(msgspec.Struct, frozen=True):
-    """Where a gateway passes connections on unopened: those to a port with one of these SNIs (`*` any).
-
-    `clusters` are outbound clusters with their shares; shares of 0 throughout mean equal ones.
-    """
-
-    port: int
-    hosts: tuple[str, ...]
-    clusters: tuple[tuple[str, int], ...]
-
-
 class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
-    """What a gateway serves: the servers that select it, seen from its cluster and network (SN5, SH24)."""
+    """What a gateway serves: the servers that select it, seen from its cluster and network (SN5, SH24).
+
+    What others export counts as it does for the gateway's namespace (SN6).
+    """
 
     cluster: str
     network: str = ""
     network_view: tuple[str, ...] = ()
     servers: tuple[GatewayServer, ...] = ()
     families: tuple[int, ...] = ()
-    tls_routes: tuple[TlsRoute, ...] = ()
+    namespace: str = ""
 
     def __str__(self) -> str:
         ports = ",".join(f"{server.port}/{server.tls_mode}" for server in self.servers)

@@ -1,0 +1,74 @@
+"""What the servers of Gateways take, and which VirtualServices are bound to them."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from isthmus.derive.visibility import exported
+from isthmus.model.routing import VirtualService
+from isthmus.model.rows import GatewayServer
+
+HTTP_PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB")
+TLS_PROTOCOLS = ("HTTPS", "TLS")
+TERMINATING = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL")
+
+
+class Takes(StrEnum):
+    """What a server does with a connection."""
+
+    AUTO = "auto"
+    """Mesh mTLS is passed on by the service that its SNI names."""
+    SNI = "sni"
+    """TLS is passed on unopened, by tls routes."""
+    HTTP = "http"
+    """Requests, by http routes; TLS before them is opened."""
+    BYTES = "bytes"
+    """Connections, by tcp routes; TLS before them is opened."""
+
+
+def takes(server: GatewayServer) -> Takes:
+    """What the server does with a connection, by its protocol and TLS mode."""
+    if server.tls_mode == "AUTO_PASSTHROUGH":
+        return Takes.AUTO
+    if server.tls_mode == "PASSTHROUGH":
+        return Takes.SNI
+    if server.protocol in HTTP_PROTOCOLS or server.protocol == "HTTPS":
+        return Takes.HTTP
+    return Takes.BYTES
+
+
+def opens_tls(server: GatewayServer) -> bool:
+    """True if the server ends TLS itself."""
+    return server.protocol in TLS_PROTOCOLS and server.tls_mode in TERMINATING
+
+
+def covers(pattern: str, host: str) -> bool:
+    """True if every name that `host` means is one that `pattern` means; both may begin with `*`."""
+    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]) and host != pattern[1:])
+
+
+def narrower(one: str, other: str) -> str:
+    """The names that both mean, as one name; empty if there are none."""
+    if covers(other, one):
+        return one
+    return other if covers(one, other) else ""
+
+
+def bound_hosts(server: GatewayServer, row: VirtualService) -> tuple[str, ...]:
+    """The hosts for which a server goes by an object: those of both, if the server lets its namespace bind."""
+    places = server.binds or ("*",) * len(server.hosts)
+    allowed = [host for host, place in zip(server.hosts, places, strict=True) if place in ("*", row.namespace)]
+    found = (narrower(mine.lower(), theirs) for theirs in row.hosts for mine in allowed)
+    return tuple(dict.fromkeys(host for host in found if host))
+
+
+def bound(
+    server: GatewayServer, rows: Iterable[VirtualService], namespace: str
+) -> list[tuple[VirtualService, tuple[str, ...]]]:
+    """The objects that a server of a gateway in `namespace` goes by, with their hosts there, the oldest first."""
+    found = []
+    for row in rows:
+        if server.gateway in row.gateways and exported(row.export_to, row.namespace, namespace):
+            hosts = bound_hosts(server, row)
+            if hosts:
+                found.append((row, hosts))
+    return sorted(found, key=lambda pair: (pair[0].created, pair[0].namespace, pair[0].name))
