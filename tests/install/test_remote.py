@@ -50,14 +50,19 @@ def test_istiod_is_at_the_addresses_of_the_control_plane() -> None:
     found = made()
     ports = one(found, "Service", "istiod")["spec"]["ports"]
     assert {(p["name"], p["port"], p["targetPort"]) for p in ports} == {
-        ("tcp-istiod", 15012, 15012),
-        ("tcp-webhook", 443, 15017),
+        ("https-dns", 15012, 15012),
+        ("https-webhook", 443, 15017),
     }
     assert "selector" not in one(found, "Service", "istiod")["spec"]
     slices = one(found, "EndpointSlice", "istiod-ipv4")
     assert slices["metadata"]["labels"]["kubernetes.io/service-name"] == "istiod"
-    assert {(p["name"], p["port"]) for p in slices["ports"]} == {("tcp-istiod", 15012), ("tcp-webhook", 15017)}
+    assert {(p["name"], p["port"]) for p in slices["ports"]} == {("https-dns", 15012), ("https-webhook", 15017)}
     assert [a for e in slices["endpoints"] for a in e["addresses"]] == ["198.18.0.9", "198.18.0.10"]
+
+
+def test_the_service_has_the_ports_that_it_has_in_a_primary() -> None:
+    own = one(control_plane(ControlPlaneValues(mesh=WEST)), "Service", "istiod")["spec"]["ports"]
+    assert one(made(), "Service", "istiod")["spec"]["ports"] == own
 
 
 def test_a_slice_holds_one_ip_version() -> None:

@@ -15,8 +15,11 @@ from isthmus.install.values import (
     RemoteValues,
 )
 
-PORTS = {"tcp-istiod": (XDS_PORT, XDS_PORT), "tcp-webhook": (443, WEBHOOK_PORT)}
-"""Ports of the Service istiod of a remote cluster, with those at the control plane's own addresses."""
+PORTS = {"https-dns": (XDS_PORT, XDS_PORT), "https-webhook": (443, WEBHOOK_PORT)}
+"""Ports of the Service istiod of a remote cluster, with those at the control plane's own addresses.
+
+They are named as in a primary, because the Service is the same in all clusters (AG1); Istio's are tcp-istiod, webhook.
+"""
 
 OWNER = "isthmus-install"
 """Who keeps the EndpointSlices, so that no controller takes them for its own."""

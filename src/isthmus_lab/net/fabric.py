@@ -69,7 +69,14 @@ def _router(network: NetworkPlan) -> None:
 def _api_server(network: NetworkPlan, cluster: ClusterPlan) -> None:
     tag = f"a{network.index}x{cluster.api_ip.rpartition('.')[2]}"
     lan = Leg("eth0", f"{tag}l", network.bridge, cluster.api_ip, network.prefix)
-    wan = Leg("wan0", f"{tag}w", network.wan_bridge, cluster.api_wan_ip, _WAN_PREFIX, [(WAN_RANGE, network.wan_core)])
+    wan = Leg(
+        rules.WAN_INTERFACE,
+        f"{tag}w",
+        network.wan_bridge,
+        cluster.api_wan_ip,
+        _WAN_PREFIX,
+        [(WAN_RANGE, network.wan_core)],
+    )
     _namespace(cluster.api_netns, [lan, wan], POD_SYSCTLS)
     _service_route(cluster.api_netns, network.gateway)
 
@@ -90,5 +97,14 @@ def pod_legs(network: NetworkPlan, *, tag: str, ip: str, wan_ip: str | None) -> 
     """The cables of a pod: to its network always, to the WAN segment if it has an address there."""
     legs = [Leg("eth0", f"p{tag}l", network.bridge, ip, network.prefix, [("0.0.0.0/0", network.gateway)])]
     if wan_ip:
-        legs.append(Leg("wan0", f"p{tag}w", network.wan_bridge, wan_ip, _WAN_PREFIX, [(WAN_RANGE, network.wan_core)]))
+        legs.append(
+            Leg(
+                rules.WAN_INTERFACE,
+                f"p{tag}w",
+                network.wan_bridge,
+                wan_ip,
+                _WAN_PREFIX,
+                [(WAN_RANGE, network.wan_core)],
+            )
+        )
     return legs

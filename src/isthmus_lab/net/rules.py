@@ -10,6 +10,8 @@ CORE_TABLE = "lab-wan"
 CAPTURE_TABLE = "isthmus-capture"
 SERVICE_TABLE = "lab-services"
 
+WAN_INTERFACE = "wan0"
+"""A pod's or API server's leg on the WAN."""
 PROXY_MARK = 1337
 PROXY_UID = 1337
 _CAPTURE_PRIORITY = -110
@@ -106,7 +108,10 @@ class ServicePort:
 
 
 def service_chains(ports: Iterable[ServicePort], service_cidr: str) -> list[nft.Chain]:
-    """kube-proxy's part: a connection to a ClusterIP goes to one of its endpoints at random, or is refused."""
+    """kube-proxy's part: a connection to a ClusterIP goes to one of its endpoints at random, or is refused.
+
+    One that leaves by the WAN has that side's address, not the one that the way to the ClusterIP would have given it.
+    """
     translate: list[nft.Rule] = []
     for service in sorted(ports):
         match = nft.rule(
@@ -119,12 +124,14 @@ def service_chains(ports: Iterable[ServicePort], service_cidr: str) -> list[nft.
             pick = nft.one_in(left) if left > 1 else ()
             translate.append(nft.rule(match, pick, nft.dnat(ip, port)))
             left -= 1
+    outside = nft.rule(nft.interface("out", WAN_INTERFACE), nft.masquerade())
     refuse = (
         nft.rule(nft.address("dst", service_cidr), nft.protocol("tcp"), nft.reject(tcp=True)),
         nft.rule(nft.address("dst", service_cidr), nft.reject(tcp=False)),
     )
     return [
         nft.Chain("output", "nat", "output", _SERVICE_PRIORITY, tuple(translate)),
+        nft.Chain("postrouting", "nat", "postrouting", 100, (outside,)),
         nft.Chain("refuse", "filter", "output", 0, refuse),
     ]
 

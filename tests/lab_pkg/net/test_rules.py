@@ -62,17 +62,18 @@ def test_capture_of_some_ports_and_ranges() -> None:
 
 def test_a_service_goes_to_each_endpoint_equally() -> None:
     port = ServicePort("10.96.0.5", "tcp", 80, (("10.0.1.1", 8080), ("10.0.1.2", 8080), ("10.0.1.3", 8080)))
-    chain, refuse = service_chains([port], "10.96.0.0/16")
+    chain, outside, refuse = service_chains([port], "10.96.0.0/16")
     assert text(chain) == [
         f"dst==10.96.0.5 {TCP} port==80 random%3==0 dnat:10.0.1.1:8080",
         f"dst==10.96.0.5 {TCP} port==80 random%2==0 dnat:10.0.1.2:8080",
         f"dst==10.96.0.5 {TCP} port==80 dnat:10.0.1.3:8080",
     ]
+    assert text(outside) == ["oifname==wan0 masq"]
     assert text(refuse) == [f"dst&ffff0000==10.96.0.0 {TCP} reject", "dst&ffff0000==10.96.0.0 reject"]
 
 
 def test_a_service_without_endpoints_is_only_refused() -> None:
-    chain, _ = service_chains([ServicePort("10.96.0.5", "udp", 53, ())], "10.96.0.0/16")
+    chain, *_ = service_chains([ServicePort("10.96.0.5", "udp", 53, ())], "10.96.0.0/16")
     assert chain.rules == ()
 
 
