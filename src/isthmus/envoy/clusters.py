@@ -37,7 +37,10 @@ TLS_MATCH = {"tlsMode": "istio"}
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """One port of a service, or a subset of it, as a client must treat it."""
+    """One port of a service, or a subset of it, as a client must treat it.
+
+    `gateways`: some of its endpoints may be gateways.
+    """
 
     service: MeshService
     port: ServicePort
@@ -45,6 +48,7 @@ class Destination(msgspec.Struct, frozen=True):
     policy: TrafficPolicy = NO_POLICY
     peers: tuple[str, ...] = ()
     headless_mtls: bool = False
+    gateways: bool = False
     balanced: bool = False
 
     @property
@@ -62,18 +66,33 @@ def outbound(destination: Destination, settings: MeshSettings, members: bytes = 
     if destination.caller_chooses or (policy.load_balancer == "PASSTHROUGH" and not destination.balanced):
         fields |= {"type": Cluster.ORIGINAL_DST, "lb_policy": Cluster.CLUSTER_PROVIDED}
     else:
-        fields |= _discovered(name, service, members) | {"lb_policy": balancer}
+        fields |= _discovered(name, service, members) | _balanced(balancer, policy)
     return _encode(
         name,
         settings,
         policy=policy,
         metadata=metadata(istio={"services": [_describe(service)]}),
-        typed_extension_protocol_options=upstream.protocol_options(port.protocol, policy.connection_pool),
+        typed_extension_protocol_options=upstream.protocol_options(
+            port.protocol, policy.connection_pool, gateways=destination.gateways and port.protocol is not Protocol.GRPC
+        ),
+        # Envoy takes a gRPC status for the endpoint's own, whatever the matcher says: only connections count then.
+        answers=not (destination.gateways and port.protocol is Protocol.GRPC),
         upstream_bind_config=upstream.bind_config(
             settings.mark, stall_timeout=settings.stall_timeout if port.protocol is Protocol.HTTP else 0
         ),
         **fields,
     )
+
+
+def _balanced(balancer: int, policy: TrafficPolicy) -> dict[str, Any]:
+    """How requests are spread over endpoints, and how those that join warm up."""
+    slow_start = upstream.slow_start(policy.warmup)
+    if slow_start is None or balancer == Cluster.RANDOM:
+        return {"lb_policy": balancer}
+    if balancer == Cluster.LEAST_REQUEST:
+        config = Cluster.LeastRequestLbConfig(slow_start_config=slow_start)
+        return {"lb_policy": balancer, "least_request_lb_config": config}
+    return {"lb_policy": balancer, "round_robin_lb_config": Cluster.RoundRobinLbConfig(slow_start_config=slow_start)}
 
 
 def _describe(service: MeshService) -> dict[str, str]:
@@ -157,7 +176,9 @@ def _encode(
     pool = policy.connection_pool
     timeout = pool.connect_timeout if pool is not None and pool.connect_timeout else settings.connect_timeout
     if outlier:
-        fields["outlier_detection"] = upstream.outlier_detection(policy.outlier_detection)
+        fields["outlier_detection"] = upstream.outlier_detection(
+            policy.outlier_detection, answers=fields.pop("answers", True)
+        )
         fields["common_lb_config"] = upstream.common_lb(policy.outlier_detection)
     message = Cluster(
         name=name,

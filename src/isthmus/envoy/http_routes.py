@@ -235,6 +235,7 @@ def retry_policy(rule: Retries | None) -> Message | None:
         retriable_status_codes=RETRY_CODES,
     )
     if rule is None:
+        _elsewhere(policy)
         return policy
     policy.num_retries.value = rule.attempts
     if rule.per_try_timeout:
@@ -249,10 +250,15 @@ def retry_policy(rule: Retries | None) -> Message | None:
             named.append("retriable-status-codes")
         policy.retry_on = ",".join(named)
     if rule.remote_localities:
-        config = previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=2)
-        policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
-        policy.retry_priority.typed_config.CopyFrom(packed(config))
+        _elsewhere(policy)
     return policy
+
+
+def _elsewhere(policy: Message) -> None:
+    """Two tries where traffic should go, then one where it would be failed over to: a lost zone is not noticed yet."""
+    config = previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=2)
+    policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+    policy.retry_priority.typed_config.CopyFrom(packed(config))
 
 
 def _share(percent: float) -> Message:

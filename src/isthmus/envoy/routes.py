@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
-from isthmus.envoy import naming
+from isthmus.envoy import naming, upstream
 from isthmus.envoy.build import Message, boolean
 from isthmus.envoy.http_routes import ClusterOf, default_route
 from isthmus.envoy.http_routes import routes as rule_routes
@@ -82,6 +82,7 @@ def route_configuration(name: str, virtual_hosts: Iterable[bytes], settings: Mes
         name=name,
         validate_clusters=boolean(False),
         ignore_port_in_host_matching=True,
+        response_headers_to_remove=[upstream.GATEWAY_HEADER],
     ).SerializeToString(deterministic=True)
     hosts = (*virtual_hosts, _unknown(settings).SerializeToString(deterministic=True))
     return XdsResource(RDS, name, head + b"".join(length_delimited(_VIRTUAL_HOSTS, host) for host in hosts))

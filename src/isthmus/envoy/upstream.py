@@ -11,15 +11,26 @@ elsewhere. What a caller may notice is at most the requests that were on the wir
 * Three local failures in a row take an endpoint out at once, for 3 s, then 6 s, 9 s, up to 15 s while it goes on.
 * `max_ejection_percent` 99: with n endpoints at most n-1 are ever out, whatever n, so the last path stays; no
   endpoint of a single one is taken out. The panic threshold is 0: with one endpoint left of five, traffic goes to
-  that one, not to all five again.
+  that one, not to all five again. A rule can lower the percentage, not raise it.
+* A gateway is one endpoint that stands for many. That one pod behind it answers 503 says nothing about the others, so
+  only failed connections take a gateway out, never what was answered through it (istio#52435).
 """
 
+import msgspec
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import address_pb2, protocol_pb2, socket_option_pb2
+from envoy.config.common.matcher.v3 import matcher_pb2 as http_pb2
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_option_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import percent_pb2
 
 from isthmus.envoy.build import Message, packed, seconds, u32
+from isthmus.envoy.endpoints import GATEWAY_KEY
+from isthmus.model.locality import Warmup
 from isthmus.model.rows import ConnectionPool, OutlierDetection, Protocol
 
 SOL_SOCKET, SO_MARK = 1, 36
@@ -29,6 +40,9 @@ PING_INTERVAL, PING_TIMEOUT = 1.0, 1.0
 
 UNLIMITED = 2**32 - 1
 MAX_EJECTION_PERCENT = 99
+
+GATEWAY_HEADER = "x-isthmus-gateway"
+"""On the way from endpoint to router only: the network of the gateway that an answer came through."""
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -76,8 +90,13 @@ def connection_options() -> Message:
     )
 
 
-def protocol_options(protocol: Protocol, pool: ConnectionPool | None = None) -> dict[str, Message]:
-    """typed_extension_protocol_options: which HTTP version endpoints of this port get; none for bytes."""
+def protocol_options(
+    protocol: Protocol, pool: ConnectionPool | None = None, *, gateways: bool = False
+) -> dict[str, Message]:
+    """typed_extension_protocol_options: which HTTP version endpoints of this port get; none for bytes.
+
+    `gateways`: some endpoints may be gateways, whose answers must not count against them.
+    """
     if not protocol.is_http:
         return {}
     options = http_protocol_options_pb2.HttpProtocolOptions()
@@ -90,7 +109,48 @@ def protocol_options(protocol: Protocol, pool: ConnectionPool | None = None) -> 
         options.common_http_protocol_options.max_requests_per_connection.value = pool.max_requests_per_connection
     if pool is not None and pool.idle_timeout:
         options.common_http_protocol_options.idle_timeout.CopyFrom(seconds(pool.idle_timeout))
+    if gateways:
+        options.outlier_detection.error_matcher.CopyFrom(_errors_of_endpoints())
+        options.http_filters.extend(_mark_gateways())
     return {HTTP_OPTIONS: packed(options)}
+
+
+def _errors_of_endpoints() -> Message:
+    """What counts as an error of the endpoint: 5xx, unless the answer came through a gateway."""
+    matched = http_pb2.MatchPredicate
+    status = route_components_pb2.HeaderMatcher(name=":status")
+    status.string_match.safe_regex.regex = "5[0-9][0-9]"
+    direct = route_components_pb2.HeaderMatcher(name=GATEWAY_HEADER, present_match=False)
+    rules = [
+        matched(http_response_headers_match=http_pb2.HttpHeadersMatch(headers=[header])) for header in (status, direct)
+    ]
+    return matched(and_match=matched.MatchSet(rules=rules))
+
+
+def _mark_gateways() -> list[Message]:
+    """Filters between router and endpoint: an answer through a gateway gets a header, which routes take off again."""
+    mutation = mutation_rules_pb2.HeaderMutation
+    value = base_pb2.HeaderValue(key=GATEWAY_HEADER, value=f"%UPSTREAM_METADATA(istio:{GATEWAY_KEY})%")
+    mark = base_pb2.HeaderValueOption(header=value, append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+    mutations = header_mutation_pb2.Mutations(
+        response_mutations=[mutation(remove=GATEWAY_HEADER), mutation(append=mark)]
+    )
+    chain = [
+        ("envoy.filters.http.header_mutation", header_mutation_pb2.HeaderMutation(mutations=mutations)),
+        ("envoy.filters.http.upstream_codec", upstream_codec_pb2.UpstreamCodec()),
+    ]
+    return [hcm_pb2.HttpFilter(name=name, typed_config=packed(config)) for name, config in chain]
+
+
+def slow_start(warmup: Warmup | None) -> Message | None:
+    """How the share of an endpoint that joins grows; None: it gets all of it at once."""
+    if warmup is None:
+        return None
+    return cluster_pb2.Cluster.SlowStartConfig(
+        slow_start_window=seconds(warmup.duration),
+        aggression=base_pb2.RuntimeDouble(default_value=warmup.aggression, runtime_key="isthmus.slow_start"),
+        min_weight_percent=percent_pb2.Percent(value=warmup.minimum),
+    )
 
 
 def downstream_protocol() -> dict[str, Message]:
@@ -128,9 +188,14 @@ def circuit_breakers(pool: ConnectionPool | None = None) -> Message:
     return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
 
 
-def outlier_detection(rule: OutlierDetection | None = None) -> Message:
-    """When an endpoint is taken out. A DestinationRule replaces what it names of the defaults above."""
+def outlier_detection(rule: OutlierDetection | None = None, *, answers: bool = True) -> Message:
+    """When an endpoint is taken out. A DestinationRule replaces what it names of the defaults above.
+
+    Without `answers` only failed connections count, not what endpoints answer.
+    """
     said = rule or OutlierDetection()
+    if not answers:
+        said = msgspec.structs.replace(said, consecutive_5xx=0, consecutive_gateway_errors=0)
     return outlier_detection_pb2.OutlierDetection(
         consecutive_5xx=u32(_or(said.consecutive_5xx, 5)),
         enforcing_consecutive_5xx=u32(100 if said.consecutive_5xx else 0),
@@ -144,7 +209,7 @@ def outlier_detection(rule: OutlierDetection | None = None) -> Message:
         interval=seconds(said.interval or 1),
         base_ejection_time=seconds(said.base_ejection_time or 3),
         max_ejection_time=seconds(max(said.base_ejection_time or 0, 15)),
-        max_ejection_percent=u32(_or(said.max_ejection_percent, MAX_EJECTION_PERCENT)),
+        max_ejection_percent=u32(min(_or(said.max_ejection_percent, MAX_EJECTION_PERCENT), MAX_EJECTION_PERCENT)),
     )
 
 

@@ -1,6 +1,7 @@
 """The wiring of resources: how each name of each scope is made into bytes."""
 
-from isthmus.derive import rules
+import msgspec
+
 from isthmus.derive.horizon import Horizon
 from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
 from isthmus.envoy.clusters import Destination
@@ -8,7 +9,9 @@ from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of
 from isthmus.graph.observed import ALL
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
+from isthmus.model.locality import Warmup
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
+from isthmus.model.rows import TrafficPolicy
 from isthmus.model.scopes import (
     ClientView,
     InboundProfile,
@@ -21,6 +24,9 @@ from isthmus.model.scopes import (
 )
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS, XdsResource
+
+WARMUP = Warmup(10.0)
+"""How the endpoints of a service that is ranked by place come back: the first ready one is not to be overrun."""
 
 
 class Resources:
@@ -58,7 +64,8 @@ class Resources:
         if parsed is None or service is None or port is None:
             return None
         host = (service.namespace, service.name)
-        rule = get(self.meshwide.rules, (client_of(scope, name), host))
+        client = client_of(scope, name)
+        home = scope.cluster if isinstance(scope, RouterView) else ""
         view = outbound_of(scope)
         headless_mtls = False
         if service.headless and view is not None:
@@ -67,11 +74,19 @@ class Resources:
             service=service,
             port=port,
             subset=parsed.subset,
-            policy=rules.policy_for(rule, parsed.subset, port.port),
+            policy=self._policy(get, client, host, port=port.port, subset=parsed.subset),
+            gateways=any(cluster != (view.cluster if view else home) for cluster in service.clusters),
             peers=get(self.meshwide.identities, host),
             headless_mtls=headless_mtls,
             balanced=isinstance(scope, RouterView),
         )
+
+    def _policy(self, get: Get, client: str, host: HostKey, *, port: int, subset: str) -> TrafficPolicy:
+        """What is said of a destination. What is ranked by place warms up, unless something is said about that."""
+        policy = self.meshwide.places.policy(get, client, host, port=port, subset=subset)
+        if policy.warmup is None and get(self.meshwide.places.preferences, (client, host, port, subset)).ranks:
+            return msgspec.structs.replace(policy, warmup=WARMUP)
+        return policy
 
     def _cluster(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
