@@ -7,6 +7,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from isthmus.envoy import clusters, upstream
 from isthmus.envoy.clusters import Destination
+from isthmus.model.locality import Warmup
 from isthmus.model.mesh import MeshService
 from isthmus.model.rows import ConnectionPool, OutlierDetection, Protocol, ServicePort, TrafficPolicy
 from isthmus.model.settings import MeshSettings
@@ -250,3 +251,46 @@ def test_equal_content_has_one_version() -> None:
     assert first is not second
     assert first == second
     assert first.version == second.version
+
+
+def test_answers_through_gateways_do_not_take_them_out() -> None:
+    options = outbound(gateways=True).typed_extension_protocol_options[upstream.HTTP_OPTIONS]
+    found = http_protocol_options_pb2.HttpProtocolOptions.FromString(options.value)
+    status, direct = (
+        rule.http_response_headers_match.headers[0] for rule in found.outlier_detection.error_matcher.and_match.rules
+    )
+    assert (status.name, direct.name, direct.present_match) == (":status", upstream.GATEWAY_HEADER, False)
+    assert [one.name.rpartition(".")[2] for one in found.http_filters] == ["header_mutation", "upstream_codec"]
+    plain = outbound().typed_extension_protocol_options[upstream.HTTP_OPTIONS]
+    assert not http_protocol_options_pb2.HttpProtocolOptions.FromString(plain.value).http_filters
+
+
+@pytest.mark.parametrize(("gateways", "enforced"), [(True, 0), (False, 100)])
+def test_of_grpc_through_gateways_only_connections_count(gateways: bool, enforced: int) -> None:
+    policy = TrafficPolicy(outlier_detection=OutlierDetection(consecutive_5xx=3))
+    found = outbound(Protocol.GRPC, gateways=gateways, policy=policy).outlier_detection
+    assert found.enforcing_consecutive_5xx.value == enforced
+    assert found.enforcing_consecutive_gateway_failure.value == enforced
+    assert found.enforcing_consecutive_local_origin_failure.value == 100
+
+
+@pytest.mark.parametrize(("said", "percent"), [(None, 99), (100, 99), (99, 99), (10, 10)])
+def test_the_last_endpoint_stays_whatever_a_rule_says(said: int | None, percent: int) -> None:
+    policy = TrafficPolicy(outlier_detection=OutlierDetection(max_ejection_percent=said))
+    assert outbound(policy=policy).outlier_detection.max_ejection_percent.value == percent
+
+
+@pytest.mark.parametrize(
+    ("balancer", "field"),
+    [("", "round_robin_lb_config"), ("LEAST_REQUEST", "least_request_lb_config"), ("RANDOM", None)],
+)
+def test_endpoints_warm_up(balancer: str, field: str | None) -> None:
+    cluster = outbound(policy=TrafficPolicy(load_balancer=balancer, warmup=Warmup(30, 5, 2)))
+    assert cluster.WhichOneof("lb_config") == field
+    if field is not None:
+        start = getattr(cluster, field).slow_start_config
+        assert (start.slow_start_window.seconds, start.min_weight_percent.value, start.aggression.default_value) == (
+            30,
+            5,
+            2,
+        )

@@ -1,5 +1,7 @@
 """Namespaces and nodes."""
 
+import pytest
+
 from isthmus.model.rows import Locality, Namespace, Node
 from tests.ingest.check import check, complaints
 
@@ -43,3 +45,14 @@ def test_malformed_ones_are_refused_and_told() -> None:
         found = check(kind, {"metadata": {"labels": {"a": 5}}})
         assert found.rows is None
         assert complaints(found) == [("metadata.labels[...]", "expected `str`, got `int`")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "warned"),
+    [("preferclose", "PreferSameZone", 0), ("PreferNetwork", "PreferNetwork", 0), ("?", "Any", 1)],
+)
+def test_traffic_distribution_of_a_namespace_lb9(text: str, expected: str, warned: int) -> None:
+    metadata = {"namespace": "", "annotations": {"networking.istio.io/traffic-distribution": text}}
+    found = check("Namespace", {"metadata": metadata})
+    assert [row.traffic_distribution for row in found.rows or () if isinstance(row, Namespace)] == [expected]
+    assert len(found.problems) == warned

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from isthmus.base.errors import Severity
+from isthmus.model.locality import Distribution, LocalitySetting, Warmup
 from isthmus.model.rows import ConnectionPool, DestinationRule, OutlierDetection, Subset, TrafficPolicy
 from tests.ingest.check import check, complaints
 
@@ -139,3 +140,54 @@ def test_malformed_rules_are_refused_and_told(spec: dict[str, Any], field: str) 
     found = check("DestinationRule", {"spec": spec})
     assert found.rows is None
     assert [name for name, _ in complaints(found)] == [field]
+
+
+def test_where_traffic_goes_by_place() -> None:
+    setting = {"distribute": [{"from": "r1/*", "to": {"r1/*": 80, "r2/*": 20}}]}
+    balancer = {
+        "localityLbSetting": setting,
+        "warmup": {"duration": "30s", "minimumPercent": 5, "aggression": 1.5},
+    }
+    policy = only({"host": "a", "trafficPolicy": {"loadBalancer": balancer}}).policy
+    assert policy is not None
+    assert policy.locality == LocalitySetting(distribute=(Distribution("r1/*", (("r1/*", 80), ("r2/*", 20))),))
+    assert policy.warmup == Warmup(30, 5, 1.5)
+    older = only({"host": "a", "trafficPolicy": {"loadBalancer": {"warmupDurationSecs": "10s"}}}).policy
+    assert older is not None
+    assert (older.warmup, older.locality) == (Warmup(10), None)
+
+
+def test_zone_aware_balancing_is_told_to_have_no_effect() -> None:
+    balancer = {"localityLbSetting": {"enabled": False}, "zoneAwareLbSetting": {"enabled": True}}
+    found = check("DestinationRule", {"spec": {"host": "a", "trafficPolicy": {"loadBalancer": balancer}}})
+    assert [field for field, _ in complaints(found)] == ["spec.trafficPolicy.loadBalancer.zoneAwareLbSetting"]
+    assert found.rows
+
+
+@pytest.mark.parametrize(
+    ("balancer", "field"),
+    [
+        ({"warmup": {"minimumPercent": 5}}, "warmup.duration"),
+        ({"warmup": {"duration": "1s", "minimumPercent": 101}}, "warmup.minimumPercent"),
+        ({"warmup": {"duration": "1s", "aggression": 0.5}}, "warmup.aggression"),
+        ({"localityLbSetting": {"failover": [{"from": "a"}]}}, "localityLbSetting.failover[0]"),
+        (
+            {"localityLbSetting": {"failoverPriority": ["a"], "distribute": [{"from": "a", "to": {"b": 100}}]}},
+            "localityLbSetting.distribute",
+        ),
+    ],
+)
+def test_broken_settings_of_places_are_refused(balancer: dict[str, Any], field: str) -> None:
+    found = check("DestinationRule", {"spec": {"host": "a", "trafficPolicy": {"loadBalancer": balancer}}})
+    assert found.rows is None
+    assert [name for name, _ in complaints(found)] == [f"spec.trafficPolicy.loadBalancer.{field}"]
+
+
+@pytest.mark.parametrize(("text", "percent", "warned"), [("90", 90, 0), ("50%", 50, 0), ("0", 0, 1), ("much", 0, 1)])
+def test_threshold_of_spilling_over(text: str, percent: int, warned: int) -> None:
+    metadata = {"annotations": {"isthmus.dev/spill-below": text}}
+    for kind, spec in (("DestinationRule", {"host": "a"}), ("Service", {})):
+        found = check(kind, {"metadata": metadata, "spec": spec})
+        assert len(found.problems) == warned
+        assert found.rows is not None
+        assert found.rows[0].spill_below == percent  # type: ignore[attr-defined]

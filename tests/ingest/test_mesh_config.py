@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.model.locality import Distribution, LocalitySetting
+from isthmus.model.locality import Distribution, LocalitySetting, Warmup
 from isthmus.model.mesh_config import (
     MeshConfig,
     MeshNetworks,
@@ -14,7 +14,7 @@ from isthmus.model.mesh_config import (
     Selector,
     ServiceSetting,
 )
-from isthmus.model.rows import Cluster
+from isthmus.model.rows import Cluster, OutlierDetection
 from tests.ingest.check import check, complaints
 
 
@@ -63,6 +63,8 @@ def test_other_config_maps_are_not_read() -> None:
         ("defaultServiceExportTo: ['.']", config(default_service_export_to=(".",))),
         ("defaultVirtualServiceExportTo: [a]", config(default_virtual_service_export_to=("a",))),
         ("defaultDestinationRuleExportTo: ['*']", config(default_destination_rule_export_to=("*",))),
+        ("outlierDetection: {interval: 2s}", config(outlier_detection=OutlierDetection(interval=2))),
+        ("warmup: {duration: 20s}", config(warmup=Warmup(20))),
         (
             "localityLbSetting: {distribute: [{from: r1/*, to: {r1/z1/*: 80, r2/*: 20}}]}",
             config(locality=LocalitySetting(distribute=(Distribution("r1/*", (("r1/z1/*", 80), ("r2/*", 20))),))),
