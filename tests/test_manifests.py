@@ -16,7 +16,7 @@ from isthmus_lab.apiserver.inprocess import Loopback
 from isthmus_lab.kubelet.client import APPLY, ApiClient
 from isthmus_lab.kubelet.images import find
 from isthmus_lab.labfile.load import load
-from isthmus_lab.supervisor.manifests import Applier, identity, in_order, objects_for
+from isthmus_lab.supervisor.manifests import Applier, identity, in_order, objects_in
 from isthmus_lab.supervisor.roles import mesh_objects
 from isthmus_lab.world import Cluster, World
 
@@ -49,7 +49,7 @@ def test_every_file_belongs_to_all_or_to_a_cluster(example: Path) -> None:
 @pytest.mark.parametrize(("example", "cluster"), PLACES, ids=name_of)
 def test_a_cluster_accepts_everything(example: Path, cluster: Cluster, tmp_path: Path) -> None:
     """With strict field validation, so that a misspelt field is found."""
-    objects = [*installed(load(example), cluster), *objects_for(load(example).directories, cluster.name)]
+    objects = [*installed(load(example), cluster), *objects_in(load(example), cluster.name)]
     query = {"fieldManager": "test", "force": "true", "fieldValidation": "Strict"}
 
     async def scenario(server: Loopback) -> None:
@@ -64,7 +64,7 @@ def test_a_cluster_accepts_everything(example: Path, cluster: Cluster, tmp_path:
 
 @pytest.mark.parametrize(("example", "cluster"), PLACES, ids=name_of)
 def test_names_and_references_fit(example: Path, cluster: Cluster) -> None:
-    objects = [*installed(load(example), cluster), *objects_for(load(example).directories, cluster.name)]
+    objects = [*installed(load(example), cluster), *objects_in(load(example), cluster.name)]
     keys = [(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in objects]
     assert len(keys) == len(set(keys))
     namespaces = {name for kind, _, name in keys if kind == "Namespace"} | {None}
@@ -80,7 +80,7 @@ def test_names_and_references_fit(example: Path, cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(("example", "cluster"), PLACES, ids=name_of)
 def test_the_control_plane_finds_nothing_wrong(example: Path, cluster: Cluster) -> None:
-    objects = [*installed(load(example), cluster), *objects_for(load(example).directories, cluster.name)]
+    objects = [*installed(load(example), cluster), *objects_in(load(example), cluster.name)]
     assert problems(objects, cluster.name) == []
 
 
@@ -100,7 +100,7 @@ def test_the_same_service_has_the_same_ports_everywhere(example: Path) -> None:
     """Namespace sameness: differing ports would only be logged (AG1)."""
     ports: dict[tuple[str, str], list[Json]] = {}
     for cluster in load(example).clusters:
-        for item in objects_for(load(example).directories, cluster.name):
+        for item in objects_in(load(example), cluster.name):
             if item["kind"] == "Service":
                 key = (item["metadata"]["namespace"], item["metadata"]["name"])
                 assert ports.setdefault(key, item["spec"]["ports"]) == item["spec"]["ports"]

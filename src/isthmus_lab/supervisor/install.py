@@ -61,7 +61,7 @@ class Installer:
             await mesh.ensure_cacerts(cluster, self._root, mesh.bound_to(world, plane))
             if plane.external:
                 await self._give_config(plane)
-        own = manifests.objects_for(world.directories, name)
+        own = manifests.objects_in(world, name)
         early = world.serves_itself(name) or not world.cluster(name).sources
         count = await self._apply(name, "applied", [*roles.objects_here(world, name), *(own if early else [])])
         if name in self._homes:

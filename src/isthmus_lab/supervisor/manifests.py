@@ -9,26 +9,33 @@ import yaml
 
 from isthmus.base.errors import UsageError
 from isthmus_lab.kubelet.client import ApiClient
+from isthmus_lab.world import World
 
 Object = dict[str, Any]
 FIELD_MANAGER = "isthmus-lab"
 _FIRST = ("Namespace", "CustomResourceDefinition")
 
 
-def files_for(directory: Path, cluster: str) -> list[Path]:
+def files_for(directory: Path, cluster: str, *, everywhere: bool = True) -> list[Path]:
     """`all/*.yaml` and then `<cluster>/*.yaml`, each in the order of their names."""
-    return [path for part in ("all", cluster) for path in sorted((directory / part).glob("*.yaml"))]
+    return [path for part in ("all", cluster)[not everywhere :] for path in sorted((directory / part).glob("*.yaml"))]
 
 
-def objects_for(directories: Iterable[Path], cluster: str) -> list[Object]:
-    """All objects of one cluster; those of a later directory replace the same ones of an earlier directory.
+def objects_in(world: World, cluster: str) -> list[Object]:
+    """All objects of one cluster of a lab; a management cluster, which is no part of the mesh, gets only its own."""
+    return objects_for(world.directories, cluster, everywhere=world.role(cluster) != "management")
 
+
+def objects_for(directories: Iterable[Path], cluster: str, *, everywhere: bool = True) -> list[Object]:
+    """All objects of one cluster, with those for every cluster unless told otherwise.
+
+    Those of a later directory replace the same ones of an earlier directory.
     UsageError: a file is not made of Kubernetes objects, or one directory has the same object twice.
     """
     found: dict[tuple[str, ...], Object] = {}
     for directory in directories:
         mine: dict[tuple[str, ...], Object] = {}
-        for item in read(files_for(directory, cluster)):
+        for item in read(files_for(directory, cluster, everywhere=everywhere)):
             key = identity(item)
             if key in mine:
                 raise UsageError(f"{directory} has {' '.join(filter(None, key))} twice", "Remove one of them.")
