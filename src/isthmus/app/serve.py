@@ -392,6 +392,7 @@ def _mesh_settings(settings: ServeSettings) -> MeshSettings:
         trust_domain_aliases=settings.trust_domain_aliases,
         domain=settings.domain,
         system_namespace=settings.system_namespace,
+        mark=settings.proxy_mark,
     )
 
 

@@ -56,6 +56,7 @@ class ServeSettings:
     max_certificate_lifetime: float = MAX_LIFETIME
     serving_lifetime: float = 86_400.0
     drain_seconds: float = 1.0
+    proxy_mark: int = 0
 
     def __post_init__(self) -> None:
         if not self.cluster:

@@ -71,6 +71,9 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
     serving_cert_ttl: Annotated[
         float, typer.Option(envvar="SERVING_CERT_TTL_SECONDS", help="Our own certificate, in seconds.")
     ] = 86_400.0,
+    proxy_mark: Annotated[
+        int, typer.Option(envvar="PROXY_MARK", help="SO_MARK of proxies that may set one; 0: capture goes by user.")
+    ] = 0,
     log_level: Annotated[str, typer.Option(envvar="LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(envvar="LOG_FORMAT", help="text or json.")] = "text",
 ) -> None:
@@ -86,6 +89,7 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
         access=from_kubeconfig(kubeconfig, context) if kubeconfig or context else in_cluster(),
         network=network,
         mesh_id=mesh_id,
+        proxy_mark=proxy_mark,
         dns_capture=dns_capture,
         images=Images(proxy=proxy_image, init=init_image),
         instance=instance,

@@ -21,6 +21,7 @@ from isthmus.install.values import (
     Scaling,
 )
 from isthmus_lab.kubelet.sandbox import WAN_ANNOTATION
+from isthmus_lab.net.rules import PROXY_MARK
 from isthmus_lab.world import Cluster, ControlPlane, World
 
 Object = dict[str, Any]
@@ -52,6 +53,7 @@ def objects_here(world: World, name: str) -> list[Object]:
         config_cluster=plane.config if plane.external else "",
         service_type="LoadBalancer" if direct else "ClusterIP",
         pod_annotations=_ON_THE_WAN if direct else {},
+        env={"PROXY_MARK": str(PROXY_MARK)},
         scaling=Scaling(replicas=plane.replicas),
     )
     gateway = _gateway(world, cluster, control=afar and not direct) if world.serves_itself(name) else []
