@@ -52,6 +52,8 @@ proto: $(STAMP)  ## generate Python from the .proto files
 lock: $(STAMP)  ## pin what pyproject.toml asks for
 	$(BIN)/uv pip compile -q --upgrade --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 		-p 3.11 --universal pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+		-p 3.11 --universal -c requirements.lock pyproject.toml -o requirements-run.lock  # what the images hold
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
