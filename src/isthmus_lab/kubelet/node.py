@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from isthmus.base.errors import UnreachableError
 from isthmus_lab.kubelet.client import ApiClient, ApiError, Object
 from isthmus_lab.kubelet.config import NodeConfig
-from isthmus_lab.kubelet.status import conditions
+from isthmus_lab.kubelet.status import conditions, timestamp
 
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _LEASE_SECONDS = 10
 _RENEW = 3.0
+_REPORT = 300.0
+"""As Kubernetes' nodeStatusReportFrequency: an unchanged status is written again after this many seconds."""
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -37,7 +39,7 @@ def node_status(config: NodeConfig, old: Object, now: float) -> Object:
     wanted["Ready"] = (True, "KubeletReady", "kubelet is posting ready status")
     room = {"cpu": str(os.cpu_count() or 1), "memory": "8Gi", "pods": "110"}
     return {
-        "conditions": conditions(wanted, old.get("conditions") or [], now),
+        "conditions": _heartbeats(conditions(wanted, old.get("conditions") or [], now), now),
         "addresses": [
             {"type": "InternalIP", "address": config.node.ip},
             {"type": "Hostname", "address": config.node.name},
@@ -59,6 +61,12 @@ def node_status(config: NodeConfig, old: Object, now: float) -> Object:
     }
 
 
+def _heartbeats(found: list[Object], now: float) -> list[Object]:
+    """A node's conditions tell when they were last looked at, and have no time of a probe, which is a pod's."""
+    seen = {"lastHeartbeatTime": timestamp(now)}
+    return [{key: value for key, value in item.items() if key != "lastProbeTime"} | seen for item in found]
+
+
 async def register(client: ApiClient, config: NodeConfig) -> None:
     """Create the Node or bring its labels up to date, and report it ready. ApiError, UnreachableError: try again."""
     path = f"/api/v1/nodes/{config.node.name}"
@@ -76,13 +84,17 @@ async def register(client: ApiClient, config: NodeConfig) -> None:
 
 
 async def keep_alive(client: ApiClient, config: NodeConfig) -> None:
-    """Register, then renew the Lease until cancelled; registers again if the Node was deleted or marked not ready."""
-    registered = False
+    """Register, then renew the Lease until cancelled.
+
+    Registers again if the Node was deleted or marked not ready, and now and then, so that its heartbeat stays young.
+    """
+    registered = 0.0
     while True:
         with contextlib.suppress(UnreachableError, ApiError):
-            if not registered or not await _is_ready(client, config):
+            stale = not registered or time.monotonic() - registered > _REPORT
+            if stale or not await _is_ready(client, config):
                 await register(client, config)
-                registered = True
+                registered = time.monotonic()
             await _renew(client, config)
         await asyncio.sleep(_RENEW if registered else 0.1)
 
@@ -107,5 +119,6 @@ async def _renew(client: ApiClient, config: NodeConfig) -> None:
     except ApiError as error:
         if error.code != 404:
             raise
-        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": spec}
-        await client.post(_LEASES, {**lease, "metadata": {"name": name, "namespace": "kube-node-lease"}})
+        meta = {"name": name, "namespace": "kube-node-lease"}
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
+        await client.post(_LEASES, {**lease, "spec": {**spec, "acquireTime": now}})
