@@ -36,9 +36,19 @@ def _json(output: str) -> bool:
     return output == "json"
 
 
-@app.command()
+_UP_EXAMPLES = """Examples:
+
+isthmus lab up examples/two-networks
+
+isthmus lab up examples/flat-network/clash.yaml
+
+isthmus lab up examples/two-networks --state-dir second
+"""
+
+
+@app.command(epilog=_UP_EXAMPLES)
 def up(
-    example: Annotated[Path, typer.Argument(help="Directory with a lab.yaml, such as examples/two-networks.")],
+    example: Annotated[Path, typer.Argument(help="Directory with a lab.yaml, or such a file; see `isthmus lab list`.")],
     state_dir: StateDir = None,
     wait: Annotated[bool, typer.Option(help="Wait until everything is ready.")] = True,
 ) -> None:
@@ -87,6 +97,27 @@ def down(
     if purge:
         shutil.rmtree(state.path)
     print(f"lab in {state.path} {'ended' if ran else 'did not run'}{'; its state is removed' if purge else ''}")
+
+
+@app.command(name="list")
+def list_examples(
+    directory: Annotated[Path | None, typer.Argument(help="Where to look; ./examples by default.")] = None,
+    output: Output = "table",
+) -> None:
+    """Examples that can be started, and labs that run or have run here."""
+    from isthmus_lab.commands import listing, show
+
+    as_json = _json(output)
+    document = {"examples": listing.examples(directory or Path("examples")), "labs": listing.labs()}
+    if as_json:
+        show.print_json(document)
+        return
+    out = show.console()
+    for part in show.listing_tables(document):
+        if part.row_count:
+            out.print(part)
+            out.print()
+    out.print("Start one: isthmus lab up <directory>")
 
 
 @app.command()

@@ -73,6 +73,23 @@ def status_tables(document: Document) -> list[Table]:
     ]
 
 
+def listing_tables(document: Document) -> list[Table]:
+    """`isthmus lab list` for people."""
+    examples = []
+    for item in document["examples"]:
+        clusters = ", ".join(f"{name} ({role})" for name, role in item["clusters"].items())
+        wrong = state_word(good=False, text="lab.yaml cannot be used: " + "; ".join(item["problems"]))
+        examples.append([item["directory"], item["title"], wrong if item["problems"] else clusters])
+    labs = [
+        [lab["name"], state_word(good=lab["running"], text="running" if lab["running"] else "ended"), lab["state"]]
+        for lab in document["labs"]
+    ]
+    return [
+        table("Examples", ["DIRECTORY", "WHAT", "CLUSTERS"], examples),
+        table("Labs", ["NAME", "STATE", "DIRECTORY OF ITS STATE"], labs),
+    ]
+
+
 def network_words(cluster: Document) -> str:
     """The network that the mesh is told, and the one that it really is if that is another."""
     told, real = cluster["meshNetwork"], cluster["network"]
