@@ -29,6 +29,10 @@ MODELS: tuple[Model, ...] = (
     Model("single-cluster"),
     Model("flat-network"),
     Model("two-networks"),
+    Model("primary-remote"),
+    Model("primary-remote-two-networks"),
+    Model("external-control-plane"),
+    Model("shared-and-own"),
     Model("blue-green"),
 )
 

@@ -19,6 +19,30 @@ WAYS = {
         "east": {("east", DIRECT): 0.75, ("west", ("west",)): 0.25},
         "west": {("west", DIRECT): 0.25, ("east", ("east",)): 0.75},
     },
+    "primary-remote": {
+        "east": {("east", DIRECT): 0.5, ("west", DIRECT): 0.5},
+        "west": {("east", DIRECT): 0.5, ("west", DIRECT): 0.5},
+    },
+    "primary-remote-two-networks": {
+        "east": {("east", DIRECT): 0.5, ("west", ("west",)): 0.5},
+        "west": {("west", DIRECT): 0.5, ("east", ("east",)): 0.5},
+    },
+    "external-control-plane": {
+        "east": {("east", DIRECT): 0.5, ("west", ("west",)): 0.5},
+        "west": {("west", DIRECT): 0.5, ("east", ("east",)): 0.5},
+    },
+    # East and west are one network with two gateways: either gateway leads to the endpoints of both.
+    "shared-and-own": {
+        "east": {("east", DIRECT): 1 / 3, ("west", DIRECT): 1 / 3, ("north", ("north",)): 1 / 3},
+        "west": {("east", DIRECT): 1 / 3, ("west", DIRECT): 1 / 3, ("north", ("north",)): 1 / 3},
+        "north": {
+            ("north", DIRECT): 1 / 3,
+            ("east", ("east",)): 1 / 6,
+            ("west", ("east",)): 1 / 6,
+            ("east", ("west",)): 1 / 6,
+            ("west", ("west",)): 1 / 6,
+        },
+    },
     "blue-green": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
 }
 """For callers of each cluster: (answering cluster, gateways on the way) and its share."""
