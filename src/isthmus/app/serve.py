@@ -31,6 +31,7 @@ from isthmus.edge.http_server import HttpServer, load_identity, server_context
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.metrics import Metrics
 from isthmus.edge.netns import NetworkNamespace
+from isthmus.edge.registrar import Known, Registrar, RegistrarSettings
 from isthmus.edge.remote_duties import DutySettings, RemoteDuties
 from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
 from isthmus.edge.webhook_server import Manifest, webhook_app
@@ -89,6 +90,12 @@ class ControlPlane:
             client=self.clusters.client,
             roots=self._roots,
         )
+        self.registrar = Registrar(
+            RegistrarSettings(instance=settings.instance),
+            self.clock,
+            known=self._known_machines(),
+            client=self._own_client,
+        )
         self.ports: dict[str, int] = {}
         self._values = settings.injected
         self._webhook_tls = server_context()
@@ -128,6 +135,7 @@ class ControlPlane:
         await self._start_trust()
         parts.append(group.create_task(self.trust.run(), name="trust"))
         parts.append(group.create_task(self._refresh_keys(), name="signing keys"))
+        parts.append(group.create_task(self.registrar.run(), name="machines"))
         if self.settings.external:
             parts.append(group.create_task(self.duties.run(), name="remote clusters"))
         webhook = self._webhook_server()
@@ -199,6 +207,7 @@ class ControlPlane:
             make_row=self._proxy_row,
             gate=self._looked_at_everything,
             authenticator=authenticator,
+            registrar=self.registrar,
         )
         service.observe(self._on_push, self._on_event)
         return service
@@ -340,6 +349,17 @@ class ControlPlane:
 
     def _roots(self) -> str:
         return self.trust.authority.root_bundle.decode()
+
+    def _known_machines(self) -> Known:
+        """What the mesh knows of machines, in the cluster that their entries are written to."""
+        tables, cluster = self.mesh.sources, self.settings.cluster
+        system = self.settings.system_namespace
+        return Known(
+            group=lambda key: tables.external.workload_groups.get((cluster, *key)),
+            entry=lambda key: tables.external.workload_entries.get((cluster, *key)),
+            entries=lambda: [row for _, row in tables.external.workload_entries.rows() if row.cluster == cluster],
+            instances=lambda: {row.name for _, row in tables.workloads.rows() if row.namespace == system},
+        )
 
     def _own_client(self) -> KubeClient | None:
         return self.clusters.client(self.settings.cluster)

@@ -192,6 +192,10 @@ class KubeClient:
         """Patch an object."""
         return await self.json(patch_request(resource, body, namespace=namespace, name=name, content_type=content_type))
 
+    async def patch_status(self, resource: Resource, body: object, *, namespace: str, name: str) -> Json:
+        """Merge into an object's status."""
+        return await self.json(patch_request(resource, body, namespace=namespace, name=name, subresource="status"))
+
     async def apply(self, resource: Resource, body: Json, *, manager: str, force: bool = True) -> Json:
         """Server-side apply; namespace and name are the object's own."""
         meta = body["metadata"]

@@ -17,6 +17,8 @@ from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError
 from isthmus.edge.authenticate import Authenticator, UnauthenticatedError
 from isthmus.edge.grpc_server import call_metadata
+from isthmus.edge.registrar import Key as EntryKey
+from isthmus.edge.registrar import Registrar, RegistrationDeniedError
 from isthmus.edge.xds_streams import Gate, MakeRow, Stream, Streams
 from isthmus.trust.caller import Caller, Claim, disagreement
 from isthmus.xds.delta import DeltaSession
@@ -48,13 +50,21 @@ class XdsService:
     """Serves streams. `authenticator` None is the plaintext service: what a node says of itself is believed."""
 
     def __init__(
-        self, streams: Streams, clock: Clock, *, make_row: MakeRow, gate: Gate, authenticator: Authenticator | None
+        self,
+        streams: Streams,
+        clock: Clock,
+        *,
+        make_row: MakeRow,
+        gate: Gate,
+        authenticator: Authenticator | None,
+        registrar: Registrar | None = None,
     ) -> None:
         self._streams = streams
         self._clock = clock
         self._make_row = make_row
         self._gate = gate
         self._authenticator = authenticator
+        self._registrar = registrar
         self._on_push: Callable[[Push], None] = lambda _: None
         self._on_event: Callable[[Stream, Event], None] = lambda *_: None
 
@@ -101,6 +111,8 @@ class XdsService:
             pump.stop()
             if stream is not None:
                 self._streams.close(stream)
+                if self._registrar is not None and stream.entry is not None:
+                    self._registrar.leave(stream.entry)
                 log.info("proxy left", proxy=stream.proxy.id, seconds=round(self._clock.now() - stream.connected_at, 1))
 
     async def _open(
@@ -124,11 +136,23 @@ class XdsService:
         except IsthmusError as error:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         stream = Stream(0, row, node, caller, context.peer(), self._clock.now())
+        stream.entry = await self._register(node, caller)
         stream.kick = pump.start
         self._streams.open(stream, make_session)
         pump.session = stream.session
         log.info("proxy connected", proxy=row.id, caller=str(caller or "nobody"), variant=make_session.__name__)
         return stream
+
+    async def _register(self, node: Node, caller: Caller | None) -> EntryKey | None:
+        """The WorkloadEntry of a machine that registers itself (VM1)."""
+        if self._registrar is None:
+            return None
+        try:
+            return await self._registrar.arrive(node, caller)
+        except RegistrationDeniedError as error:
+            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, str(error)) from error
+        except IsthmusError as error:
+            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
 
     async def _identify(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> Caller | None:
         if self._authenticator is None:
@@ -147,7 +171,8 @@ class XdsService:
                         "proxy rejected a response", proxy=stream.proxy.id, type=type_url, names=names, error=message
                     )
                 case HealthReported(message):
-                    log.debug("workload health", proxy=stream.proxy.id, message=message)
+                    if self._registrar is not None and stream.entry is not None:
+                        self._registrar.report(stream.entry, message)
 
 
 class _Pump:

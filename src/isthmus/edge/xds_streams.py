@@ -55,6 +55,8 @@ class Stream:
     caller: Caller | None
     peer: str
     connected_at: float
+    entry: tuple[str, str] | None = None
+    """(namespace, name) of the WorkloadEntry of a machine that registered itself."""
     session: Session[Any] = field(init=False)
     kick: Callable[[], None] = field(init=False)
     """Starts the pump unless it runs."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from isthmus.derive import external
 from isthmus.derive.endpoints import Surroundings
-from isthmus.model.external import ServiceEntry, WorkloadEntry
+from isthmus.model.external import ServiceEntry, WorkloadEntry, WorkloadGroup
 from isthmus.model.mesh import HostKey, MeshService, SliceEndpoints
 from isthmus.model.rows import Labels, Proxy, Row, Service, labels_match
 from isthmus.tables.changes import Key
@@ -23,6 +23,7 @@ class ExternalSources:
     def __init__(self, graph: Graph) -> None:
         self.service_entries = graph.source(ServiceEntry.TABLE, ServiceEntry)
         self.workload_entries = graph.source(WorkloadEntry.TABLE, WorkloadEntry)
+        self.workload_groups = graph.source(WorkloadGroup.TABLE, WorkloadGroup)
         self.all_entries = graph.index("service_entries.all", self.service_entries, lambda _: [ALL])
         self.entries_of_host = graph.index(
             "service_entries.by_host", self.service_entries, lambda row: [(row.namespace, host) for host in row.hosts]

@@ -1,20 +1,33 @@
-"""`networking.istio.io` ServiceEntries and WorkloadEntries."""
+"""`networking.istio.io` ServiceEntries, WorkloadEntries and WorkloadGroups."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
+
+import msgspec
 
 from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.place import Place
 from isthmus.ingest.service import port_protocol
 from isthmus.kube import objects
-from isthmus.model.external import EntryAddress, Resolution, ServiceEntry, WorkloadEntry
+from isthmus.model.external import (
+    CONNECTED_AT,
+    CONTROLLER,
+    DISCONNECTED_AT,
+    GROUP,
+    HEALTH_CHECKS,
+    EntryAddress,
+    Resolution,
+    ServiceEntry,
+    WorkloadEntry,
+    WorkloadGroup,
+)
 from isthmus.model.rows import Labels, Locality, ServicePort, labels
 
 LOCATIONS = ("MESH_EXTERNAL", "MESH_INTERNAL")
 RESOLUTIONS = tuple(Resolution)
 ALLOCATE_LABEL = "networking.istio.io/enable-autoallocate-ip"
-HEALTH_CHECKS = "proxy.istio.io/health-checks-enabled"
 HEALTHY = "Healthy"
 """Type of the status condition that says what a machine's agent found (VM6)."""
 
@@ -162,16 +175,58 @@ def workload_entry(place: Place, obj: objects.Custom) -> Result:
     read = Reader(place.cluster, "WorkloadEntry", obj)
     meta = obj.metadata
     entry = _entry(read, obj.spec if obj.spec is not None else {}, "spec", None)
-    checked = (meta.annotations or {}).get(HEALTH_CHECKS, "").lower() == "true"
+    notes = meta.annotations or {}
+    checked = notes.get(HEALTH_CHECKS, "").lower() == "true"
     row = WorkloadEntry(
         cluster=place.cluster,
         namespace=meta.namespace,
         name=meta.name,
         endpoint=entry or EntryAddress(address=""),
         labels=_all_labels(entry, meta),
-        healthy=not checked or _is_healthy(obj.status),
+        healthy=not checked or is_healthy(obj.status),
+        health_checked=checked,
+        group=notes.get(GROUP, ""),
+        controller=notes.get(CONTROLLER, ""),
+        connected_at=from_rfc3339(notes.get(CONNECTED_AT, "")),
+        disconnected_at=from_rfc3339(notes.get(DISCONNECTED_AT, "")),
     )
     return read.result(row) if entry is not None else ((), read.problems)
+
+
+def from_rfc3339(text: str) -> float:
+    """Seconds since the epoch of a time such as 2026-11-21T10:00:00.123Z, also with nanoseconds; 0 for none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def workload_group(place: Place, obj: objects.Custom) -> Result:
+    """What machines that register themselves become. Its template has no address: that is the machine's."""
+    read = Reader(place.cluster, "WorkloadGroup", obj)
+    spec = read.mapping(obj.spec, "spec")
+    template = read.mapping(spec.get("template"), "spec.template")
+    given = read.mapping(spec.get("metadata"), "spec.metadata")
+    if template.get("address"):
+        read.warn("spec.template.address", "has no effect", "Each machine registers with its own address")
+    entry = _entry(read, {**template, "address": "0.0.0.0"}, "spec.template", None) or EntryAddress(address="")
+    probe = read.mapping(spec.get("probe"), "spec.probe")
+    if probe and not {"httpGet", "tcpSocket", "exec", "grpc"} & set(probe):
+        read.error("spec.probe", "says nothing to do", "Give one of httpGet, tcpSocket, exec")
+    row = WorkloadGroup(
+        cluster=place.cluster,
+        namespace=obj.metadata.namespace,
+        name=obj.metadata.name,
+        uid=obj.metadata.uid,
+        service_account=entry.service_account or "default",
+        template=msgspec.json.encode(template, order="deterministic").decode(),
+        network=entry.network,
+        template_labels=entry.labels,
+        labels=read.labels(given.get("labels"), "spec.metadata.labels"),
+        annotations=read.labels(given.get("annotations"), "spec.metadata.annotations"),
+        health_checked=bool(probe),
+    )
+    return read.result(row)
 
 
 def _all_labels(entry: EntryAddress | None, meta: objects.Metadata) -> Labels:
@@ -179,7 +234,8 @@ def _all_labels(entry: EntryAddress | None, meta: objects.Metadata) -> Labels:
     return labels({**(meta.labels or {}), **dict(entry.labels if entry is not None else ())})
 
 
-def _is_healthy(status: Any) -> bool:
+def is_healthy(status: Any) -> bool:
+    """True if the status says that the machine's agent found its workload healthy."""
     conditions = status.get("conditions") if isinstance(status, dict) else None
     return any(
         isinstance(one, dict) and one.get("type") == HEALTHY and one.get("status") == "True" for one in conditions or ()

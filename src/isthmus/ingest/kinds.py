@@ -12,7 +12,7 @@ from isthmus.ingest.authorization_policy import authorization_policy, closed
 from isthmus.ingest.core import namespace, node
 from isthmus.ingest.decode import shape_decoder
 from isthmus.ingest.destination_rule import destination_rule
-from isthmus.ingest.external import service_entry, workload_entry
+from isthmus.ingest.external import service_entry, workload_entry, workload_group
 from isthmus.ingest.finding import Result, refused
 from isthmus.ingest.gateway import gateway
 from isthmus.ingest.mesh_cluster import liveness_policy, mesh_cluster
@@ -105,6 +105,8 @@ KINDS: tuple[Kind[Any], ...] = (
          (external.WorkloadEntry,), optional=True),
     Kind("VirtualService", _istio("networking", "v1", "virtualservices"), objects.Custom, virtual_service,
          (routing.VirtualService,), config_only=True),
+    Kind("WorkloadGroup", _istio("networking", "v1", "workloadgroups"), objects.Custom, workload_group,
+         (external.WorkloadGroup,), config_only=True),
     Kind("PeerAuthentication", _istio("security", "v1", "peerauthentications"), objects.Custom, peer_authentication,
          (rows.PeerAuthentication,), config_only=True, closed=strict),
     Kind("MeshCluster", _isthmus("meshclusters"), objects.Custom, mesh_cluster, (liveness.MeshCluster,),

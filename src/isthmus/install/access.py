@@ -37,8 +37,15 @@ ROOT_RULES: tuple[Manifest, ...] = (
 
 ISTIOD_RULES: tuple[Manifest, ...] = (
     *_WORKLOADS,
-    _rule(["networking.istio.io"], ["destinationrules", "gateways", "serviceentries", "virtualservices"], _READ),
+    _rule(
+        ["networking.istio.io"],
+        ["destinationrules", "gateways", "serviceentries", "virtualservices", "workloadgroups"],
+        _READ,
+    ),
     _rule(["security.istio.io"], ["authorizationpolicies", "peerauthentications"], _READ),
+    # Machines register themselves (VM1), and say how they are (VM6); hosts get addresses (DN9).
+    _rule(["networking.istio.io"], ["workloadentries"], [*_WRITE, "delete"]),
+    _rule(["networking.istio.io"], ["serviceentries/status", "workloadentries/status"], ["patch"]),
     *ROOT_RULES,
 )
 """What the control plane does in the whole of its own cluster, beside its webhooks."""

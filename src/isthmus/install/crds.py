@@ -70,6 +70,7 @@ READ = frozenset(
         "ServiceEntry",
         "WorkloadEntry",
         "VirtualService",
+        "WorkloadGroup",
     }
 )
 """The kinds of Istio that have an effect. Who applies another is warned: a policy must not seem to close anything."""

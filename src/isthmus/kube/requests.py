@@ -72,6 +72,8 @@ CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", name
 CLUSTER_ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False)
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings")
+WORKLOAD_ENTRIES = Resource("networking.istio.io", "v1", "workloadentries")
+SERVICE_ENTRIES = Resource("networking.istio.io", "v1", "serviceentries")
 TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", namespaced=False)
 
 
@@ -115,10 +117,17 @@ def replace_request(resource: Resource, body: object, *, namespace: str, name: s
 
 
 def patch_request(
-    resource: Resource, body: object, *, namespace: str, name: str, content_type: str = MERGE_PATCH
+    resource: Resource,
+    body: object,
+    *,
+    namespace: str,
+    name: str,
+    content_type: str = MERGE_PATCH,
+    subresource: str = "",
 ) -> Request:
-    """Change an object by a merge, strategic merge or JSON patch."""
-    return Request("PATCH", resource.path(namespace, name), body=msgspec.json.encode(body), content_type=content_type)
+    """Change an object, or a part of it, by a merge, strategic merge or JSON patch."""
+    path = resource.path(namespace, name, subresource)
+    return Request("PATCH", path, body=msgspec.json.encode(body), content_type=content_type)
 
 
 def apply_request(

@@ -7,6 +7,13 @@ import msgspec
 
 from isthmus.model.rows import Labels, Locality, Row, ServicePort
 
+GROUP = "istio.io/autoRegistrationGroup"
+CONTROLLER = "istio.io/workloadController"
+CONNECTED_AT = "istio.io/connectedAt"
+DISCONNECTED_AT = "istio.io/disconnectedAt"
+HEALTH_CHECKS = "proxy.istio.io/health-checks-enabled"
+"""Annotations of WorkloadEntries (VM3)."""
+
 
 class Resolution(StrEnum):
     """How a proxy finds the endpoints of a ServiceEntry's host."""
@@ -71,23 +78,33 @@ class ServiceEntry(Row, frozen=True, kw_only=True, gc=False):
 
 
 class WorkloadEntry(Row, frozen=True, kw_only=True, gc=False):
-    """A workload that is no pod, such as a machine. `healthy` is False if it has health checks and fails (VM6)."""
+    """A workload that is no pod, such as a machine. `healthy` is False if it has health checks and fails (VM6).
+
+    `group`: the WorkloadGroup it was registered by, empty if somebody wrote it; then `controller` is the instance of
+    the control plane that it is or was connected to, and the times are those of its annotations, as seconds since the
+    epoch, 0 if absent (VM3).
+    """
 
     TABLE: ClassVar[str] = "workload_entries"
     endpoint: EntryAddress = EntryAddress(address="")
     labels: Labels = ()
     healthy: bool = True
+    health_checked: bool = False
+    group: str = ""
+    controller: str = ""
+    connected_at: float = 0.0
+    disconnected_at: float = 0.0
 
 
 class WorkloadGroup(Row, frozen=True, kw_only=True, gc=False):
-    """What auto-registered WorkloadEntries are made from: its template and labels as JSON text, as they were written.
-
-    `probe`: the readiness probe, as JSON text; empty without one.
-    """
+    """What auto-registered WorkloadEntries are made from (VM2): `template` is a WorkloadEntry's spec as JSON text."""
 
     TABLE: ClassVar[str] = "workload_groups"
     uid: str = ""
     service_account: str = "default"
     template: str = "{}"
-    metadata: str = "{}"
-    probe: str = ""
+    network: str = ""
+    template_labels: Labels = ()
+    labels: Labels = ()
+    annotations: Labels = ()
+    health_checked: bool = False

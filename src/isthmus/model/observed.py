@@ -1,6 +1,6 @@
 """All kinds of rows that enter the graph from outside: checkpoints keep them, whatever module defines them."""
 
-from isthmus.model.external import ServiceEntry, WorkloadEntry
+from isthmus.model.external import ServiceEntry, WorkloadEntry, WorkloadGroup
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
@@ -37,6 +37,7 @@ OBSERVED: tuple[type[Row], ...] = (
     ServiceEntry,
     WorkloadEntry,
     VirtualService,
+    WorkloadGroup,
     Proxy,
     MeshConfig,
     MeshNetworks,
