@@ -108,14 +108,23 @@ def merged(found: Json, wanted: Json) -> Json:
     return {**found, "metadata": {**meta, "labels": labels, "annotations": annotations}, "spec": wanted["spec"]}
 
 
-def departed(now: float) -> Json:
-    """The merge patch that notes that a machine is not connected any more (VM5)."""
-    return {"metadata": {"annotations": {DISCONNECTED_AT: rfc3339(now)}}}
+def departed(found: Json, now: float) -> Json:
+    """The merge patch that notes that a machine is not connected any more (VM5), if nobody changed the entry since."""
+    return _noted(found, {DISCONNECTED_AT: rfc3339(now)})
 
 
-def adopted(instance: str, now: float) -> Json:
+def adopted(found: Json, instance: str, now: float) -> Json:
     """The merge patch by which this instance takes over an entry that nobody looks after."""
-    return {"metadata": {"annotations": {CONTROLLER: instance, DISCONNECTED_AT: rfc3339(now)}}}
+    return _noted(found, {CONTROLLER: instance, DISCONNECTED_AT: rfc3339(now)})
+
+
+def _noted(found: Json, annotations: dict[str, str]) -> Json:
+    return {"metadata": {"resourceVersion": version(found), "annotations": annotations}}
+
+
+def version(found: Mapping[str, Any]) -> str:
+    """The resourceVersion of an object as the API server returns it."""
+    return str((found.get("metadata") or {}).get("resourceVersion", ""))
 
 
 def annotation(found: Mapping[str, Any], name: str) -> str:

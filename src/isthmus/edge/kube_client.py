@@ -205,10 +205,10 @@ class KubeClient:
             )
         )
 
-    async def delete(self, resource: Resource, namespace: str, name: str) -> None:
-        """Delete an object; one that is not there is as good as deleted."""
+    async def delete(self, resource: Resource, namespace: str, name: str, *, version: str = "") -> None:
+        """Delete an object, if given only in that resourceVersion; one that is not there is as good as deleted."""
         try:
-            await self.call(delete_request(resource, namespace, name))
+            await self.call(delete_request(resource, namespace, name, version=version))
         except KubeError as error:
             if error.status != 404:
                 raise

@@ -208,8 +208,9 @@ class Registrar:
             del self._entries[key]
 
     async def _note_departure(self, key: Key) -> None:
-        if await self._is_mine(key):
-            body = registration.departed(self._clock.now())
+        found = await self._mine(key)
+        if found is not None:
+            body = registration.departed(found, self._clock.now())
             await self._connected().patch(WORKLOAD_ENTRIES, body, namespace=key[0], name=key[1])
 
     async def _remove(self, key: Key, entry: _Entry) -> None:
@@ -219,14 +220,14 @@ class Registrar:
             found = await client.get(WORKLOAD_ENTRIES, *key)
             body = registration.without_health(found.get("status"))
             await client.patch_status(WORKLOAD_ENTRIES, body, namespace=key[0], name=key[1])
-        elif await self._is_mine(key):
-            await client.delete(WORKLOAD_ENTRIES, *key)
+        elif (mine := await self._mine(key)) is not None:
+            await client.delete(WORKLOAD_ENTRIES, *key, version=registration.version(mine))
             log.info("machine is gone, and its entry with it", entry=key)
 
-    async def _is_mine(self, key: Key) -> bool:
-        """True if this instance is the one that the machine connected to last."""
+    async def _mine(self, key: Key) -> Json | None:
+        """The entry if this instance is the one that the machine connected to last."""
         found = await self._connected().find(WORKLOAD_ENTRIES, *key)
-        return found is not None and registration.is_controlled_by(found, self._settings.instance)
+        return found if found is not None and registration.is_controlled_by(found, self._settings.instance) else None
 
     async def _sweep(self) -> None:
         settings = self._settings
@@ -240,19 +241,26 @@ class Registrar:
         )
         try:
             for row in found.adopt:
-                body = registration.adopted(settings.instance, self._clock.now())
-                await self._connected().patch(WORKLOAD_ENTRIES, body, namespace=row.namespace, name=row.name)
+                await self._adopt(row)
             for row in found.delete:
                 await self._sweep_away((row.namespace, row.name))
         except IsthmusError as error:
             log.warning("entries of machines that are gone stay for now", error=str(error))
+
+    async def _adopt(self, row: WorkloadEntry) -> None:
+        """Unless somebody else did in the meantime."""
+        client = self._connected()
+        found = await client.find(WORKLOAD_ENTRIES, row.namespace, row.name)
+        if found is not None and registration.is_controlled_by(found, row.controller):
+            body = registration.adopted(found, self._settings.instance, self._clock.now())
+            await client.patch(WORKLOAD_ENTRIES, body, namespace=row.namespace, name=row.name)
 
     async def _sweep_away(self, key: Key) -> None:
         """What the watch told may be old by now: look again."""
         client = self._connected()
         found = await client.find(WORKLOAD_ENTRIES, *key)
         if found is not None and registration.annotation(found, DISCONNECTED_AT):
-            await client.delete(WORKLOAD_ENTRIES, *key)
+            await client.delete(WORKLOAD_ENTRIES, *key, version=registration.version(found))
             log.info("machine was gone, and its entry is now, too", entry=key)
 
     # -- how ------------------------------------------------------------------------------------------------------

@@ -139,6 +139,7 @@ def apply_request(
     return Request("PATCH", path, query, msgspec.json.encode(body), APPLY_PATCH)
 
 
-def delete_request(resource: Resource, namespace: str, name: str) -> Request:
-    """Delete one object."""
-    return Request("DELETE", resource.path(namespace, name))
+def delete_request(resource: Resource, namespace: str, name: str, *, version: str = "") -> Request:
+    """Delete one object; with `version` only if it is still that resourceVersion (409 otherwise)."""
+    body = msgspec.json.encode({"preconditions": {"resourceVersion": version}}) if version else None
+    return Request("DELETE", resource.path(namespace, name), body=body)
