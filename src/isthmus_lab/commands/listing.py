@@ -1,5 +1,6 @@
 """`isthmus lab list`: the labs that could be started from a directory, and those that have state on this machine."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def examples(directory: Path) -> list[Document]:
 
 
 def _example(directory: Path) -> Document:
-    document: Document = {"directory": str(directory), "title": _title(directory / "README.md")}
+    document: Document = {"directory": str(directory), "title": _title(directory)}
     try:
         world = load(directory)
     except WorldError as error:
@@ -37,13 +38,14 @@ def _example(directory: Path) -> Document:
     }
 
 
-def _title(readme: Path) -> str:
-    """The first heading."""
-    try:
-        lines = readme.read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.removeprefix("# ").strip() for line in lines if line.startswith("# ")), "")
+def _title(directory: Path) -> str:
+    """The first heading of its README.md, or else the comment at the top of its lab.yaml."""
+    for file in ("README.md", "lab.yaml"):
+        with contextlib.suppress(OSError):
+            lines = (directory / file).read_text().splitlines()
+            if lines and lines[0].startswith("# "):
+                return lines[0].removeprefix("# ").strip()
+    return ""
 
 
 def labs(root: Path | None = None) -> list[Document]:
