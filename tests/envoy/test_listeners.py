@@ -147,7 +147,24 @@ def test_hosts_of_a_server(hosts: tuple[str, ...], host: str, within: bool) -> N
 def test_what_a_gateway_exposes(mode: str, fields: dict[str, bool], exposed: bool) -> None:
     service = MeshService(namespace="ns", name="web", host="web.ns.svc.cluster.local", ports=(), **fields)  # type: ignore[arg-type]
     server = GatewayServer(port=15443, protocol="TLS", hosts=("*.local",), tls_mode=mode)
-    assert router.exposed([server], service) is exposed
+    assert bool(router.exposed([server], service)) is exposed
+
+
+@pytest.mark.parametrize(
+    ("hosts", "found"),
+    [
+        (("*.local",), ("web.ns.svc.cluster.local",)),
+        (("*.global",), ("web.ns.global",)),
+        (("*.local", "web.ns.global"), ("web.ns.svc.cluster.local", "web.ns.global")),
+        (("*.example",), ()),
+    ],
+)
+def test_a_service_is_exposed_under_its_own_and_its_global_name(hosts: tuple[str, ...], found: tuple[str, ...]) -> None:
+    service = MeshService(namespace="ns", name="web", host="web.ns.svc.cluster.local", ports=())
+    server = GatewayServer(port=15443, protocol="TLS", hosts=hosts, tls_mode="AUTO_PASSTHROUGH")
+    assert router.exposed([server], service, "web.ns.global") == found
+    meant = MeshService(namespace="ns", name="web.ns.global", host="web.ns.global", ports=(), stands_for=("ns", "web"))
+    assert router.exposed([server], meant) == ()
 
 
 def test_a_gateway_passes_by_exact_sni_and_logs_connections_as_they_come_up() -> None:

@@ -5,6 +5,8 @@ A world is two meshes' worth of resources; nothing here knows how they were made
 
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from isthmus.envoy.match import ClientTls, Config, Connection, Target, Verdict
 from isthmus.graph.mesh import Mesh
 from isthmus.model.rows import Proxy
@@ -32,6 +34,10 @@ class Answer:
     verdicts: list[Verdict] = field(default_factory=list, repr=False)
 
 
+MOST_HOPS = 4
+"""Where a loop of gateways is given up."""
+
+
 @dataclass
 class World:
     """Proxies by (network, address), gateways by address."""
@@ -56,10 +62,19 @@ class World:
         if passed.closed:
             closed = f"gateway: {passed.closed}"
             return [Answer(target.share, target.address, target.port, gateway=target.address, closed=closed)]
-        return [
-            self._arrive(far, behind, target.tls, target.address, [left, passed], target.share * behind.share)
-            for behind in passed.targets
-        ]
+        return [answer for behind in passed.targets for answer in self._beyond(far, target, behind, [left, passed])]
+
+    def _beyond(self, network: str, target: Target, behind: Target, verdicts: list[Verdict]) -> list[Answer]:
+        """What a gateway leads to: an endpoint, or one more gateway, which is given the same ClientHello."""
+        share = target.share * behind.share
+        if behind.address not in self.gateways or len(verdicts) > MOST_HOPS:
+            return [self._arrive(network, behind, target.tls, target.address, verdicts, share)]
+        onward = replace(behind, tls=target.tls, share=share)
+        found = self._follow(network, verdicts[-1], onward)
+        for answer in found:
+            answer.gateway = f"{target.address} {answer.gateway}"
+            answer.verdicts = [*verdicts, *answer.verdicts[1:]]
+        return found
 
     def _arrive(
         self, network: str, target: Target, tls: ClientTls | None, gateway: str, verdicts: list[Verdict], share: float

@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 from zlib import crc32
 
 from isthmus.base.names import spiffe_id
+from isthmus.derive import globals as global_names
 from isthmus.derive.endpoints import MESH_TLS, Surroundings, described, from_slice, mtls_of
 from isthmus.derive.networks import NETWORK_LABEL, label, network_of
 from isthmus.derive.services import EVERY_CLUSTER
@@ -42,6 +43,7 @@ def service(host: str, rows: Iterable[ServiceEntry], allocated: Sequence[str]) -
     if not mine:
         return None
     first = mine[0]
+    stands_for = global_names.meaning(host) if first.internal else None
     ports: dict[int, ServicePort] = {}
     for row in mine:
         for port in row.ports:
@@ -55,7 +57,9 @@ def service(host: str, rows: Iterable[ServiceEntry], allocated: Sequence[str]) -
         ports=tuple(ports.values()),
         addresses=((EVERY_CLUSTER, addresses),) if addresses else (),
         clusters=(first.cluster,),
-        resolution=first.resolution,
+        # Endpoints of global names are the mesh's to find, whatever the object says.
+        resolution=Resolution.STATIC if stands_for else first.resolution,
+        stands_for=stands_for,
         external=not first.internal,
         export_to=first.export_to,
         peers=tuple(sorted({name for row in mine for name in row.subject_alt_names})),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from isthmus.derive import globals as global_names
 from isthmus.model.external import ServiceEntry, WorkloadEntry
 from isthmus.model.mesh import WorkloadMode
 from isthmus.model.policy import PolicyKey
@@ -99,6 +100,16 @@ def listening_ports(services: Iterable[Service]) -> dict[int, int]:
         for port in service.ports
         if port.protocol is not Protocol.UDP and port.target.isdecimal() and is_port(int(port.target))
     }
+
+
+def egress_ports(services: Iterable[Service]) -> tuple[int, ...]:
+    """Where a gateway listens to the pods of its own cluster, to lead them out."""
+    found: set[int] = set()
+    for service in services:
+        number = global_names.egress_port(service)
+        if number:
+            found.add(listening_ports([service]).get(number, number))
+    return tuple(sorted(found))
 
 
 def router_servers(

@@ -28,28 +28,31 @@ def exposes(hosts: Iterable[str], host: str) -> bool:
     return any(pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in hosts)
 
 
-def exposed(servers: Iterable[GatewayServer], service: MeshService) -> bool:
-    """True if an AUTO_PASSTHROUGH server exposes the service.
+def exposed(servers: Iterable[GatewayServer], service: MeshService, alias: str = "") -> tuple[str, ...]:
+    """The host names under which AUTO_PASSTHROUGH servers expose the service: its own, and its global `alias`.
 
-    One that is local to its cluster never is (CL4), nor what is outside of the mesh, or where callers choose.
+    One that is local to its cluster is never exposed (CL4), nor what is outside of the mesh, or where callers choose;
+    nor a global name itself, which would lead out of the cluster again.
     """
-    if service.cluster_local or service.caller_chooses or service.external:
-        return False
-    return any(server.tls_mode == AUTO_PASSTHROUGH and exposes(server.hosts, service.host) for server in servers)
+    if service.cluster_local or service.caller_chooses or service.external or service.stands_for is not None:
+        return ()
+    hosts = [host for server in servers if server.tls_mode == AUTO_PASSTHROUGH for host in server.hosts]
+    return tuple(name for name in (service.host, alias) if name and exposes(hosts, name))
 
 
-def passthrough_chain(port: int, host: str, subset: str) -> bytes:
+def passthrough_chain(port: int, host: str, subset: str, *, alias: str = "") -> bytes:
     """The encoded filter chain of one port of a service (SN3): its SNI exactly, and the ALPN of mesh mTLS.
 
-    Envoy compares names in lower case.
+    Envoy compares names in lower case. `alias`: another name by which the SNI means the same destination.
     """
-    name = naming.sni_dnat(port, host, subset)
+    destination = naming.sni_dnat(port, host, subset)
+    name = naming.sni_dnat(port, alias or host, subset)
     message = listener_components_pb2.FilterChain(
         name=name,
         filter_chain_match=listener_components_pb2.FilterChainMatch(
             server_names=[name.lower()], transport_protocol="tls", application_protocols=tls.MESH_ALPN
         ),
-        filters=[filters.tcp_proxy(name, GATEWAY)],
+        filters=[filters.tcp_proxy(destination, GATEWAY)],
     )
     encoded: bytes = message.SerializeToString(deterministic=True)
     return encoded

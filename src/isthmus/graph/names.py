@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from isthmus.derive.globals import alias
 from isthmus.envoy import names, naming, router
 from isthmus.graph.gateways import Gateways
+from isthmus.graph.globals import Globals
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
@@ -64,6 +66,7 @@ class Existing:
         self.gateways = gateways
         self.meshwide = meshwide
         self.settings = meshwide.settings
+        self.globals = Globals(graph, meshwide)
         derived = graph.derived
         self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
             "derive.host_clusters", self._host_clusters, (NOTHING, NOTHING)
@@ -147,13 +150,13 @@ class Existing:
 
     def _router_names(self, get: Get, view: RouterView, type_url: str) -> Names:
         if type_url == LDS:
-            ports = {server.port for server in view.servers} - naming.RESERVED_PORTS
+            ports = {*view.egress_ports, *(server.port for server in view.servers)} - naming.RESERVED_PORTS
             return frozenset(naming.port_listener(port) for port in ports)
         if type_url == RDS:
             return self.gateways.route_names(view)
         passed = frozenset(
             naming.sni_dnat(port, service.host, subset)
-            for service in self._exposed(get, view)
+            for service in (*self._exposed(get, view), *self._outward(get, view))
             for port, subset in self.targets(get, ANYBODY, service)
         )
         return passed.union(name for name in get(self.gateways.clusters, view) if self._exists(get, view, name))
@@ -169,7 +172,14 @@ class Existing:
     def _exposed(self, get: Get, view: RouterView) -> Iterator[MeshService]:
         for host in get(self.meshwide.hosts, ALL):
             service = get(self.meshwide.services, host)
-            if service is not None and router.exposed(view.servers, service):
+            if service is not None and router.exposed(view.servers, service, alias(service)):
+                yield service
+
+    def _outward(self, get: Get, view: RouterView) -> Iterator[MeshService]:
+        """What a gateway leads to other clusters."""
+        for host in get(self.globals.hosts, ALL) if view.egress_ports else ():
+            service = get(self.meshwide.services, host)
+            if service is not None:
                 yield service
 
     def targets(self, get: Get, client: str, service: MeshService) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from isthmus.derive import configuration, endpoints, networks, peers, policies, proxies, rules, services
+from isthmus.derive import globals as global_names
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
 from isthmus.derive.rules import Rule
@@ -112,6 +113,9 @@ class Sources:
         )
         self.api_gateways_to = graph.index("api_gateways.by_network", self.api_gateways, lambda row: [row.network])
         self.all_api_gateways = graph.index("api_gateways.all", self.api_gateways, lambda _: [ALL])
+        self.egress_services = graph.index(
+            "services.egress", self.services, lambda row: [row.cluster] if global_names.egress_port(row) else []
+        )
         self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
         self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
         self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)
@@ -185,6 +189,9 @@ class Meshwide:
         self.services: Derived[HostKey, MeshService | None] = derived("derive.services", self._service)
         self.node_local_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.node_local", self._node_local, ())
         self.views: Derived[tuple[str, HostKey], ServiceView | None] = derived("derive.service_views", self._view)
+        self.local_identities: Derived[HostKey, tuple[str, ...]] = derived(
+            "derive.local_identities", self._local_identities, ()
+        )
         self.identities: Derived[HostKey, tuple[str, ...]] = derived("derive.identities", self._identities, ())
         self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways, ())
         self.hostnames: Derived[Key, tuple[str, ...]] = derived("derive.hostnames", self._hostnames, ())
@@ -348,11 +355,18 @@ class Meshwide:
 
         return services.view(service, cluster, claimants)
 
+    def _local_identities(self, get: Get, host: HostKey) -> tuple[str, ...]:
+        """Who is behind the pods of a service."""
+        keys = get(self.sources.slices_of_host, host)
+        return tuple(sorted({name for key in keys for name in get(self.slice_identities, key)}))
+
     def _identities(self, get: Get, host: HostKey) -> tuple[str, ...]:
         """Who a client may meet behind a service, over all clusters, under each name of the trust domain (TR5)."""
-        found = {name for key in get(self.sources.slices_of_host, host) for name in get(self.slice_identities, key)}
+        found = set(get(self.local_identities, host))
         found.update(name for part in get(self.external.endpoints, host) for name in endpoints.identities(part))
         service = get(self.services, host)
+        if service is not None and service.stands_for is not None:
+            found = set(get(self.local_identities, service.stands_for))
         found.update(service.peers if service is not None else ())
         return endpoints.under_aliases(found, get(self.effective, ALL).trust_domains)
 
@@ -416,6 +430,10 @@ class Meshwide:
             described = get(self.sources.api_gateways, at)
             if described is not None:
                 found.update(networks.names_in(entry.address for entry in described.entries))
+        for host in get(self.external.hosts, ALL):
+            if global_names.meaning(host[1]) is not None:
+                parts = get(self.external.endpoints, host)
+                found.update(networks.names_in(one.address for part in parts for one in part.endpoints))
         return tuple(sorted(found))
 
     def _gateway_services(self, get: Get) -> Iterator[Service]:
@@ -596,6 +614,7 @@ class Scopes:
             servers=proxies.router_servers(gateways, proxy.labels, services),
             families=families,
             namespace=proxy.namespace,
+            egress_ports=proxies.egress_ports(services),
         )
 
     def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from isthmus.derive.globals import alias
 from isthmus.derive.horizon import Horizon
 from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
 from isthmus.envoy.clusters import Destination
@@ -10,7 +11,7 @@ from isthmus.graph.observed import ALL
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
 from isthmus.model.locality import Warmup
-from isthmus.model.mesh import Endpoint, HostKey, MeshService
+from isthmus.model.mesh import Assignment, Endpoint, HostKey, MeshService
 from isthmus.model.rows import TrafficPolicy
 from isthmus.model.scopes import (
     ClientView,
@@ -41,7 +42,9 @@ class Resources:
         self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool, Choice | None], bytes] = derived(
             "envoy.virtual_hosts", self._virtual_host, b""
         )
-        self.gateway_chains: Derived[HostKey, tuple[bytes, ...]] = derived("envoy.gateway_chains", self._chains, ())
+        self.gateway_chains: Derived[tuple[HostKey, str], tuple[bytes, ...]] = derived(
+            "envoy.gateway_chains", self._chains, ()
+        )
         self.name_entries: Derived[tuple[OutboundView, HostKey], tuple[names.Entry, ...]] = derived(
             "envoy.name_entries", self._name_entries, ()
         )
@@ -125,8 +128,21 @@ class Resources:
             return None
         horizon = self.horizon(get, scope, service, passes_on=parsed.sni_dnat)
         host = (service.namespace, service.name)
+        if service.stands_for is not None:
+            return endpoints.load_assignment(name, self._globally(get, scope, service, horizon, name))
         assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope, name)))
         return endpoints.load_assignment(name, assigned)
+
+    def _globally(self, get: Get, scope: Scope, service: MeshService, horizon: Horizon, name: str) -> Assignment:
+        """The endpoints of a global name."""
+        parsed = naming.parse(name)
+        if parsed is None:
+            return Assignment()
+        if parsed.sni_dnat:
+            return self.existing.globals.out(get, service, horizon, port=parsed.port)
+        view, client = outbound_of(scope), client_of(scope, name)
+        cluster = view.cluster if view is not None else ""
+        return self.existing.globals.near(get, service, horizon, port=parsed.port, client=client, cluster=cluster)
 
     def horizon(self, get: Get, scope: Scope, service: MeshService, *, passes_on: bool = False) -> Horizon:
         """Where a scope stands when it looks at a service; `passes_on`: as a gateway that opens nothing."""
@@ -175,21 +191,29 @@ class Resources:
         return None
 
     def _gateway_listener(self, get: Get, view: RouterView, port: int) -> XdsResource | None:
-        servers = tuple(server for server in view.servers if server.port == port)
         chains: list[bytes] = []
+        if port in view.egress_ports:
+            for host in get(self.existing.globals.hosts, ALL):
+                chains.extend(get(self.gateway_chains, (host, host[1])))
+            return router.port_listener(port, chains)
+        servers = tuple(server for server in view.servers if server.port == port)
         for host in get(self.meshwide.hosts, ALL):
             service = get(self.meshwide.services, host)
-            if service is not None and router.exposed(servers, service):
-                chains.extend(get(self.gateway_chains, host))
+            if service is not None:
+                for name in router.exposed(servers, service, alias(service)):
+                    chains.extend(get(self.gateway_chains, (host, name)))
         chains.extend(self.existing.gateways.chains(get, view, port))
         return router.port_listener(port, chains, inspect=any(server.tls_mode for server in servers))
 
-    def _chains(self, get: Get, host: HostKey) -> tuple[bytes, ...]:
+    def _chains(self, get: Get, key: tuple[HostKey, str]) -> tuple[bytes, ...]:
+        host, alias = key
         service = get(self.meshwide.services, host)
         if service is None:
             return ()
         targets = {(port, name.lower()): name for port, name in self.existing.targets(get, ANYBODY, service)}
-        return tuple(router.passthrough_chain(port, service.host, name) for (port, _), name in targets.items())
+        return tuple(
+            router.passthrough_chain(port, service.host, name, alias=alias) for (port, _), name in targets.items()
+        )
 
     def _routes(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key

@@ -21,7 +21,8 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     A host of a ServiceEntry is a service, too; its name is the whole host name. `resolution` is None for those of
     Kubernetes; `external` ones are outside of the mesh and never get its mTLS; `peers` are identities that the object
-    itself names; an owner "" of addresses stands for every cluster.
+    itself names; an owner "" of addresses stands for every cluster. `stands_for` is the service that a global name
+    means, in whatever cluster it runs (`derive.globals`).
     """
 
     namespace: str
@@ -37,6 +38,7 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     external: bool = False
     export_to: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    stands_for: HostKey | None = None
 
     @property
     def caller_chooses(self) -> bool:

@@ -93,7 +93,8 @@ class InboundProfile(msgspec.Struct, frozen=True, cache_hash=True):
 class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
     """What a gateway serves: the servers that select it, seen from its cluster and network (SN5, SH24).
 
-    What others export counts as it does for the gateway's namespace (SN6).
+    What others export counts as it does for the gateway's namespace (SN6). `egress_ports`: where it listens to its
+    own cluster's pods, to lead them to other clusters.
     """
 
     cluster: str
@@ -102,6 +103,7 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
     servers: tuple[GatewayServer, ...] = ()
     families: tuple[int, ...] = ()
     namespace: str = ""
+    egress_ports: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         ports = ",".join(f"{server.port}/{server.tls_mode}" for server in self.servers)
