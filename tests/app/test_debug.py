@@ -1,6 +1,7 @@
 """The debug pages over a mesh made of a dictionary; what they show in the whole is seen in test_serve."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from envoy.service.discovery.v3 import discovery_pb2
 from isthmus.app.cluster_settings import ClusterStatus
 from isthmus.app.debug import DebugPages
 from isthmus.base.errors import ObjectRef, Problem
+from isthmus.derive.liveness import Decision
+from isthmus.edge.journal import Entry, Journal
 from isthmus.edge.xds_streams import Dirty, Stream, Streams
 from isthmus.model.mesh import NetworkGateway
 from isthmus.model.rows import Proxy
@@ -29,6 +32,22 @@ STATUS = ClusterStatus(
 )
 PROBLEM = Problem(ObjectRef("c", "Gateway", "n", "g"), "spec", "is bad", "Mend it")
 NODE = Node("id", "sidecar", "10.0.0.1", "a", "ns", "d", {}, version="1.2")
+
+
+STANDING = {"cluster": "west", "standing": "demoted"}
+FIRST = Entry(number=1, time=60.0, cluster="west", what="gateway", before="good", after="bad", reason="refused")
+SECOND = Entry(number=2, time=61.0, cluster="west", what="standing", before="active", after="demoted", reason="a rule")
+
+
+class Liveness:
+    def __init__(self) -> None:
+        self.journal = Journal("")
+        for entry in (FIRST, SECOND):
+            fields = (entry.time, entry.cluster, entry.what, entry.before, entry.after, entry.reason)
+            self.journal.add([Decision(*fields)])
+
+    def page(self) -> list[dict[str, Any]]:
+        return [STANDING]
 
 
 class Mesh:
@@ -94,6 +113,7 @@ def pages() -> dict[str, Any]:
         statuses=lambda: [STATUS],
         problems=lambda: [PROBLEM],
         trust=lambda: {"constrained": True},
+        liveness=Liveness(),
     )
     return dict(made.pages())
 
@@ -101,7 +121,11 @@ def pages() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "query", "answer"),
     [
-        ("clusterz", {}, {"istiod": "istiod-1", "clusters": [STATUS]}),
+        ("clusterz", {}, {"istiod": "istiod-1", "clusters": [asdict(STATUS) | {"liveness": STANDING}]}),
+        ("liveness", {}, {"istiod": "istiod-1", "clusters": [STANDING]}),
+        ("events", {}, {"istiod": "istiod-1", "now": 110.0, "events": [FIRST, SECOND]}),
+        ("events", {"since": "60.5"}, {"istiod": "istiod-1", "now": 110.0, "events": [SECOND]}),
+        ("events", {"after": "2"}, {"istiod": "istiod-1", "now": 110.0, "events": []}),
         ("problems", {}, [PROBLEM]),
         ("trust", {}, {"constrained": True}),
         (
@@ -148,6 +172,12 @@ def test_a_proxys_resources_are_decoded(pages: dict[str, Any], proxy: str) -> No
     assert (cluster["name"], cluster["version"], cluster["resource"]["name"]) == ("a", "v", "a")
     assert dump["EDS"][0]["resource"] == {"@type": EDS, "bytes": 2}, "what cannot be decoded is not hidden"
     assert dump["LDS"] == []
+
+
+@pytest.mark.parametrize("query", [{"since": "noon"}, {"after": "1.5"}])
+def test_what_is_no_number_is_said(pages: dict[str, Any], query: dict[str, str]) -> None:
+    with pytest.raises(KeyError):
+        pages["events"](query)
 
 
 @pytest.mark.parametrize("query", [{}, {"proxyID": "nobody"}])

@@ -29,6 +29,7 @@ EAST: dict[str, Any] = {
     "rows": 10,
     "stale": False,
     "config": True,
+    "liveness": {"standing": "active", "signals": {}},
 }
 WEST = EAST | {
     "id": "west",
@@ -38,16 +39,21 @@ WEST = EAST | {
     "last_error": "https://w: connection refused",
     "stale": True,
     "config": False,
+    "liveness": {"standing": "demoted", "signals": {"gateway": {"health": "bad"}, "dataPlane": {"health": "good"}}},
 }
 
 
 def test_rows_tell_age_error_and_what_is_stale() -> None:
-    assert as_row("istiod-1", EAST, 1003.0) == ("east", "", "synced", "istiod-1", "3s ago", "")
+    seen = ("active", "unknown", "unknown")
+    assert as_row("istiod-1", EAST, 1003.0) == ("east", "", "synced", "istiod-1", *seen, "3s ago", "")
     assert as_row("istiod-1", WEST, 1003.0) == (
         "west",
         "istio-system/istio-remote-secret-west",
         "error (stale)",
         "istiod-1",
+        "demoted",
+        "bad",
+        "good",
         "never",
         "https://w: connection refused",
     )
@@ -56,6 +62,7 @@ def test_rows_tell_age_error_and_what_is_stale() -> None:
 def test_json_has_istioctls_names_and_more() -> None:
     east, west = as_json(Answer("istiod-1", {"clusters": [EAST, WEST]}))
     assert (east["id"], east["secretName"], east["syncStatus"]) == ("east", "", "synced")
+    assert west["liveness"]["standing"] == "demoted"
     assert east["lastContact"] == "1970-01-01T00:16:40.000+00:00"
     assert (west["lastContact"], west["stale"], west["lastError"]) == (None, True, WEST["last_error"])
 
@@ -130,7 +137,9 @@ def test_every_running_control_plane_is_asked(
     with api_server(tmp_path, [istiod("istiod-2"), istiod("istiod-1"), istiod("old", "Succeeded")]) as kubeconfig:
         assert run("--kubeconfig", kubeconfig, "--context", "east") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["NAME", "SECRET", "STATUS", "ISTIOD", "LAST", "CONTACT", "LAST", "ERROR"]
+    assert " ".join(lines[0].split()) == (
+        "NAME SECRET STATUS ISTIOD STANDING GATEWAY DATA PLANE LAST CONTACT LAST ERROR"
+    )
     assert [line.split()[0] for line in lines[1:]] == ["east", "west", "east", "west"]
     assert [("istiod-1" in line, "istiod-2" in line) for line in lines[1:]] == [(True, False)] * 2 + [(False, True)] * 2
 

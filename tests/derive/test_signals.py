@@ -10,6 +10,7 @@ from isthmus.derive.signals import (
     Upstream,
     Votes,
     api_server,
+    ballot,
     data_plane,
     gateways,
     votes,
@@ -106,7 +107,8 @@ def report(cluster: str, *upstreams: tuple[str, int, int], at: float = 100.0) ->
     ids=["none", "works", "fails", "a tie works", "at home", "unknown address", "idle", "old", "one loud voice"],
 )
 def test_each_proxy_has_one_vote(reports: list[Report], expected: dict[str, Votes]) -> None:
-    assert votes(reports, lambda network, address: PLACES.get((network, address), ""), 100.0) == expected
+    ballots = [ballot(one, lambda network, address: PLACES.get((network, address), "")) for one in reports]
+    assert votes(ballots, 100.0) == expected
 
 
 def test_most_of_the_others_decide() -> None:

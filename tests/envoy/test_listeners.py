@@ -180,5 +180,15 @@ def test_a_gateway_passes_by_exact_sni_and_logs_connections_as_they_come_up() ->
     assert proxy.access_log_options.flush_access_log_on_connected
 
 
+def test_a_gateway_answers_probes_without_wanting_an_identity() -> None:
+    (probe,) = decoded(router.port_listener(15443, [router.probe_chain()])).filter_chains
+    assert list(probe.filter_chain_match.server_names) == ["probe.gateway.isthmus.dev"]
+    context = tls_pb2.DownstreamTlsContext.FromString(probe.transport_socket.typed_config.value)
+    assert not context.require_client_certificate.value
+    assert not context.common_tls_context.HasField("combined_validation_context")
+    (only,) = probe.filters
+    assert only.name == "envoy.filters.network.direct_response"
+
+
 def test_a_gateway_with_nothing_to_expose_has_no_listener() -> None:
     assert router.port_listener(15443, []) is None

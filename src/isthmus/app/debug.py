@@ -1,6 +1,7 @@
 """The debug pages: what is known, as rows and plain data. Read only."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from isthmus.app.cluster_settings import ClusterStatus
 from isthmus.base.clock import Clock
 from isthmus.base.errors import Problem
 from isthmus.edge.admin_server import Answer
+from isthmus.edge.journal import Journal
 from isthmus.edge.xds_streams import Stream, Streams
 from isthmus.model.mesh import NetworkGateway
 from isthmus.xds.resource import PUSH_ORDER, SHORT_NAMES, XdsResource
@@ -36,6 +38,17 @@ class MeshView(Protocol):
         """All that the wildcard of a type names."""
 
 
+class LivenessView(Protocol):
+    """What the pages read of the liveness of clusters."""
+
+    @property
+    def journal(self) -> Journal:
+        """What was decided and why."""
+
+    def page(self) -> list[dict[str, Any]]:
+        """How each cluster stands."""
+
+
 class DebugPages:
     """Answers for the admin server."""
 
@@ -49,6 +62,7 @@ class DebugPages:
         statuses: Callable[[], Sequence[ClusterStatus]],
         problems: Callable[[], Sequence[Problem]],
         trust: Callable[[], Mapping[str, Any]],
+        liveness: LivenessView,
     ) -> None:
         self._mesh = mesh
         self._streams = streams
@@ -57,11 +71,14 @@ class DebugPages:
         self._statuses = statuses
         self._problems = problems
         self._trust = trust
+        self._liveness = liveness
 
     def pages(self) -> dict[str, Answer]:
         """By name below /debug/."""
         return {
-            "clusterz": lambda _: {"istiod": self._instance, "clusters": list(self._statuses())},
+            "clusterz": lambda _: {"istiod": self._instance, "clusters": self._clusterz()},
+            "liveness": lambda _: {"istiod": self._instance, "clusters": self._liveness.page()},
+            "events": self._events,
             "syncz": lambda _: self._syncz(),
             "networkz": lambda _: [_gateway(gateway) for gateway in self._mesh.gateways()],
             "trust": lambda _: self._trust(),
@@ -71,6 +88,20 @@ class DebugPages:
             "tables/": lambda query: [{"key": key, "row": row} for key, row in self._mesh.table(query["name"])],
             "config_dump": self._config_dump,
         }
+
+    def _clusterz(self) -> list[dict[str, Any]]:
+        """The clusters as they are read, each with how it stands."""
+        known = {entry["cluster"]: entry for entry in self._liveness.page()}
+        return [asdict(status) | {"liveness": known.get(status.id)} for status in self._statuses()]
+
+    def _events(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """The journal: `?since=<seconds since the epoch>&after=<number>`. Raises KeyError for what is no number."""
+        try:
+            since, after = float(query.get("since", "0")), int(query.get("after", "0"))
+        except ValueError as error:
+            raise KeyError(f"a number in the query ({error})") from error
+        entries = self._liveness.journal.since(since, after=after)
+        return {"istiod": self._instance, "now": self._clock.now(), "events": entries}
 
     def _syncz(self) -> dict[str, Any]:
         now = self._clock.now()

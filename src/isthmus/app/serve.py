@@ -12,11 +12,14 @@ from typing import Any
 import grpc.aio
 import structlog
 
+from isthmus.app.caller_reports import CallerReports
 from isthmus.app.cluster_settings import SYNCED, ClusterSettings
 from isthmus.app.clusters import ClusterManager
 from isthmus.app.debug import DebugPages
 from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
+from isthmus.app.kube_events import EventWriter
+from isthmus.app.liveness import LivenessKeeper, World
 from isthmus.app.settings import ServeSettings
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError, Problem
@@ -58,6 +61,9 @@ KEYS_INTERVAL = 30.0
 TRUST_DOMAIN_PATIENCE = 3.0
 """Seconds that a signing request waits for its cluster to be listed; the agent then asks again."""
 
+REQUIRED_INTERVAL = 0.2
+"""Seconds between looks whether required clusters were reached."""
+
 
 class ControlPlane:
     """One `isthmus serve`. Build it in a running loop, `run` it once, `stop` it."""
@@ -96,6 +102,8 @@ class ControlPlane:
             known=self._known_machines(),
             client=self._own_client,
         )
+        self.reports = CallerReports(self.mesh, self.clock)
+        self.liveness = self._liveness_keeper()
         self.ports: dict[str, int] = {}
         self._values = settings.injected
         self._webhook_tls = server_context()
@@ -133,6 +141,7 @@ class ControlPlane:
         """Everything after the admin page and the watchers: identities, listeners, readiness."""
         self._waiting_for = "the certificate authority"
         await self._start_trust()
+        await self.liveness.load()
         parts.append(group.create_task(self.trust.run(), name="trust"))
         parts.append(group.create_task(self._refresh_keys(), name="signing keys"))
         parts.append(group.create_task(self.registrar.run(), name="machines"))
@@ -146,6 +155,7 @@ class ControlPlane:
         log.info("listening", **self.ports)
         try:
             self._waiting_for = "the clusters to be listed"
+            parts.append(group.create_task(self.liveness.run(), name="liveness"))
             await self._looked_at_everything()
             self._waiting_for = ""
             # What was built until now stays: the collector need not walk through it again and again.
@@ -169,15 +179,30 @@ class ControlPlane:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 3.0)
 
+    def _liveness_keeper(self) -> LivenessKeeper:
+        settings = self.settings
+        return LivenessKeeper(
+            World(self.mesh, self.clusters.statuses, lambda: self._roots().encode(), self.reports.votes),
+            self.clock,
+            directory=settings.checkpoint_dir,
+            emit=self.inbox.put,
+            events=EventWriter(self._own_client, namespace=settings.system_namespace, instance=settings.instance),
+        )
+
     async def _looked_at_everything(self) -> None:
         """Return when every known cluster was listed or restored, and the mesh knows what was found there.
 
-        Only the start waits. A cluster that is linked later holds up nobody: what it adds comes as a change.
+        Only the start waits, for a required cluster as long as it takes. A cluster that is linked later holds up
+        nobody: what it adds comes as a change.
         """
         if not self._looked:
             await self.clusters.synced()
             self.inbox.flush()
             await self.names.settled()
+            while unreached := self.liveness.unreached():
+                self._waiting_for = f"required clusters that were never reached: {', '.join(unreached)}"
+                await asyncio.sleep(REQUIRED_INTERVAL)
+            self.liveness.begin()
             self.inbox.flush()
             self._looked = True
 
@@ -230,6 +255,7 @@ class ControlPlane:
             statuses=self.clusters.statuses,
             problems=self._all_problems,
             trust=self._trust_page,
+            liveness=self.liveness,
         )
         pages = AdminPages(ready=lambda: self._waiting_for, metrics=self._render_metrics, debug=debug.pages())
         server = HttpServer(admin_app(pages), listen.loopback, listen.admin)
@@ -237,8 +263,8 @@ class ControlPlane:
         return server
 
     def _all_problems(self) -> list[Problem]:
-        parts = (self.clusters.problems(), self.duties.problems(), self.mesh.problems(), self._trust_problems())
-        return sorted(problem for part in parts for problem in part)
+        parts = [part.problems() for part in (self.clusters, self.duties, self.mesh, self.liveness)]
+        return sorted(problem for part in (*parts, self._trust_problems()) for problem in part)
 
     def _trust_domains(self) -> dict[str, str]:
         """Trust domains by cluster, of those that were seen."""

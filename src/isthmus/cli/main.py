@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "isthmus.cli.check",
     "create-remote-secret": "isthmus.cli.create_remote_secret",
     "debug": "isthmus.cli.debug",
+    "events": "isthmus.cli.events",
     "install": "isthmus.cli.install",
     "proxy-config": "isthmus.cli.proxy_config",
     "proxy-status": "isthmus.cli.proxy_status",

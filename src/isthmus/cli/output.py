@@ -38,15 +38,27 @@ class Cell(str):
         return cell
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, out: TextIO | None = None) -> None:
-    """Print columns, each as wide as its widest cell; the last one is not padded."""
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    out: TextIO | None = None,
+    widths: Sequence[int] = (),
+    head: bool = True,
+) -> tuple[int, ...]:
+    """Print columns, each as wide as its widest cell; the last one is not padded.
+
+    Returns the widths; given again as `widths`, without `head`, the table goes on below.
+    """
     out = out or sys.stdout
     lines = [tuple(headers), *(tuple(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
+    least = widths or [0] * len(headers)
+    made = tuple(max(least[i], *(len(line[i]) for line in lines)) for i in range(len(headers)))
     coloured = out.isatty()
-    for line in lines:
-        cells = [_painted(cell, width, coloured) for cell, width in zip(line, widths, strict=True)]
-        print((" " * GAP).join(cells).rstrip(), file=out)
+    for line in lines if head else lines[1:]:
+        cells = [_painted(cell, width, coloured) for cell, width in zip(line, made, strict=True)]
+        print((" " * GAP).join(cells).rstrip(), file=out, flush=not head)
+    return made
 
 
 def _painted(cell: str, width: int, coloured: bool) -> str:

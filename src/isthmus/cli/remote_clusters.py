@@ -12,7 +12,7 @@ from isthmus.ingest.place import SYSTEM_NAMESPACE
 
 app = typer.Typer(add_completion=False)
 
-HEADERS = ("NAME", "SECRET", "STATUS", "ISTIOD", "LAST CONTACT", "LAST ERROR")
+HEADERS = ("NAME", "SECRET", "STATUS", "ISTIOD", "STANDING", "GATEWAY", "DATA PLANE", "LAST CONTACT", "LAST ERROR")
 _COLOURS = {"synced": Colour.GOOD, "syncing": Colour.UNSURE}
 
 
@@ -23,7 +23,11 @@ def remote_clusters(
     namespace: SystemNamespace = SYSTEM_NAMESPACE,
     output: Annotated[Format, typer.Option("-o", "--output", help="How to print.")] = Format.TABLE,
 ) -> None:
-    """List the clusters that each control plane reads: contact and errors as they are now."""
+    """List the clusters that each control plane reads: contact, how they stand, and errors, as they are now.
+
+    STANDING is what proxies are told; isthmus events says why. GATEWAY and DATA PLANE are what probes of its gateways
+    and the calls of other clusters' proxies say of it.
+    """
     answers = run(_ask(kubeconfig, context, namespace))
     found = [answer for answer in answers if answer.error is None]
     for answer in answers:
@@ -52,15 +56,25 @@ def as_row(istiod: str, entry: dict[str, Any], now: float) -> tuple[str, ...]:
     status = entry["status"]
     shown = f"{status} (stale)" if entry["stale"] else status
     contact = entry["last_contact"]
+    liveness = entry.get("liveness") or {}
+    standing = liveness.get("standing", "unknown")
     since = age(None if contact is None else now - contact)
     return (
         entry["id"],
         entry["secret"],
         Cell(shown, _COLOURS.get(status, Colour.BAD)),
         istiod,
+        Cell(standing, Colour.GOOD if standing == "active" else Colour.UNSURE),
+        _signal(liveness, "gateway"),
+        _signal(liveness, "dataPlane"),
         since if contact is None else f"{since} ago",
         entry["last_error"],
     )
+
+
+def _signal(liveness: dict[str, Any], name: str) -> Cell:
+    health = liveness.get("signals", {}).get(name, {}).get("health", "unknown")
+    return Cell(health, {"good": Colour.GOOD, "bad": Colour.BAD}.get(health))
 
 
 def as_json(answer: Answer) -> list[dict[str, Any]]:
@@ -77,6 +91,7 @@ def as_json(answer: Answer) -> list[dict[str, Any]]:
             "rows": entry["rows"],
             "lastContact": _timestamp(entry["last_contact"]),
             "lastError": entry["last_error"],
+            "liveness": entry.get("liveness"),
         }
         for entry in entries(answer)
     ]

@@ -119,28 +119,37 @@ ClusterOf = Callable[[str, str], str]
 """(network of the caller, address) -> the cluster that answers there, empty if nobody knows."""
 
 
-def votes(reports: Iterable[Report], cluster_of: ClusterOf, now: float) -> dict[str, Votes]:
-    """How each cluster fares in the eyes of the proxies that call it."""
-    counts: dict[str, list[int]] = {}
-    for report in reports:
-        if now - report.at > REPORT_WINDOW:
-            continue
-        for cluster, (worked, failed) in _by_cluster(report, cluster_of).items():
-            count = counts.setdefault(cluster, [0, 0, 0, 0])
-            where = 2 if cluster == report.cluster else 0
-            count[where] += 1
-            count[where + 1] += failed > worked
-    return {cluster: Votes(*count) for cluster, count in counts.items()}
+class Ballot(msgspec.Struct, frozen=True, gc=False):
+    """A report as votes: of which cluster the caller is, when it told, and (cluster, more failed than worked)."""
+
+    cluster: str
+    at: float
+    votes: tuple[tuple[str, bool], ...]
 
 
-def _by_cluster(report: Report, cluster_of: ClusterOf) -> dict[str, tuple[int, int]]:
+def ballot(report: Report, cluster_of: ClusterOf) -> Ballot:
+    """The votes of one proxy; addresses that nobody knows count for nothing."""
     found: dict[str, tuple[int, int]] = {}
     for upstream in report.upstreams:
         cluster = cluster_of(report.network, upstream.address)
         if cluster and (upstream.worked or upstream.failed):
             worked, failed = found.get(cluster, (0, 0))
             found[cluster] = (worked + upstream.worked, failed + upstream.failed)
-    return found
+    return Ballot(report.cluster, report.at, tuple((c, failed > worked) for c, (worked, failed) in found.items()))
+
+
+def votes(ballots: Iterable[Ballot], now: float) -> dict[str, Votes]:
+    """How each cluster fares in the eyes of the proxies that called it lately."""
+    counts: dict[str, list[int]] = {}
+    for one in ballots:
+        if now - one.at > REPORT_WINDOW:
+            continue
+        for cluster, fails in one.votes:
+            count = counts.setdefault(cluster, [0, 0, 0, 0])
+            where = 2 if cluster == one.cluster else 0
+            count[where] += 1
+            count[where + 1] += fails
+    return {cluster: Votes(*count) for cluster, count in counts.items()}
 
 
 def data_plane(vote: Votes | None) -> tuple[Health, str]:

@@ -8,6 +8,8 @@ INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 SDS_CLUSTER = "sds-grpc"
+PROBE_SNI = "probe.gateway.isthmus.dev"
+"""The server name at which a gateway answers whoever wants to know that it serves."""
 
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006

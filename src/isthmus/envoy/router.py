@@ -2,13 +2,15 @@
 unopened, so that the identities of client and server meet end to end. PASSTHROUGH: routes say where an SNI goes."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.filters.network.direct_response.v3 import config_pb2 as direct_response_pb2
 
 from isthmus.envoy import filters, naming, tls
 from isthmus.envoy.access_log import GATEWAY
-from isthmus.envoy.build import seconds, socket_address
+from isthmus.envoy.build import packed, seconds, socket_address
 from isthmus.model.mesh import MeshService
 from isthmus.model.rows import GatewayServer
 from isthmus.xds.resource import LDS, XdsResource
@@ -53,6 +55,30 @@ def passthrough_chain(port: int, host: str, subset: str, *, alias: str = "") -> 
             server_names=[name.lower()], transport_protocol="tls", application_protocols=tls.MESH_ALPN
         ),
         filters=[filters.tcp_proxy(destination, GATEWAY)],
+    )
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
+
+
+@cache
+def probe_chain() -> bytes:
+    """The encoded filter chain that answers a probe: its TLS ends here, and it is closed after the handshake.
+
+    A probe needs no identity, so that a control plane that is none of the mesh's workloads can look. It meets the
+    gateway's certificate, which whoever calls through the gateway trusts the issuer of, and reaches nothing else.
+    """
+    message = listener_components_pb2.FilterChain(
+        name=naming.PROBE_SNI,
+        filter_chain_match=listener_components_pb2.FilterChainMatch(
+            server_names=[naming.PROBE_SNI], transport_protocol="tls"
+        ),
+        transport_socket=tls.probed_socket(),
+        transport_socket_connect_timeout=seconds(PEEK_SECONDS),
+        filters=[
+            listener_components_pb2.Filter(
+                name="envoy.filters.network.direct_response", typed_config=packed(direct_response_pb2.Config())
+            )
+        ],
     )
     encoded: bytes = message.SerializeToString(deterministic=True)
     return encoded

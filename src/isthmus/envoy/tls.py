@@ -60,6 +60,17 @@ def server_socket(*, trust_domains: Iterable[str], alpn: Iterable[str]) -> Messa
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
+def probed_socket() -> Message:
+    """TLS with the proxy's own certificate towards somebody who need not have one."""
+    source = agent_sds(SDS_CLUSTER)
+    common = tls_pb2.CommonTlsContext(
+        tls_params=common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2),
+        tls_certificate_sds_secret_configs=[secret_pb2.SdsSecretConfig(name=CERTIFICATE, sds_config=source)],
+    )
+    context = tls_pb2.DownstreamTlsContext(common_tls_context=common)
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
 def plain_socket() -> Message:
     """No TLS."""
     return base_pb2.TransportSocket(

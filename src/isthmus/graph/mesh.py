@@ -1,6 +1,6 @@
 """The mesh as the rest of the product sees it: rows in, resources out, and whom each change concerns."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from isthmus.base.errors import Problem
@@ -13,7 +13,7 @@ from isthmus.graph.routing import Routing
 from isthmus.graph.settings import MeshSettings
 from isthmus.graph.subscriptions import Dirty, Subscriptions, split
 from isthmus.model.mesh import NetworkGateway
-from isthmus.model.rows import Proxy
+from isthmus.model.rows import Proxy, Workload
 from isthmus.model.scopes import Scope
 from isthmus.tables.changes import Change, Drop, Key, Put, Replace
 from isthmus.tables.graph import Graph
@@ -162,6 +162,10 @@ class Mesh:
             self.graph.pin(self.meshwide.hostnames, ALL)
             self._hostnames_demanded = True
         return self.graph.peek(self.meshwide.hostnames, ALL)
+
+    def placed(self) -> Iterator[tuple[str, Workload]]:
+        """Every pod with its network: long in a large mesh."""
+        return self._problems.placed()
 
     def table(self, name: str) -> list[tuple[Any, Any]]:
         """The rows of a table that are there now, sorted by key. Unknown names raise KeyError."""

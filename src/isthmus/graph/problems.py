@@ -32,7 +32,7 @@ class Problems:
             self._graph.pin(self.all, ALL)
             self._demanded = True
         known = self._graph.peek(self.all, ALL)
-        found = {*known, *problems.overlaps(self._placed()), *self._failures()}
+        found = {*known, *problems.overlaps(self.placed()), *self._failures()}
         return sorted(found)
 
     def _failures(self) -> Iterator[Problem]:
@@ -44,7 +44,8 @@ class Problems:
                 remedy="This is a defect of Isthmus; the objects that the key names make it happen",
             )
 
-    def _placed(self) -> Iterator[tuple[str, Workload]]:
+    def placed(self) -> Iterator[tuple[str, Workload]]:
+        """Every pod, with its network."""
         homes: dict[str, Home] = {}
         for pod in sorted((pod for _, pod in self._meshwide.sources.workloads.rows()), key=lambda row: row.key):
             home = homes.get(pod.cluster)

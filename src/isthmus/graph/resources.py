@@ -202,6 +202,8 @@ class Resources:
             if service is not None:
                 for name in router.exposed(servers, service, alias(service)):
                     chains.extend(get(self.gateway_chains, (host, name)))
+        if chains:
+            chains.append(router.probe_chain())
         chains.extend(self.existing.gateways.chains(get, view, port))
         return router.port_listener(port, chains, inspect=any(server.tls_mode for server in servers))
 
