@@ -61,6 +61,7 @@ class Cluster:
     sources: tuple[str, ...] = ()
     trust_domain: str = DEFAULT_TRUST_DOMAIN
     gateway: bool = False
+    gateway_pods: int = 1
 
 
 @dataclass(frozen=True, slots=True)

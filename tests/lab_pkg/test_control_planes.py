@@ -56,6 +56,11 @@ def test_one_network_needs_no_gateway() -> None:
     assert gateways(world("multi-primary", EAST, WEST | {"gateway": True})) == {"west"}
 
 
+def test_a_gateway_of_several_pods() -> None:
+    made = world("multi-primary", EAST | {"gateway": 2}, WEST | {"gateway": False})
+    assert [(c.gateway, c.gateway_pods) for c in made.clusters] == [(True, 2), (False, 1)]
+
+
 def test_what_the_mesh_is_told_of_networks_decides_on_gateways() -> None:
     made = world("multi-primary", EAST, WEST | {"network": "b", "meshNetwork": "a"}, networks="ab")
     assert gateways(made) == set()

@@ -10,6 +10,7 @@ from isthmus_lab.labfile.values import DEFAULT_POD_CIDR, Raw, Reader, words
 from isthmus_lab.world import DEFAULT_TRUST_DOMAIN, Cluster, Network, Node
 
 MAX_NETWORKS = 30
+MAX_GATEWAY_PODS = 9
 _FIRST_SERVICE_CIDR = 96
 _FIELDS = {"name", "network", "serviceCIDR", "nodes", "controlPlanes", "trustDomain", "gateway", "meshNetwork"}
 
@@ -93,19 +94,24 @@ def with_planes(reader: Reader, drafts: list[Draft], planes: Planes) -> tuple[Cl
     apart = len({c.mesh_network for c in served if c.sources}) > 1
     homes = {planes.home(source): source for c in served for source in c.sources if planes.home(source) != c.name}
     return tuple(
-        replace(cluster, gateway=_gateway(reader, draft, cluster, useful=apart or cluster.name in homes))
+        _with_gateway(reader, draft, cluster, useful=apart or cluster.name in homes)
         for draft, cluster in zip(drafts, served, strict=True)
     )
 
 
-def _gateway(reader: Reader, draft: Draft, cluster: Cluster, *, useful: bool) -> bool:
-    """By default where the mesh has several networks, and where a control plane serves other clusters through it."""
+def _with_gateway(reader: Reader, draft: Draft, cluster: Cluster, *, useful: bool) -> Cluster:
+    """The gateway and its pods: true, false or their number. By default one where the mesh has several networks, and
+    where a control plane serves other clusters through it.
+    """
     if "gateway" not in draft.raw:
-        return bool(cluster.sources) and useful
-    wanted = reader.flag(draft.where, "gateway", value=draft.raw["gateway"])
+        return replace(cluster, gateway=bool(cluster.sources) and useful)
+    said = draft.raw["gateway"]
+    if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MAX_GATEWAY_PODS:
+        cluster, said = replace(cluster, gateway_pods=said), True
+    wanted = reader.flag(draft.where, "gateway", value=said)
     if wanted and not cluster.sources:
         reader.say(draft.where, "gateway", "no control plane serves this cluster", "write gateway: false")
-    return wanted
+    return replace(cluster, gateway=wanted)
 
 
 def check_room(reader: Reader, networks: tuple[Network, ...], clusters: tuple[Cluster, ...]) -> None:

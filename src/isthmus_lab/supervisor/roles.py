@@ -139,7 +139,13 @@ def _gateway(world: World, cluster: Cluster, *, control: bool) -> list[Object]:
     if not cluster.gateway:
         served = any(c.gateway and s.config == cluster.name for c in world.clusters for s in world.sources_of(c.name))
         return [cross_network_gateway(GatewayValues(mesh=mesh))] if holds and served else []
-    values = GatewayValues(mesh=mesh, pod_annotations=_ON_THE_WAN, expose=holds, expose_control_plane=control)
+    values = GatewayValues(
+        mesh=mesh,
+        scaling=Scaling(replicas=cluster.gateway_pods),
+        pod_annotations=_ON_THE_WAN,
+        expose=holds,
+        expose_control_plane=control,
+    )
     return east_west_gateway(values)
 
 
