@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from isthmus.derive.visibility import exported
+from isthmus.derive.visibility import exported, narrower
 from isthmus.model.routing import VirtualService
 from isthmus.model.rows import GatewayServer
 
@@ -39,18 +39,6 @@ def takes(server: GatewayServer) -> Takes:
 def opens_tls(server: GatewayServer) -> bool:
     """True if the server ends TLS itself."""
     return server.protocol in TLS_PROTOCOLS and server.tls_mode in TERMINATING
-
-
-def covers(pattern: str, host: str) -> bool:
-    """True if every name that `host` means is one that `pattern` means; both may begin with `*`."""
-    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]) and host != pattern[1:])
-
-
-def narrower(one: str, other: str) -> str:
-    """The names that both mean, as one name; empty if there are none."""
-    if covers(other, one):
-        return one
-    return other if covers(one, other) else ""
 
 
 def bound_hosts(server: GatewayServer, row: VirtualService) -> tuple[str, ...]:

@@ -5,9 +5,8 @@ from typing import TypeVar
 
 import msgspec
 
-from isthmus.derive.gateways import narrower
 from isthmus.derive.rules import host_patterns
-from isthmus.derive.visibility import exported
+from isthmus.derive.visibility import exported, narrower
 from isthmus.model.routing import (
     MESH,
     Client,
@@ -106,6 +105,12 @@ def _fits(client: Client, row: VirtualService, caller: Caller) -> bool:
         and client.source_namespace in ("", caller.namespace)
         and labels_match(client.source_labels, caller.labels)
     )
+
+
+def destinations(row: VirtualService) -> Iterator[Destination]:
+    """Everything that an object sends requests or connections to."""
+    yield from (one for route in row.http for one in targets(route))
+    yield from (one.destination for route in (*row.tls, *row.tcp) for one in route.destinations)
 
 
 def clients(row: VirtualService) -> Iterator[Client]:

@@ -28,6 +28,7 @@ def merge(rows: Iterable[Service], settings: MeshSettings) -> MeshService | None
         node_local=first.internal_traffic_local,
         addresses=tuple((row.cluster, row.cluster_ips) for row in ranked if row.cluster_ips and not row.headless),
         clusters=tuple(row.cluster for row in ranked),
+        export_to=first.export_to,
     )
 
 

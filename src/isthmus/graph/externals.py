@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from isthmus.derive import external
+from isthmus.derive import external, visibility
 from isthmus.derive.endpoints import Surroundings
 from isthmus.model.external import ServiceEntry, WorkloadEntry, WorkloadGroup
 from isthmus.model.mesh import HostKey, MeshService, SliceEndpoints
@@ -25,6 +25,10 @@ class ExternalSources:
         self.workload_entries = graph.source(WorkloadEntry.TABLE, WorkloadEntry)
         self.workload_groups = graph.source(WorkloadGroup.TABLE, WorkloadGroup)
         self.all_entries = graph.index("service_entries.all", self.service_entries, lambda _: [ALL])
+        self.private_entries = graph.index(
+            "service_entries.private", self.service_entries,
+            lambda row: [] if visibility.is_public(row.export_to) else [ALL],
+        )  # fmt: skip
         self.entries_of_host = graph.index(
             "service_entries.by_host", self.service_entries, lambda row: [(row.namespace, host) for host in row.hosts]
         )

@@ -30,10 +30,7 @@ class Gateways:
         )
 
     def _bound(self, get: Get, view: RouterView, server: GatewayServer) -> list[tuple[VirtualService, tuple[str, ...]]]:
-        rows = (get(self.sources.virtual_services, k) for k in get(self.sources.virtual_services_at, server.gateway))
-        config = self.meshwide.settings.config_cluster
-        mine = [row for row in rows if row is not None and row.cluster == config]
-        return gateways.bound(server, mine, view.namespace)
+        return gateways.bound(server, self.routing.rows_at(get, server.gateway), view.namespace)
 
     def _caller(self, view: RouterView, server: GatewayServer) -> routing.Caller:
         return routing.Caller(gateways=(server.gateway,), namespace=view.namespace, port=server.number)

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from isthmus.derive import routing
 from isthmus.derive.globals import alias
+from isthmus.derive.visibility import exported
 from isthmus.envoy import names, naming, router
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.globals import Globals
@@ -10,6 +12,7 @@ from isthmus.graph.observed import ALL, Meshwide
 from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
+from isthmus.model.rows import GatewayServer
 from isthmus.model.scopes import (
     ClientView,
     InboundProfile,
@@ -25,7 +28,7 @@ from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS),
-    NamespaceView: (CDS, EDS, RDS),
+    NamespaceView: (CDS, EDS, LDS, RDS, NDS),
     ClientView: (RDS,),
     LocalityView: (EDS,),
     NodeView: (EDS,),
@@ -71,22 +74,28 @@ class Existing:
         self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
             "derive.host_clusters", self._host_clusters, (NOTHING, NOTHING)
         )
+        self.visible: Derived[OutboundView | NamespaceView, tuple[HostKey, ...]] = derived(
+            "derive.visible_hosts", self._visible, ()
+        )
+        self.namespace_hosts: Derived[NamespaceView, tuple[HostKey, ...]] = derived(
+            "derive.namespace_hosts", self._namespace_hosts, ()
+        )
         self.host_listeners: Derived[tuple[OutboundView, HostKey], tuple[Listeners, tuple[int, ...]]] = derived(
             "derive.host_listeners", self._host_listeners, ((), ())
         )
-        self.address_listeners: Derived[OutboundView, Mapping[str, str]] = derived(
+        self.address_listeners: Derived[OutboundView | NamespaceView, Mapping[str, str]] = derived(
             "derive.address_listeners", self._address_listeners, {}
         )
-        self.listener_cluster: Derived[tuple[OutboundView, str], str] = derived(
+        self.listener_cluster: Derived[tuple[OutboundView | NamespaceView, str], str] = derived(
             "derive.listener_cluster", self._listener_cluster, ""
         )
         self.headless_mtls: Derived[tuple[OutboundView, HostKey, int], bool] = derived(
             "derive.headless_mtls", self._headless_mtls, False
         )
-        self.http_hosts: Derived[OutboundView, tuple[tuple[int, tuple[HostKey, ...]], ...]] = derived(
+        self.http_hosts: Derived[OutboundView | NamespaceView, tuple[tuple[int, tuple[HostKey, ...]], ...]] = derived(
             "derive.http_ports", self._http_ports, ()
         )
-        self.http_port: Derived[tuple[OutboundView, int], tuple[HostKey, ...]] = derived(
+        self.http_port: Derived[tuple[NamespaceView, int], tuple[HostKey, ...]] = derived(
             "derive.http_hosts", self._http_hosts, ()
         )
         self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names, NOTHING)
@@ -104,14 +113,15 @@ class Existing:
                 return self._locality_names(get, scope)
             case NodeView():
                 hosts = get(self.meshwide.node_local_hosts, ALL)
-                return NOTHING.union(*(get(self.host_clusters, (ANYBODY, host))[1] for host in hosts))
+                found = NOTHING.union(*(get(self.host_clusters, (ANYBODY, host))[1] for host in hosts))
+                return found if scope.view.egress is None else found & self._outbound_names(get, scope.view, EDS)
             case InboundProfile():
                 return self._inbound_names(scope, type_url)
             case RouterView():
                 return self._router_names(get, scope, type_url)
 
     def _outbound_names(self, get: Get, view: OutboundView, type_url: str) -> Names:
-        hosts = get(self.meshwide.hosts, ALL)
+        hosts = get(self.visible, view)
         if type_url == CDS:
             fixed = {naming.PASSTHROUGH, naming.BLACK_HOLE}
             return NOTHING.union(fixed, *(get(self.host_clusters, (ANYBODY, host))[0] for host in hosts))
@@ -124,23 +134,69 @@ class Existing:
 
     def _namespace_names(self, get: Get, scope: NamespaceView, type_url: str) -> Names:
         if type_url == RDS:
-            return frozenset(str(port) for port, _ in get(self.http_hosts, scope.view))
+            found = frozenset(str(port) for port, _ in get(self.http_hosts, scope.view))
+            return found.union(str(port) for port, _ in get(self.http_hosts, scope))
+        if type_url == LDS:
+            ports = (naming.port_listener(port) for port, _ in get(self.http_hosts, scope))
+            return NOTHING.union(ports, get(self.address_listeners, scope))
+        if type_url == NDS:
+            return frozenset((names.NAME,)) if get(self.visible, scope) else NOTHING
         which = 0 if type_url == CDS else 1
-        hosts = get(self.meshwide.places.overrides, scope.namespace)
+        hosts = get(self.namespace_hosts, scope)
         return NOTHING.union(*(get(self.host_clusters, (scope.namespace, host))[which] for host in hosts))
+
+    def _visible(self, get: Get, view: OutboundView | NamespaceView) -> tuple[HostKey, ...]:
+        """The services that everybody sees within a view, or those that its namespace sees besides."""
+        if isinstance(view, OutboundView):
+            return self.meshwide.visible.hosts(get, view.egress)
+        return tuple(sorted({*self.meshwide.visible.own_hosts(get, view), *self._reached(get, view)}))
+
+    def _reached(self, get: Get, view: NamespaceView) -> Iterator[HostKey]:
+        """Destinations of VirtualServices that a Sidecar lets through, but not itself: without them, the routes would
+        lead nowhere."""
+        egress = view.view.egress
+        for row in self.routing.rows(get) if egress is not None else ():
+            if not routing.seen_by(row, view.namespace) or not self.meshwide.visible.imports(row, egress):
+                continue
+            for destination in routing.destinations(row):
+                service = self.meshwide.named(get, destination.host)
+                if service is None or not exported(service.export_to, service.namespace, view.namespace):
+                    continue
+                host = (service.namespace, service.name)
+                if not self.meshwide.visible.lets_through(get, host, egress):
+                    yield host
+
+    def _namespace_hosts(self, get: Get, view: NamespaceView) -> tuple[HostKey, ...]:
+        """Services that clients of a namespace treat in their own way, or that only they see."""
+        egress = view.view.egress
+        ruled = get(self.meshwide.places.overrides, view.namespace)
+        if egress is None:
+            return ruled
+        found = {host for host in ruled if self.meshwide.visible.lets_through(get, host, egress)}
+        return tuple(sorted(found.union(get(self.visible, view))))
 
     def _client_names(self, get: Get, scope: ClientView) -> Names:
         """Ports with a host whose VirtualService has something for these labels."""
         found: set[str] = set()
         for host in get(self.routing.routed, ALL):
-            choice = self.routing.choice(get, scope.view.namespace, scope.labels, host)
+            choice = self.routing.choice(get, scope.view, scope.labels, host)
             if choice is not None and choice.labels:
-                found.update(str(port) for port in get(self.host_listeners, (scope.view.view, host))[1])
-        return frozenset(found)
+                found.update(str(port) for port in get(self.host_listeners, (scope.view.view.unbound, host))[1])
+        return frozenset(found & self._namespace_names(get, scope.view, RDS))
 
     def _locality_names(self, get: Get, scope: LocalityView) -> Names:
         """Destinations that differ by the labels that this view knows of its clients."""
-        return get(self.meshwide.places.names, (client_of(scope), tuple(key for key, _ in scope.place)))
+        found = get(self.meshwide.places.names, (client_of(scope), tuple(key for key, _ in scope.place)))
+        view = outbound_of(scope)
+        if view is None or view.egress is None:
+            return found
+        return found & self._names_within(get, scope.view)
+
+    def _names_within(self, get: Get, view: OutboundView | NamespaceView) -> Names:
+        """The endpoints of a view that a Sidecar bounds."""
+        if isinstance(view, OutboundView):
+            return self._outbound_names(get, view, EDS)
+        return self._namespace_names(get, view, EDS)
 
     def _inbound_names(self, profile: InboundProfile, type_url: str) -> Names:
         if type_url == LDS:
@@ -165,15 +221,24 @@ class Existing:
         """True if a cluster that a gateway's rules name is a destination that there is."""
         parsed = naming.parse(name)
         service = self.meshwide.named(get, parsed.host) if parsed is not None else None
-        if parsed is None or service is None:
+        if parsed is None or service is None or not exported(service.export_to, service.namespace, view.namespace):
             return False
         return (parsed.port, parsed.subset) in set(self.targets(get, view.namespace, service))
 
-    def _exposed(self, get: Get, view: RouterView) -> Iterator[MeshService]:
+    def exposed(
+        self, get: Get, view: RouterView, servers: tuple[GatewayServer, ...]
+    ) -> Iterator[tuple[MeshService, tuple[str, ...]]]:
+        """The services that servers of a gateway pass on, with the hosts they are known by there: only what is
+        exported to the gateway's namespace (SN6)."""
         for host in get(self.meshwide.hosts, ALL):
             service = get(self.meshwide.services, host)
-            if service is not None and router.exposed(view.servers, service, alias(service)):
-                yield service
+            if service is None or not exported(service.export_to, service.namespace, view.namespace):
+                continue
+            if known_as := router.exposed(servers, service, alias(service)):
+                yield service, known_as
+
+    def _exposed(self, get: Get, view: RouterView) -> Iterator[MeshService]:
+        return (service for service, _ in self.exposed(get, view, view.servers))
 
     def _outward(self, get: Get, view: RouterView) -> Iterator[MeshService]:
         """What a gateway leads to other clusters."""
@@ -219,15 +284,16 @@ class Existing:
             listeners.update((naming.address_listener(address, port.port), cluster) for address in addresses)
         return (tuple(sorted(listeners.items())), tuple(http))
 
-    def _address_listeners(self, get: Get, view: OutboundView) -> Mapping[str, str]:
+    def _address_listeners(self, get: Get, view: OutboundView | NamespaceView) -> Mapping[str, str]:
         """Every address listener and the cluster it leads to; the first host by name keeps what two claim."""
         found: dict[str, str] = {}
-        for host in get(self.meshwide.hosts, ALL):
-            for name, cluster in get(self.host_listeners, (view, host))[0]:
+        place = view.view.unbound if isinstance(view, NamespaceView) else view.unbound
+        for host in get(self.visible, view):
+            for name, cluster in get(self.host_listeners, (place, host))[0]:
                 found.setdefault(name, cluster)
         return found
 
-    def _listener_cluster(self, get: Get, key: tuple[OutboundView, str]) -> str:
+    def _listener_cluster(self, get: Get, key: tuple[OutboundView | NamespaceView, str]) -> str:
         view, name = key
         return get(self.address_listeners, view).get(name, "")
 
@@ -246,16 +312,15 @@ class Existing:
             if not endpoint.network or not view.network or endpoint.network == view.network:
                 yield endpoint
 
-    def _http_ports(self, get: Get, view: OutboundView) -> tuple[tuple[int, tuple[HostKey, ...]], ...]:
+    def _http_ports(self, get: Get, view: OutboundView | NamespaceView) -> tuple[tuple[int, tuple[HostKey, ...]], ...]:
         found: dict[int, list[HostKey]] = {}
-        for host in get(self.meshwide.hosts, ALL):
-            for port in get(self.host_listeners, (view, host))[1]:
+        place = view.view.unbound if isinstance(view, NamespaceView) else view.unbound
+        for host in get(self.visible, view):
+            for port in get(self.host_listeners, (place, host))[1]:
                 found.setdefault(port, []).append(host)
         return tuple((port, tuple(found[port])) for port in sorted(found))
 
-    def _http_hosts(self, get: Get, key: tuple[OutboundView, int]) -> tuple[HostKey, ...]:
+    def _http_hosts(self, get: Get, key: tuple[NamespaceView, int]) -> tuple[HostKey, ...]:
         view, number = key
-        for port, hosts in get(self.http_hosts, view):
-            if port == number:
-                return hosts
-        return ()
+        found = [get(self.http_hosts, view.view), get(self.http_hosts, view)]
+        return tuple(sorted(host for part in found for port, hosts in part if port == number for host in hosts))

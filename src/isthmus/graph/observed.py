@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from functools import partial
 
-from isthmus.derive import configuration, endpoints, networks, peers, policies, proxies, rules, services
+import msgspec
+
+from isthmus.derive import configuration, endpoints, networks, peers, policies, proxies, rules, services, visibility
 from isthmus.derive import globals as global_names
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
 from isthmus.derive.rules import Rule
 from isthmus.graph.externals import Externals, ExternalSources
 from isthmus.graph.places import ANYBODY, Grounds, Places
+from isthmus.graph.visible import Seen, Visible
 from isthmus.model import preference
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh import (
@@ -27,7 +30,7 @@ from isthmus.model.mesh_config import MeshConfig, MeshNetworks, NetworkDefinitio
 from isthmus.model.networks import ApiGateway, ResolvedName
 from isthmus.model.policy import AuthorizationPolicy, PolicyKey
 from isthmus.model.preference import NO_PREFERENCE
-from isthmus.model.routing import VirtualService
+from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -105,6 +108,9 @@ class Sources:
         self.placed_namespaces = graph.index(
             "namespaces.placed", self.namespaces, lambda row: [ALL] if row.traffic_distribution else []
         )
+        self.private_services = graph.index(
+            "services.private", self.services, lambda row: [] if visibility.is_public(row.export_to) else [ALL]
+        )
         self.services_at = graph.index("services.by_address", self.services, lambda row: row.cluster_ips)
         self.services_for_label = graph.index("services.by_selector", self.services, _selector_entry)
         self.gateway_services = graph.index("services.by_network", self.services, _network_entry)
@@ -124,6 +130,8 @@ class Sources:
         self.rules_for = graph.index("destination_rules.by_host", self.destination_rules, lambda row: [row.host])
         self.all_rules = graph.index("destination_rules.all", self.destination_rules, lambda _: [ALL])
         self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
+        self.sidecars = graph.source(Sidecar.TABLE, Sidecar)
+        self.sidecars_in = graph.index("sidecars.by_namespace", self.sidecars, _in_namespace)
         self.virtual_services_for = graph.index(
             "virtual_services.by_host", self.virtual_services, lambda row: row.hosts
         )
@@ -196,9 +204,26 @@ class Meshwide:
         self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways, ())
         self.hostnames: Derived[Key, tuple[str, ...]] = derived("derive.hostnames", self._hostnames, ())
         self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule, rules.NO_RULE)
+        self.visible = Visible(graph, self._seen())
         self.places = Places(graph, self._grounds())
         self.assignments: Derived[AssignmentKey, Assignment] = derived(
             "derive.assignments", self._assignment, Assignment()
+        )
+
+    def _seen(self) -> Seen:
+        """What visibility is made of."""
+        sources = self.sources
+        return Seen(
+            config_cluster=self.settings.config_cluster,
+            system_namespace=self.settings.system_namespace,
+            config=self.config,
+            hosts=self.hosts,
+            services=self.services,
+            private_services=sources.private_services,
+            entries=sources.external.service_entries,
+            private_entries=sources.external.private_entries,
+            sidecars=sources.sidecars,
+            sidecars_in=sources.sidecars_in,
         )
 
     def _grounds(self) -> Grounds:
@@ -218,6 +243,7 @@ class Meshwide:
             hosts=self.hosts,
             services=self.services,
             rules=self.rules,
+            own=self.visible.own,
         )
 
     def _config(self, get: Get, key: Key) -> MeshConfig:
@@ -321,8 +347,11 @@ class Meshwide:
     def _service(self, get: Get, host: HostKey) -> MeshService | None:
         rows = (get(self.sources.services, key) for key in get(self.sources.services_of_host, host))
         known = [row for row in rows if row is not None and get(self.discovered, (row.cluster, row.namespace))]
-        found = services.merge(known, get(self.effective, ALL))
-        return found if found is not None else get(self.external.services, host)
+        found = services.merge(known, get(self.effective, ALL)) or get(self.external.services, host)
+        if found is None or found.export_to:
+            return found
+        default = get(self.config, ALL).default_service_export_to
+        return msgspec.structs.replace(found, export_to=default) if default else found
 
     def named(self, get: Get, hostname: str) -> MeshService | None:
         """The service of a host name."""
@@ -469,7 +498,9 @@ class Meshwide:
             for key in get(self.sources.rules_for, pattern):
                 row = get(self.sources.destination_rules, key)
                 if row is not None and row.cluster == self.settings.config_cluster:
-                    yield row
+                    default = get(self.config, ALL).default_destination_rule_export_to
+                    exports = row.export_to or default
+                    yield row if exports == row.export_to else msgspec.structs.replace(row, export_to=exports)
 
     def _assignment(self, get: Get, key: "AssignmentKey") -> Assignment:
         horizon, host, port, subset, client = key
@@ -568,7 +599,7 @@ class Scopes:
         families = networks.families(proxy.addresses)
         if proxy.type == "router":
             return (self._router(get, proxy, network, families),)
-        outbound = OutboundView(cluster=proxy.cluster, network=network, families=families)
+        outbound = self._outbound(get, proxy, network, families)
         inside = NamespaceView(view=outbound, namespace=proxy.namespace)
         told_apart = get(self._told_apart, proxy.namespace)
         mine = tuple(pair for pair in proxy.labels if pair in told_apart)
@@ -579,6 +610,19 @@ class Scopes:
         stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)
         same_node = (NodeView(view=outbound, node=proxy.node),) if stays else ()
         return (self._inbound(get, proxy), *special, *same_node, *near_inside, inside, *near, outbound)
+
+    def _outbound(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> OutboundView:
+        """What the proxy's part of the mesh sees, as far as a Sidecar lets it."""
+        rows = get(self.meshwide.visible.sidecars, proxy.namespace)
+        row = next((row for row in rows if labels_match(row.selector, proxy.labels)), None)
+        egress = visibility.egress(row.egress, proxy.namespace) if row is not None and row.egress is not None else None
+        return OutboundView(
+            cluster=proxy.cluster,
+            network=network,
+            families=families,
+            egress=egress,
+            allow_any=row.allow_any if row is not None else None,
+        )
 
     def _place(self, get: Get, proxy: Proxy, network: str) -> dict[str, str]:
         """The labels of a proxy with those that say where it is: its node's place, else its own word (LB15)."""

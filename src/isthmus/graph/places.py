@@ -47,6 +47,7 @@ class Grounds:
     hosts: Derived[Key, tuple[HostKey, ...]]
     services: Derived[HostKey, MeshService | None]
     rules: Derived[tuple[str, HostKey], Rule]
+    own: Derived[str, tuple[HostKey, ...]]
 
 
 def tcp_ports(service: MeshService) -> Iterator[ServicePort]:
@@ -168,14 +169,17 @@ class Places:
     # -- rules of the client's namespace --------------------------------------------------------------------------
 
     def _overrides(self, get: Get, namespace: str) -> tuple[HostKey, ...]:
-        """Services that clients of this namespace treat by rules that not everybody goes by."""
+        """Services that clients of this namespace treat by rules that not everybody goes by, or that only they see."""
         patterns = set()
         for key in get(self.grounds.rules_in, namespace):
             row = get(self.grounds.rule_rows, key)
             if row is not None and row.cluster == self.grounds.settings.config_cluster:
                 patterns.add(row.host)
-        hosts = get(self.grounds.hosts, ALL) if patterns else ()
-        return tuple(host for host in hosts if self._overridden(get, namespace, host, patterns))
+        own = set(get(self.grounds.own, namespace))
+        hosts = get(self.grounds.hosts, ALL) if patterns or own else ()
+        return tuple(
+            host for host in hosts if host in own or (patterns and self._overridden(get, namespace, host, patterns))
+        )
 
     def _overridden(self, get: Get, namespace: str, host: HostKey, patterns: set[str]) -> bool:
         if not self._matches(get, host, patterns):

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from isthmus.derive.globals import alias
 from isthmus.derive.horizon import Horizon
 from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
 from isthmus.envoy.clusters import Destination
@@ -23,6 +22,7 @@ from isthmus.model.scopes import (
     RouterView,
     Scope,
 )
+from isthmus.model.settings import MeshSettings
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS, XdsResource
 
@@ -72,7 +72,7 @@ class Resources:
         view = outbound_of(scope)
         headless_mtls = False
         if service.headless and view is not None:
-            headless_mtls = get(self.existing.headless_mtls, (view, host, port.port))
+            headless_mtls = get(self.existing.headless_mtls, (view.unbound, host, port.port))
         return Destination(
             service=service,
             port=port,
@@ -176,7 +176,7 @@ class Resources:
             )
             return inbound.virtual_inbound(scope, guard)
         if name == naming.VIRTUAL_OUTBOUND:
-            return outbound.virtual_outbound(get(self.meshwide.effective, ALL))
+            return outbound.virtual_outbound(self._allowing(get, scope))
         place = naming.parse_listener(name)
         if place is None:
             return None
@@ -184,11 +184,19 @@ class Resources:
         if isinstance(scope, RouterView):
             return self._gateway_listener(get, scope, port)
         if address == "0.0.0.0":
-            return outbound.http_listener(port, get(self.meshwide.effective, ALL))
-        if isinstance(scope, OutboundView):
+            return outbound.http_listener(port, self._allowing(get, scope))
+        if isinstance(scope, OutboundView | NamespaceView):
             cluster = get(self.existing.listener_cluster, (scope, name))
             return outbound.tcp_listener(address, port, cluster) if cluster else None
         return None
+
+    def _allowing(self, get: Get, scope: Scope) -> MeshSettings:
+        """The settings, with a Sidecar's word on destinations that nobody knows."""
+        settings = get(self.meshwide.effective, ALL)
+        view = outbound_of(scope)
+        if view is None or view.allow_any is None:
+            return settings
+        return msgspec.structs.replace(settings, allow_any=view.allow_any)
 
     def _gateway_listener(self, get: Get, view: RouterView, port: int) -> XdsResource | None:
         chains: list[bytes] = []
@@ -197,11 +205,9 @@ class Resources:
                 chains.extend(get(self.gateway_chains, (host, host[1])))
             return router.port_listener(port, chains)
         servers = tuple(server for server in view.servers if server.port == port)
-        for host in get(self.meshwide.hosts, ALL):
-            service = get(self.meshwide.services, host)
-            if service is not None:
-                for name in router.exposed(servers, service, alias(service)):
-                    chains.extend(get(self.gateway_chains, (host, name)))
+        for service, known_as in self.existing.exposed(get, view, servers):
+            for name in known_as:
+                chains.extend(get(self.gateway_chains, ((service.namespace, service.name), name)))
         if chains:
             chains.append(router.probe_chain())
         chains.extend(self.existing.gateways.chains(get, view, port))
@@ -227,10 +233,11 @@ class Resources:
             return None
         port = int(name)
         bodies = []
-        for host in get(self.existing.http_port, (inside.view, port)):
-            choice = self.routing.choice(get, inside.namespace, labels, host)
-            bodies.append(get(self.virtual_hosts, (inside.view, host, port, host[0] == inside.namespace, choice)))
-        return routes.route_configuration(name, bodies, get(self.meshwide.effective, ALL))
+        place = inside.view.unbound
+        for host in get(self.existing.http_port, (inside, port)):
+            choice = self.routing.choice(get, inside, labels, host)
+            bodies.append(get(self.virtual_hosts, (place, host, port, host[0] == inside.namespace, choice)))
+        return routes.route_configuration(name, bodies, self._allowing(get, scope))
 
     def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool, Choice | None]) -> bytes:
         view, host, port, own, choice = key
@@ -254,7 +261,11 @@ class Resources:
 
     def _name_table(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, _ = key
-        if not isinstance(scope, OutboundView):
+        if not isinstance(scope, OutboundView | NamespaceView):
             return None
-        hosts = get(self.meshwide.hosts, ALL)
-        return names.name_table(entry for host in hosts for entry in get(self.name_entries, (scope, host)))
+        view = scope.view if isinstance(scope, NamespaceView) else scope
+        hosts = [*get(self.existing.visible, view)]
+        if isinstance(scope, NamespaceView):
+            hosts += get(self.existing.visible, scope)
+        place = view.unbound
+        return names.name_table(entry for host in hosts for entry in get(self.name_entries, (place, host)))

@@ -13,6 +13,7 @@ from isthmus.graph.observed import ALL, Meshwide
 from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.routing import MESH, Destination, VirtualService
 from isthmus.model.rows import Labels
+from isthmus.model.scopes import Egress, NamespaceView
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 
@@ -41,14 +42,23 @@ class Routing:
         self.told_apart: Derived[str, frozenset[tuple[str, str]]] = derived(
             "derive.source_labels", self._told_apart, NO_LABELS
         )
-        self.chosen: Derived[tuple[str, HostKey], Key | None] = derived("derive.virtual_services", self._chosen)
+        self.chosen: Derived[tuple[str, Egress | None, HostKey], Key | None] = derived(
+            "derive.virtual_services", self._chosen
+        )
 
     def rows(self, get: Get) -> Iterator[VirtualService]:
         """All VirtualServices of the config cluster."""
         for key in get(self.sources.all_virtual_services, ALL):
             row = get(self.sources.virtual_services, key)
             if row is not None and row.cluster == self.meshwide.settings.config_cluster:
-                yield row
+                yield self._effective(get, row)
+
+    def rows_at(self, get: Get, gateway: str) -> Iterator[VirtualService]:
+        """Those that are bound to a gateway."""
+        for key in get(self.sources.virtual_services_at, gateway):
+            row = get(self.sources.virtual_services, key)
+            if row is not None and row.cluster == self.meshwide.settings.config_cluster:
+                yield self._effective(get, row)
 
     def _routed(self, get: Get, key: Key) -> frozenset[HostKey]:
         """Services that some VirtualService of the mesh may be about."""
@@ -67,13 +77,19 @@ class Routing:
         seen = (row for row in self.rows(get) if routing.seen_by(row, namespace))
         return NO_LABELS.union(*(routing.source_labels(row) for row in seen))
 
-    def _chosen(self, get: Get, key: tuple[str, HostKey]) -> Key | None:
-        client, host = key
+    def _chosen(self, get: Get, key: tuple[str, Egress | None, HostKey]) -> Key | None:
+        client, egress, host = key
         service = get(self.meshwide.services, host)
         if service is None:
             return None
-        found = routing.contenders(self._about(get, service.host), service.host, client)
+        rows = (row for row in self._about(get, service.host) if self.meshwide.visible.imports(row, egress))
+        found = routing.contenders(rows, service.host, client)
         return found[0].key if found else None
+
+    def _effective(self, get: Get, row: VirtualService) -> VirtualService:
+        """The object with the mesh's word on who sees it, where it has none."""
+        default = get(self.meshwide.config, ALL).default_virtual_service_export_to
+        return msgspec.structs.replace(row, export_to=default) if default and not row.export_to else row
 
     def _about(self, get: Get, host: str) -> Iterator[VirtualService]:
         """The objects with a host, or a pattern that it fits, each once."""
@@ -81,18 +97,19 @@ class Routing:
         for key in sorted(keys):
             row = get(self.sources.virtual_services, key)
             if row is not None and row.cluster == self.meshwide.settings.config_cluster:
-                yield row
+                yield self._effective(get, row)
 
-    def choice(self, get: Get, client: str, labels: Labels, host: HostKey) -> Choice | None:
+    def choice(self, get: Get, view: NamespaceView, labels: Labels, host: HostKey) -> Choice | None:
         """What clients of a namespace, with these labels, go by for a service; None for no VirtualService."""
-        key = get(self.chosen, (client, host)) if host in get(self.routed, ALL) else None
+        chosen = (view.namespace, view.view.egress, host)
+        key = get(self.chosen, chosen) if host in get(self.routed, ALL) else None
         row = get(self.sources.virtual_services, key) if key is not None else None
         if key is None or row is None:
             return None
         wanted = routing.source_labels(row)
         return Choice(
             row=key,
-            namespace=client if routing.tells_namespaces_apart(row) else "",
+            namespace=view.namespace if routing.tells_namespaces_apart(row) else "",
             labels=tuple(pair for pair in labels if pair in wanted),
         )
 

@@ -20,6 +20,7 @@ from isthmus.ingest.mesh_config import CONFIG_MAP, mesh_config
 from isthmus.ingest.peer_authentication import peer_authentication, strict
 from isthmus.ingest.place import Place
 from isthmus.ingest.service import endpoint_slice, service
+from isthmus.ingest.sidecar import sidecar
 from isthmus.ingest.virtual_service import virtual_service
 from isthmus.ingest.workload import workload
 from isthmus.kube import objects, requests
@@ -107,6 +108,8 @@ KINDS: tuple[Kind[Any], ...] = (
          (routing.VirtualService,), config_only=True),
     Kind("WorkloadGroup", _istio("networking", "v1", "workloadgroups"), objects.Custom, workload_group,
          (external.WorkloadGroup,), config_only=True),
+    Kind("Sidecar", _istio("networking", "v1", "sidecars"), objects.Custom, sidecar, (routing.Sidecar,),
+         config_only=True),
     Kind("PeerAuthentication", _istio("security", "v1", "peerauthentications"), objects.Custom, peer_authentication,
          (rows.PeerAuthentication,), config_only=True, closed=strict),
     Kind("MeshCluster", _isthmus("meshclusters"), objects.Custom, mesh_cluster, (liveness.MeshCluster,),

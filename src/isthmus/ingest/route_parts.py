@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.base.names import service_hostname
+from isthmus.ingest import exports
 from isthmus.ingest.finding import Reader, is_address, is_host
 from isthmus.ingest.patterns import format_fault, is_header_name, regex_fault
 from isthmus.ingest.place import Place
@@ -13,7 +14,6 @@ from isthmus.model.rows import Labels
 
 _HEADERS = ("set", "add", "remove")
 AUTHORITY = (":authority", "host")
-EXPORTS = ("*", ".", "~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,8 @@ class Parts:
     def export_to(self, value: Any, field: str) -> tuple[str, ...]:
         """Namespaces that see the object (TE1), `.` and `~` as written."""
         found = self.read.strings(value, field)
-        for i, to in enumerate(found):
-            if to not in EXPORTS and not _is_label(to):
-                self.read.error(f"{field}[{i}]", f"{to!r} is no namespace", "Write a namespace, *, . or ~")
+        for i, to in exports.unknown(found):
+            self.read.error(f"{field}[{i}]", f"{to!r} is no namespace", "Write a namespace, *, . or ~")
         return found
 
     def gateways(self, value: Any, field: str) -> tuple[str, ...]:
@@ -158,7 +157,3 @@ class Parts:
         if kind is not MatchKind.EXACT and not text:
             self.read.error(f"{field}.{kind}", "is empty", "Write what to compare with, or leave the match out")
         return StringMatch(kind, text)
-
-
-def _is_label(text: str) -> bool:
-    return is_host(text) and "." not in text and "*" not in text

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from isthmus.ingest import exports
 from isthmus.ingest.finding import Reader, Result, is_address
 from isthmus.ingest.locality import distribution, spill_below
 from isthmus.ingest.place import Place
@@ -66,6 +67,7 @@ def service(place: Place, obj: objects.Service) -> Result:
         internal_traffic_local=spec.internal_traffic_policy == "Local",
         traffic_distribution=distribution(read, meta.annotations, spec.traffic_distribution),
         spill_below=spill_below(read, meta.annotations),
+        export_to=exports.of_annotation(read, (meta.annotations or {}).get(exports.ANNOTATION)),
         created=meta.creation_timestamp or "",
     )
     return read.result(row)

@@ -39,7 +39,7 @@ ISTIOD_RULES: tuple[Manifest, ...] = (
     *_WORKLOADS,
     _rule(
         ["networking.istio.io"],
-        ["destinationrules", "gateways", "serviceentries", "virtualservices", "workloadgroups"],
+        ["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices", "workloadgroups"],
         _READ,
     ),
     _rule(["security.istio.io"], ["authorizationpolicies", "peerauthentications"], _READ),

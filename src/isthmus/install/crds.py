@@ -69,6 +69,7 @@ READ = frozenset(
         "PeerAuthentication",
         "ServiceEntry",
         "WorkloadEntry",
+        "Sidecar",
         "VirtualService",
         "WorkloadGroup",
     }

@@ -5,7 +5,7 @@ from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
 from isthmus.model.policy import AuthorizationPolicy
-from isthmus.model.routing import VirtualService
+from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
     Cluster,
     DestinationRule,
@@ -38,6 +38,7 @@ OBSERVED: tuple[type[Row], ...] = (
     WorkloadEntry,
     VirtualService,
     WorkloadGroup,
+    Sidecar,
     Proxy,
     MeshConfig,
     MeshNetworks,

@@ -184,6 +184,19 @@ class StreamRoute(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     destinations: tuple[Weighted, ...] = ()
 
 
+class Sidecar(Row, frozen=True, kw_only=True, gc=False):
+    """What some proxies of a namespace know of. `egress` are `<namespace>/<host>` as written, None for everything.
+
+    `allow_any` None is the mesh's word on destinations that nobody knows.
+    """
+
+    TABLE: ClassVar[str] = "sidecars"
+    selector: Labels = ()
+    egress: tuple[str, ...] | None = None
+    allow_any: bool | None = None
+    created: str = ""
+
+
 class VirtualService(Row, frozen=True, kw_only=True, gc=False):
     """How clients of some hosts are routed. `gateways` are `mesh` or `<namespace>/<name>`; never empty."""
 

@@ -126,6 +126,7 @@ class Service(Row, frozen=True, kw_only=True, gc=False):
     internal_traffic_local: bool = False
     traffic_distribution: str = ""
     spill_below: int = 0
+    export_to: tuple[str, ...] = ()
     created: str = ""
 
 

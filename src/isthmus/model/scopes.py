@@ -10,18 +10,35 @@ from isthmus.model.policy import PolicyKey
 from isthmus.model.rows import GatewayServer, Labels, MtlsMode, Protocol
 
 
+class Egress(msgspec.Struct, frozen=True, cache_hash=True):
+    """What a Sidecar lets proxies know of: (namespace or `*`, host or pattern) pairs (TE3)."""
+
+    hosts: tuple[tuple[str, str], ...]
+
+
 class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
     """What every sidecar of one cluster and network sees: clusters, endpoints, outbound listeners, name table.
 
-    `families` are the IP versions its gateways must have (SH8), empty for any.
+    `families` are the IP versions its gateways must have (SH8), empty for any. `egress` and `allow_any` are what a
+    Sidecar says: which hosts, and what becomes of others (TE3).
     """
 
     cluster: str
     network: str = ""
     families: tuple[int, ...] = ()
+    egress: Egress | None = None
+    allow_any: bool | None = None
+
+    @property
+    def unbound(self) -> "OutboundView":
+        """The same place in the mesh without a Sidecar: what a service is does not depend on who may see it."""
+        if self.egress is None and self.allow_any is None:
+            return self
+        return OutboundView(cluster=self.cluster, network=self.network, families=self.families)
 
     def __str__(self) -> str:
-        return f"outbound:{self.cluster}/{self.network}"
+        bound = f":{','.join('/'.join(pair) for pair in self.egress.hosts)}" if self.egress is not None else ""
+        return f"outbound:{self.cluster}/{self.network}{bound}"
 
 
 class NamespaceView(msgspec.Struct, frozen=True, cache_hash=True):
