@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from isthmus_lab.kubelet.client import ApiClient
+from isthmus_lab.supervisor.state import StateDirectory, connectable
+from tests.lab.mini_kubectl import MiniKubectl, parse
+
 REPOSITORY = Path(__file__).parent.parent.parent
 PROBE = str(Path(__file__).parent / "probe.py")
 HELLO = "http://helloworld.sample:5000/hello"
@@ -20,6 +25,8 @@ PLAIN = "east/plain/sleep-plain"
 SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
 LOAD = ("--rate", "50", "--concurrency", "20", "--count")
 """Options of the load client for 50 requests per second; the number of requests follows."""
+KUBECTL = shutil.which(os.environ.get("KUBECTL", "kubectl"))
+"""The kubectl on PATH, another one by the variable; None: what stands in for it is used."""
 ISTHMUS = str(Path(sys.executable).parent / "isthmus")
 
 
@@ -92,6 +99,7 @@ class Lab:
         self.example = REPOSITORY / "examples" / example
         self.state = state
         self.kubeconfig = state.parent / "kubeconfig"
+        self._stand_ins: dict[str, MiniKubectl] = {}
 
     def run(
         self, *words: str, check: bool = True, within: float = 120, stdin: str = ""
@@ -212,11 +220,29 @@ class Lab:
         return self.calling(workload, url, *count)
 
     def try_kubectl(self, cluster: str, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """Run kubectl against a cluster of the lab."""
+        """Run kubectl against a cluster of the lab, or what stands in for it where there is none."""
+        if KUBECTL is None:
+            return self._without_kubectl(cluster, words, stdin)
         return subprocess.run(
-            ["kubectl", "--kubeconfig", str(self.kubeconfig), "--context", cluster, *words],
+            [KUBECTL, "--kubeconfig", str(self.kubeconfig), "--context", cluster, *words],
             input=stdin, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+
+    def _without_kubectl(self, cluster: str, words: tuple[str, ...], stdin: str) -> "subprocess.CompletedProcess[str]":
+        cut = words.index("--") if "--" in words else len(words)
+        parsed = parse(words[:cut])
+        verb, *names = parsed.plain
+        target = "/".join([cluster, parsed.namespace, *(name.rpartition("/")[2] for name in names[:1])])
+        if verb == "exec":
+            return self.exec(target, *words[cut + 1 :], check=False)
+        if verb == "logs":
+            container = ("-c", parsed.flags["c"]) if "c" in parsed.flags else ()
+            return self.lab("logs", target, *container, check=False)
+        if cluster not in self._stand_ins:
+            state = StateDirectory(self.state)
+            client = ApiClient(connectable(state.api_socket(cluster)), state.system_token(cluster))
+            self._stand_ins[cluster] = MiniKubectl(client)
+        return self._stand_ins[cluster].run(*words, stdin=stdin)
 
     def kubectl(self, cluster: str, *words: str, stdin: str = "") -> str:
         """What kubectl prints; AssertionError with its words if it fails."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.harness import HELLO, SLEEP, Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "blue-green"
 COLOURS = {"east": "east/sample/sleep", "west": "west/sample/sleep"}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.harness import CLIENT, HELLO, PLAIN, SLEEP, Lab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "single-cluster"
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.harness import CLIENT, HELLO, LOAD, PLAIN, SLEEP, Lab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 SNI = "outbound_.5000_._.{}.svc.cluster.local"
 KILLED_SECONDS = 20

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.harness import CLIENT, HELLO, LOAD, PLAIN, SLEEP, Lab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 
 def test_service_deleted_and_created_again(lab: Lab) -> None:
