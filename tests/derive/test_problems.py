@@ -121,3 +121,22 @@ def test_one_address_in_one_network_twice() -> None:
     said = list(problems.overlaps(rows))
     assert [str(problem.where) for problem in said] == ["Pod ns/z in cluster west"]
     assert "pod ns/x in cluster east" in said[0].message
+
+
+@pytest.mark.parametrize(
+    ("network", "cluster", "address", "said"),
+    [
+        ("a", "west", "10.0.0.1", True),
+        ("b", "west", "10.0.0.1", False),
+        ("a", "east", "10.0.0.1", False),
+        ("a", "west", "10.0.0.2", False),
+    ],
+)
+def test_a_service_at_the_address_of_another_clusters_pod(
+    network: str, cluster: str, address: str, *, said: bool
+) -> None:
+    pod = Workload(cluster="east", namespace="ns", name="x", addresses=("10.0.0.1",))
+    row = Service(cluster=cluster, namespace="ns", name="s", cluster_ips=(address,))
+    found = list(problems.shadowed([("a", pod)], [(network, row)]))
+    assert [str(problem.where) for problem in found] == (["Service ns/s in cluster west"] if said else [])
+    assert all("pod ns/x in cluster east" in problem.message for problem in found)

@@ -58,6 +58,15 @@ def test_an_endpoint_that_changes_does_not_touch_the_others() -> None:
             "status.podIP",
             id="two clusters with one range say they are one network",
         ),
+        pytest.param(
+            [
+                *cluster("north", "net-east"),
+                helloworld("north", vip="10.0.0.12").service_row(),
+            ],
+            "Service sample/helloworld in cluster north",
+            "spec.clusterIP",
+            id="a ClusterIP of one cluster is a pod of another on the same network",
+        ),
     ],
 )
 def test_what_is_reported(rows: list, where: str, field: str) -> None:  # type: ignore[type-arg]

@@ -188,3 +188,20 @@ def overlaps(rows: Iterable[tuple[str, Workload]]) -> Iterator[Problem]:
                     f"{other.cluster}, and both clusters say they are on network {network or '(none)'}",
                     remedy=f"Give the clusters different networks: label {networks.NETWORK_LABEL} on istio-system",
                 )
+
+
+def shadowed(pods: Iterable[tuple[str, Workload]], services: Iterable[tuple[str, Service]]) -> Iterator[Problem]:
+    """A ClusterIP that is another cluster's pod on the same network: callers here never reach that pod directly."""
+    by_address = {(network, address): pod for network, pod in pods for address in pod.addresses[:1]}
+    for network, service in services:
+        for address in service.cluster_ips:
+            pod = by_address.get((network, address))
+            if pod is not None and pod.cluster != service.cluster:
+                yield Problem(
+                    where=_about("Service", service, service.cluster),
+                    field="spec.clusterIP",
+                    message=f"address {address} is also that of pod {pod.namespace}/{pod.name} in cluster "
+                    f"{pod.cluster} on the same network {network or '(none)'}: calls from cluster {service.cluster} "
+                    "to that pod end here",
+                    remedy="Give the clusters of a network ranges of services that no pod range of it overlaps",
+                )

@@ -9,7 +9,7 @@ from isthmus.derive.problems import Reach
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.model.mesh import HostKey, NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition
-from isthmus.model.rows import Workload
+from isthmus.model.rows import Service, Workload
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 
@@ -32,8 +32,14 @@ class Problems:
             self._graph.pin(self.all, ALL)
             self._demanded = True
         known = self._graph.peek(self.all, ALL)
-        found = {*known, *problems.overlaps(self.placed()), *self._failures()}
-        return sorted(found)
+        pods = list(self.placed())
+        clashes = [*problems.overlaps(pods), *problems.shadowed(pods, self._services())]
+        return sorted({*known, *clashes, *self._failures()})
+
+    def _services(self) -> Iterator[tuple[str, Service]]:
+        """Every service, with the network of its cluster."""
+        for row in sorted((row for _, row in self._meshwide.sources.services.rows()), key=lambda row: row.key):
+            yield networks.network_of((), self._graph.peek(self._meshwide.homes, row.cluster), ""), row
 
     def _failures(self) -> Iterator[Problem]:
         for (table, key), text in self._graph.failures.items():
