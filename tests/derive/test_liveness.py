@@ -280,9 +280,9 @@ def test_a_drain_goes_in_steps_and_back_in_steps(world: World) -> None:
 @pytest.mark.parametrize(
     ("votes", "stops"),
     [
-        (Votes(near=40, near_failing=2), False),
-        (Votes(near=40, near_failing=3), True),
-        (Votes(far=1, far_failing=1), True),
+        (Votes(callers=40, troubled=2), False),
+        (Votes(callers=40, troubled=3), True),
+        (Votes(callers=1, troubled=1), True),
     ],
 )
 def test_a_drain_stops_and_is_undone_when_callers_fail_elsewhere(world: World, votes: Votes, *, stops: bool) -> None:
@@ -295,7 +295,7 @@ def test_a_drain_stops_and_is_undone_when_callers_fail_elsewhere(world: World, v
     if not stops:
         return
     assert world.row("west") is None
-    assert "proxies fail at the other clusters, 5% may" in world.journal[-1].reason
+    assert "proxies have trouble with the other clusters, 5% may" in world.journal[-1].reason
     world.votes.clear()
     assert moves(world.run(60)) == [], "it is not tried again by itself"
     world.states["west"] = ClusterState.ACTIVE

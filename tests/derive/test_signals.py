@@ -1,5 +1,7 @@
 """Signals: how looks become health, and how proxies vote."""
 
+from typing import Any
+
 import pytest
 
 from isthmus.derive.signals import (
@@ -83,28 +85,44 @@ def test_api_servers(contact: float | None, error: str, expected: tuple[Health, 
 PLACES = {("e", "10.0.0.1"): "east", ("e", "9.9.9.9"): "west", ("w", "10.0.0.1"): "west"}
 
 
-def report(cluster: str, *upstreams: tuple[str, int, int], at: float = 100.0) -> Report:
-    """A report of a proxy in the network that has the cluster's first letter."""
-    return Report(cluster, cluster[0], at, tuple(Upstream(a, 80, worked, failed) for a, worked, failed in upstreams))
+def report(cluster: str, *upstreams: tuple[Any, ...], at: float = 100.0) -> Report:
+    """A report of a proxy in the network that has the cluster's first letter: (address, worked, failed, errors)."""
+    return Report(cluster, cluster[0], at, tuple(Upstream(address, 80, *counts) for address, *counts in upstreams))
 
 
 @pytest.mark.parametrize(
     ("reports", "expected"),
     [
         ([], {}),
-        ([report("east", ("9.9.9.9", 5, 0))], {"west": Votes(far=1)}),
-        ([report("east", ("9.9.9.9", 2, 3))], {"west": Votes(far=1, far_failing=1)}),
-        ([report("east", ("9.9.9.9", 3, 3))], {"west": Votes(far=1)}),
-        ([report("west", ("10.0.0.1", 0, 3))], {"west": Votes(near=1, near_failing=1)}),
-        ([report("east", ("10.0.0.1", 1, 0), ("8.8.8.8", 9, 9))], {"east": Votes(near=1)}),
+        ([report("east", ("9.9.9.9", 5, 0))], {"west": Votes(1, 0, 1, 0)}),
+        ([report("east", ("9.9.9.9", 2, 3))], {"west": Votes(1, 1, 1, 1)}),
+        ([report("east", ("9.9.9.9", 3, 3))], {"west": Votes(1, 0, 1, 1)}),
+        ([report("east", ("9.9.9.9", 9, 1))], {"west": Votes(1, 0, 1, 0)}),
+        ([report("east", ("9.9.9.9", 8, 0, 1))], {"west": Votes(1, 0, 1, 1)}),
+        ([report("east", ("9.9.9.9", 0, 0, 9))], {"west": Votes(1, 0, 1, 1)}),
+        ([report("west", ("10.0.0.1", 0, 3))], {"west": Votes(0, 0, 1, 1)}),
+        ([report("east", ("10.0.0.1", 1, 0), ("8.8.8.8", 9, 9))], {"east": Votes(0, 0, 1, 0)}),
         ([report("east", ("9.9.9.9", 0, 0))], {}),
         ([report("east", ("9.9.9.9", 1, 0), at=100.0 - REPORT_WINDOW - 1)], {}),
         (
             [report("east", ("9.9.9.9", 0, 10_000)), *[report("east", ("9.9.9.9", 1, 0))] * 2],
-            {"west": Votes(far=3, far_failing=1)},
+            {"west": Votes(3, 1, 3, 1)},
         ),
     ],
-    ids=["none", "works", "fails", "a tie works", "at home", "unknown address", "idle", "old", "one loud voice"],
+    ids=[
+        "none",
+        "works",
+        "fails",
+        "a tie works, with trouble",
+        "a tenth is no trouble",
+        "errors are trouble",
+        "errors are an answer",
+        "at home",
+        "unknown address",
+        "idle",
+        "old",
+        "one loud voice",
+    ],
 )
 def test_each_proxy_has_one_vote(reports: list[Report], expected: dict[str, Votes]) -> None:
     ballots = [ballot(one, lambda network, address: PLACES.get((network, address), "")) for one in reports]
@@ -113,6 +131,6 @@ def test_each_proxy_has_one_vote(reports: list[Report], expected: dict[str, Vote
 
 def test_most_of_the_others_decide() -> None:
     assert data_plane(None)[0] is UNKNOWN
-    assert data_plane(Votes(near=9, near_failing=9))[0] is UNKNOWN
+    assert data_plane(Votes(callers=9, troubled=9))[0] is UNKNOWN
     assert data_plane(Votes(far=2, far_failing=1)) == (GOOD, "1 of 2 calling proxies succeed")
     assert data_plane(Votes(far=3, far_failing=2))[0] is BAD

@@ -17,6 +17,7 @@ from isthmus.agent.identity import IdentityKeeper, write_identity
 from isthmus.agent.name_stream import NameStream, read_table
 from isthmus.agent.secrets import Identity, build_secrets
 from isthmus.agent.settings import Address, Drain, ProxySettings
+from isthmus.agent.upstreams import UpstreamWatch
 from isthmus.base.clock import Clock
 from isthmus.base.errors import UnreachableError
 from isthmus.dns.names import NameTable, View
@@ -100,6 +101,7 @@ class Proxy:
             task = asyncio.get_running_loop().create_task(self._keeper.run())
             task.add_done_callback(self._on_keeper_end)
             stack.push_async_callback(_cancel, task)
+            stack.push_async_callback(_cancel, asyncio.get_running_loop().create_task(self._watch.run()))
             self._stack = stack.pop_all()
 
     async def revive(self, log_file: Path | None) -> None:
@@ -177,6 +179,9 @@ class Proxy:
         server = grpc.aio.server(
             handlers=(secrets.handler(), relay.handler()),
             options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+        )
+        self._watch = UpstreamWatch(
+            self._admin, self.settings.ports.admin, send=relay.send, clock=self._clock, log=self._log
         )
         bind_unix(server, self.settings.state_dir / SOCKET)
         await server.start()

@@ -2,17 +2,25 @@
 
 from collections.abc import Iterable
 
+import msgspec
+import structlog
+
 from isthmus.base.clock import Clock
 from isthmus.derive.signals import REPORT_WINDOW, Ballot, Report, Upstream, Votes, ballot, votes
 from isthmus.graph.mesh import Mesh
 from isthmus.model.rows import Proxy
 from isthmus.model.scopes import OutboundView, RouterView
 
+log = structlog.get_logger()
+
 LOOK_UP_EVERY = 5.0
 """Seconds between searches for addresses that are not known yet: each goes through all pods."""
 
 FORGET_AFTER = 120.0
 """Seconds after which an address is looked up anew: pods come and go, and others get their addresses."""
+
+
+_decode = msgspec.json.Decoder(tuple[Upstream, ...]).decode
 
 
 class CallerReports:
@@ -26,8 +34,13 @@ class CallerReports:
         self._owners: dict[tuple[str, str], tuple[str, float]] = {}
         self._looked_at = -LOOK_UP_EVERY
 
-    def take(self, proxy: Proxy, upstreams: tuple[Upstream, ...]) -> None:
-        """What a proxy of a verified cluster told."""
+    def take(self, proxy: Proxy, message: str) -> None:
+        """What a proxy of a verified cluster told; what cannot be read counts for nothing."""
+        try:
+            upstreams = _decode(message)
+        except msgspec.MsgspecError as error:
+            log.debug("report not understood", proxy=proxy.id, error=str(error))
+            return
         views = (scope for scope in self._mesh.scopes(proxy.id) if isinstance(scope, OutboundView | RouterView))
         network = next((view.network for view in views), "")
         self._fresh[proxy.id] = Report(proxy.cluster, network, self._clock.now(), upstreams)

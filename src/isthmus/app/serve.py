@@ -50,7 +50,7 @@ from isthmus.trust.caller import Caller
 from isthmus.trust.constraints import described
 from isthmus.trust.constraints import problems as trust_problems
 from isthmus.xds.node import Node
-from isthmus.xds.session import Event, Push
+from isthmus.xds.session import Event, Push, UpstreamsReported
 
 log = structlog.get_logger()
 
@@ -409,8 +409,11 @@ class ControlPlane:
     def _on_push(self, push: Push) -> None:
         self.metrics.on_push(push)
 
-    def _on_event(self, _: Stream, event: Event) -> None:
+    def _on_event(self, stream: Stream, event: Event) -> None:
         self.metrics.on_event(event)
+        # Without a verified identity a report would be anybody's word on any cluster.
+        if isinstance(event, UpstreamsReported) and stream.caller is not None:
+            self.reports.take(stream.proxy, event.message)
 
     def _render_metrics(self) -> bytes:
         metrics = self.metrics

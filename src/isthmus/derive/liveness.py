@@ -6,7 +6,7 @@
 * Taking away (`drain`, `drop`) needs enough healthy clusters; otherwise the cluster is only demoted. Who sees most
   others die is more likely cut off itself.
 * Drained by the operator: the weight goes down in steps, and back to full at once if those who call the remaining
-  clusters fail there. A drain that was stopped is tried again only when it is declared anew.
+  clusters have trouble there. A drain that was stopped is tried again only when it is declared anew.
 """
 
 from collections.abc import Mapping
@@ -302,7 +302,7 @@ def _failing_elsewhere(cluster: str, memories: Mapping[str, Memory], seen: Mappi
         if memories[other].action is Action.KEEP and memories[other].state is not ClusterState.DRAINED
     ]
     callers = sum(seen[other].votes.callers for other in usable)
-    return _Elsewhere(len(usable), callers, sum(seen[other].votes.failing for other in usable))
+    return _Elsewhere(len(usable), callers, sum(seen[other].votes.troubled for other in usable))
 
 
 class _Elsewhere(msgspec.Struct, frozen=True):
@@ -310,14 +310,15 @@ class _Elsewhere(msgspec.Struct, frozen=True):
 
     usable: int
     callers: int
-    failing: int
+    troubled: int
 
     def objection(self, plan: DrainPlan) -> str:
         """Why draining must not go on; empty if it may."""
         if not self.usable:
             return "no other cluster is healthy"
-        if 100 * self.failing > plan.max_failing * self.callers:
-            return f"{self.failing} of {self.callers} proxies fail at the other clusters, {plan.max_failing}% may"
+        if 100 * self.troubled > plan.max_failing * self.callers:
+            share = f"{self.troubled} of {self.callers} proxies"
+            return f"{share} have trouble with the other clusters, {plan.max_failing}% may"
         return ""
 
 

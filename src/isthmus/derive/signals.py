@@ -76,12 +76,38 @@ def api_server(last_contact: float | None, error: str, now: float) -> tuple[Heal
 
 
 class Upstream(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What a proxy met at one address: how many attempts worked and failed since its last report."""
+    """What a proxy met at one address since its last report.
+
+    `worked`: connections that came up and requests that were answered well; `failed`: connections that did not come
+    up and requests that got no answer in time; `errors`: answers that were errors, which a living cluster gives, too.
+    """
 
     address: str
     port: int
     worked: int
     failed: int
+    errors: int = 0
+
+    @property
+    def fails(self) -> bool:
+        """True if more failed than worked."""
+        return self.failed > self.worked
+
+    @property
+    def troubled(self) -> bool:
+        """True if more than a tenth went wrong in one way or another."""
+        wrong = self.failed + self.errors
+        return 10 * wrong > self.worked + wrong
+
+    def plus(self, other: "Upstream") -> "Upstream":
+        """Both together, under this one's address."""
+        sums = (self.worked + other.worked, self.failed + other.failed, self.errors + other.errors)
+        return Upstream(self.address, self.port, *sums)
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing was tried."""
+        return not (self.worked or self.failed or self.errors)
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -94,25 +120,16 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 
 
 class Votes(msgspec.Struct, frozen=True, gc=False):
-    """How many proxies called a cluster lately, and how many of them failed more often than not.
+    """How many proxies called a cluster lately, and how they fared.
 
-    `near` and `near_failing` are the cluster's own proxies, `far` and `far_failing` all others.
+    `far` are those of other clusters, and `far_failing` those of them that failed more often than not. `callers` are
+    all, and `troubled` those of them for whom more than a tenth went wrong.
     """
 
     far: int = 0
     far_failing: int = 0
-    near: int = 0
-    near_failing: int = 0
-
-    @property
-    def callers(self) -> int:
-        """All proxies that called it."""
-        return self.far + self.near
-
-    @property
-    def failing(self) -> int:
-        """All of them that fail."""
-        return self.far_failing + self.near_failing
+    callers: int = 0
+    troubled: int = 0
 
 
 ClusterOf = Callable[[str, str], str]
@@ -120,22 +137,22 @@ ClusterOf = Callable[[str, str], str]
 
 
 class Ballot(msgspec.Struct, frozen=True, gc=False):
-    """A report as votes: of which cluster the caller is, when it told, and (cluster, more failed than worked)."""
+    """A report as votes: of which cluster the caller is, when it told, and (cluster, fails, troubled)."""
 
     cluster: str
     at: float
-    votes: tuple[tuple[str, bool], ...]
+    votes: tuple[tuple[str, bool, bool], ...]
 
 
 def ballot(report: Report, cluster_of: ClusterOf) -> Ballot:
     """The votes of one proxy; addresses that nobody knows count for nothing."""
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, Upstream] = {}
     for upstream in report.upstreams:
         cluster = cluster_of(report.network, upstream.address)
-        if cluster and (upstream.worked or upstream.failed):
-            worked, failed = found.get(cluster, (0, 0))
-            found[cluster] = (worked + upstream.worked, failed + upstream.failed)
-    return Ballot(report.cluster, report.at, tuple((c, failed > worked) for c, (worked, failed) in found.items()))
+        if cluster and not upstream.idle:
+            found[cluster] = found[cluster].plus(upstream) if cluster in found else upstream
+    cast = tuple((cluster, total.fails, total.troubled) for cluster, total in found.items())
+    return Ballot(report.cluster, report.at, cast)
 
 
 def votes(ballots: Iterable[Ballot], now: float) -> dict[str, Votes]:
@@ -144,11 +161,13 @@ def votes(ballots: Iterable[Ballot], now: float) -> dict[str, Votes]:
     for one in ballots:
         if now - one.at > REPORT_WINDOW:
             continue
-        for cluster, fails in one.votes:
+        for cluster, fails, troubled in one.votes:
             count = counts.setdefault(cluster, [0, 0, 0, 0])
-            where = 2 if cluster == one.cluster else 0
-            count[where] += 1
-            count[where + 1] += fails
+            far = cluster != one.cluster
+            count[0] += far
+            count[1] += far and fails
+            count[2] += 1
+            count[3] += troubled
     return {cluster: Votes(*count) for cluster, count in counts.items()}
 
 

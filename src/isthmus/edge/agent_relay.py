@@ -78,6 +78,7 @@ class Relay:
         self._skip = 0
         self._rank = 0
         self._choices = 1
+        self._open: tuple[Call, asyncio.Lock] | None = None
         self.connected_to = ""
         """Target of the open stream, empty without one."""
 
@@ -86,6 +87,16 @@ class Relay:
         return grpc.method_handlers_generic_handler(
             SERVICE, {DELTA: grpc.stream_stream_rpc_method_handler(self._relay)}
         )
+
+    async def send(self, frame: bytes) -> bool:
+        """Send a request of the agent's own on Envoy's stream; False if there is none that has begun, or it broke."""
+        if self._open is None:
+            return False
+        try:
+            await _write(*self._open, frame)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return False
+        return True
 
     async def _relay(self, requests: AsyncIterator[bytes], context: Context) -> None:
         await self._gate()
@@ -110,6 +121,7 @@ class Relay:
             self._log.info("control plane left", target=self.connected_to, reason=lost)
         finally:
             call.cancel()
+            self._open = None
             self.connected_to = ""
         return lost
 
@@ -157,6 +169,7 @@ class Relay:
                 first = False
                 if joining is not None:
                     await _write(call, writing, joining)
+                self._open = call, writing
             for task in tasks:
                 task.cancel()
 

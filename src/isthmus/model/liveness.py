@@ -81,7 +81,7 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class DrainPlan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a cluster is drained: in `steps` equal steps over `over` seconds. Stopped and undone when more than
-    `max_failing` percent of the proxies that call the other clusters fail there."""
+    `max_failing` percent of the proxies that call the other clusters have trouble there."""
 
     over: float = 20.0
     steps: int = 4

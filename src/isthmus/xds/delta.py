@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from isthmus.xds.resource import ECDS, EDS, HEALTH, WILDCARD, XdsResource
-from isthmus.xds.session import Event, HealthReported, Push, Session
+from isthmus.xds.resource import ECDS, EDS, HEALTH, UPSTREAMS, WILDCARD, XdsResource
+from isthmus.xds.session import Event, HealthReported, Push, Session, UpstreamsReported
 from isthmus.xds.subscription import Subscription
 from isthmus.xds.wire import delta_response
 
@@ -28,6 +28,8 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
         error = request.error_detail.message if request.HasField("error_detail") else None
         if request.type_url == HEALTH:
             return [HealthReported(error or "")]
+        if request.type_url == UPSTREAMS:
+            return [UpstreamsReported(error or "")]
         first = request.type_url not in self.subscriptions
         subscription = self._subscription(request.type_url)
         events = self._answer(subscription, request.response_nonce, error, now)

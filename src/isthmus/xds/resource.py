@@ -17,6 +17,8 @@ ECDS = PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 NDS = PREFIX + "istio.networking.nds.v1.NameTable"
 PCDS = PREFIX + "istio.mesh.v1alpha1.ProxyConfig"
 HEALTH = PREFIX + "istio.v1.HealthInformation"
+UPSTREAMS = PREFIX + "isthmus.v1.UpstreamReport"
+"""What an agent saw of the addresses that its Envoy calls: in a request, as the message of the error detail."""
 
 PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS, NDS, PCDS)
 """Order on one stream (XD2): what is referred to comes before what refers to it."""

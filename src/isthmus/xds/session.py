@@ -63,7 +63,14 @@ class HealthReported:
     message: str
 
 
-Event = Accepted | Rejected | Subscribed | HealthReported
+@dataclass(frozen=True, slots=True)
+class UpstreamsReported:
+    """The client says how the addresses fare that it calls; nothing is sent back."""
+
+    message: str
+
+
+Event = Accepted | Rejected | Subscribed | HealthReported | UpstreamsReported
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from hashlib import blake2b
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from isthmus.xds.resource import CDS, EDS, HEALTH, LDS, WILDCARD, XdsResource
-from isthmus.xds.session import Event, HealthReported, Push, Session
+from isthmus.xds.resource import CDS, EDS, HEALTH, LDS, UPSTREAMS, WILDCARD, XdsResource
+from isthmus.xds.session import Event, HealthReported, Push, Session, UpstreamsReported
 from isthmus.xds.subscription import Subscription
 from isthmus.xds.wire import sotw_response
 
@@ -27,6 +27,8 @@ class SotwSession(Session[discovery_pb2.DiscoveryRequest]):
         error = request.error_detail.message if request.HasField("error_detail") else None
         if request.type_url == HEALTH:
             return [HealthReported(error or "")]
+        if request.type_url == UPSTREAMS:
+            return [UpstreamsReported(error or "")]
         subscription = self._subscription(request.type_url)
         nonce = request.response_nonce
         if nonce and subscription.sent_once and nonce != subscription.nonce:

@@ -1,0 +1,134 @@
+"""What an agent reports of the addresses that its Envoy calls, and when."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+
+from isthmus.agent.log import AgentLog
+from isthmus.agent.upstreams import MOST, REPORT_EVERY, Counts, Tally, UpstreamWatch, read_counts, request
+from isthmus.base.errors import UnreachableError
+from isthmus.edge.agent_admin import Answer
+from isthmus.xds.delta import DeltaSession
+from isthmus.xds.resource import UPSTREAMS
+from isthmus.xds.session import UpstreamsReported
+
+A, B = ("10.0.0.1", 80), ("9.9.9.9", 15443)
+
+
+def host(address: str, port: int, **stats: int) -> dict[str, Any]:
+    """One endpoint as the admin port shows it: numbers are texts, zeros are left out."""
+    shown = [{"type": "COUNTER", "name": name, "value": str(value)} for name, value in stats.items()]
+    shown.append({"type": "GAUGE", "name": "cx_active"})
+    return {"address": {"socket_address": {"address": address, "port_value": port}}, "stats": shown}
+
+
+def clusters(**hosts: list[dict[str, Any]]) -> bytes:
+    """The admin port's answer."""
+    return json.dumps({"cluster_statuses": [{"name": n, "host_statuses": h} for n, h in hosts.items()]}).encode()
+
+
+def test_counters_are_summed_by_address_over_destinations() -> None:
+    body = clusters(
+        **{
+            "outbound|80||a": [host(*A, cx_total=3, cx_connect_fail=1, rq_success=5, rq_error=2)],
+            "outbound_.80_._.b": [host(*A, cx_total=1), host(*B, cx_connect_fail=4, cx_total=4, rq_timeout=1)],
+            "PassthroughCluster": [host("8.8.8.8", 443, cx_total=9)],
+            "xds-grpc": [{"address": {"pipe": {"path": "x"}}, "stats": []}],
+        }
+    )
+    assert read_counts(body) == {A: Counts(8, 1, 2), B: Counts(0, 5, 0)}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"not json", b'{"cluster_statuses": 7}'])
+def test_what_cannot_be_read_is_nothing(body: bytes) -> None:
+    assert read_counts(body) == {}
+
+
+def test_a_report_goes_at_once_when_an_address_turns_and_else_now_and_then() -> None:
+    tally = Tally()
+    looks = [
+        (0.0, {A: Counts(100)}, []),
+        (2.0, {A: Counts(105)}, [(*A, 5, 0, 0)]),
+        (4.0, {A: Counts(110)}, []),
+        (6.0, {A: Counts(110, 3)}, [(*A, 5, 3, 0)]),
+        (8.0, {A: Counts(110, 9)}, []),
+        (10.0, {A: Counts(110, 9)}, []),
+        (10.0 + REPORT_EVERY, {A: Counts(111, 9)}, [(*A, 1, 6, 0)]),
+    ]
+    assert [tally.look(counts, now) for now, counts, _ in looks] == [expected for _, _, expected in looks]
+
+
+def test_without_traffic_there_is_no_report() -> None:
+    tally = Tally()
+    assert [tally.look({A: Counts(7)}, now * REPORT_EVERY) for now in range(5)] == [[]] * 5
+
+
+def test_an_address_that_came_back_counts_from_nothing() -> None:
+    tally = Tally()
+    tally.look({A: Counts(100)}, 0.0)
+    assert tally.look({}, 2.0) == []
+    assert tally.look({A: Counts(3)}, 4.0) == [(*A, 3, 0, 0)]
+
+
+def test_a_report_is_bounded_and_has_what_fails() -> None:
+    tally = Tally()
+    tally.look({}, 0.0)
+    many = {(f"10.0.{i // 250}.{i % 250}", 80): Counts(1000 + i) for i in range(2 * MOST)}
+    report = tally.look(many | {B: Counts(0, 1)}, 2.0)
+    assert len(report) == MOST
+    assert report[0] == (*B, 0, 1, 0)
+    assert report[1][2] == 1000 + 2 * MOST - 1
+
+
+def test_the_control_plane_reads_what_is_sent() -> None:
+    message = discovery_pb2.DeltaDiscoveryRequest.FromString(request([(*A, 1, 2, 3)]))
+    assert message.type_url == UPSTREAMS
+    events = DeltaSession(None).receive(message, 0.0)  # type: ignore[arg-type]  # nothing is asked of the source
+    assert events == [UpstreamsReported('[["10.0.0.1",80,1,2,3]]')]
+
+
+class Admin:
+    """Envoy's admin port: away at first, then with growing counters."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def request(self, method: str, port: int, target: str) -> Answer:
+        self.asked += 1
+        if self.asked == 1:
+            raise UnreachableError("not yet")
+        return Answer(200, clusters(**{"outbound|80||a": [host(*A, cx_total=self.asked)]}))
+
+
+class Clock:
+    def now(self) -> float:
+        return 0.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_an_envoy_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isthmus.agent.upstreams.LOOK_EVERY", 0.0)
+    sent: list[bytes] = []
+
+    async def scenario() -> None:
+        done = asyncio.Event()
+
+        async def send(frame: bytes) -> bool:
+            sent.append(frame)
+            done.set()
+            return True
+
+        watch = UpstreamWatch(Admin(), 15000, send=send, clock=Clock(), log=AgentLog().events)  # type: ignore[arg-type]
+        task = asyncio.create_task(watch.run())
+        async with asyncio.timeout(5):
+            await done.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert sent[0] == request([(*A, 1, 0, 0)])
