@@ -12,8 +12,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from isthmus.base.errors import UnreachableError
-from isthmus.edge.authenticate import POD_NAME, Authenticator, AuthenticatorSettings, UnauthenticatedError
+from isthmus.edge.authenticate import POD_NAME, Authenticator, AuthenticatorSettings, Machines, UnauthenticatedError
+from isthmus.trust.assertion import make as make_assertion
+from isthmus.trust.authority import from_pem, workload_names
 from isthmus.trust.caller import Caller
+from isthmus.trust.issue import Validity, make_root
+from isthmus.trust.pem import key_to_pem, new_key
 
 T = TypeVar("T")
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -237,3 +241,28 @@ def test_keys_are_read_again_when_they_are_old(bench: Bench) -> None:
     bench.clock.time += bench.settings.keys_refresh + 1
     assert not run(bench.authenticator.refresh_keys("east"))
     assert bench.authenticator.known_keys() == {"east": key_set()}, "and kept when nobody answers"
+
+
+def test_a_machines_certificate_proves_its_identity_in_our_own_cluster(bench: Bench) -> None:
+    root = make_root(new_key(), now=bench.clock.now() - 60, serial=1)
+    authority = from_pem(root.key, root.certificate, b"", now=bench.clock.now())
+    machines = Machines(lambda: root.certificate, lambda *identity: identity == ("cluster.local", "shop", "db"))
+    bench.authenticator = Authenticator(bench.clusters, bench.clock, bench.settings, machines=machines)
+
+    def proof(name: str) -> str:
+        key = new_key()
+        validity = Validity(bench.clock.now(), 3600)
+        issued = authority.issue(key.public_key(), workload_names(name), validity=validity, serial=2)
+        return make_assertion(key_to_pem(key), issued.presented, now=bench.clock.now())
+
+    caller = bench.call(proof("spiffe://cluster.local/ns/shop/sa/db"))
+    assert (caller.cluster, caller.namespace, caller.service_account, caller.pod) == ("east", "shop", "db", "")
+    assert bench.clusters.asked == []
+    for name in ("spiffe://cluster.local/ns/shop/sa/web", "spiffe://other/ns/shop/sa/db"):
+        with pytest.raises(UnauthenticatedError, match="no WorkloadGroup's here"):
+            bench.call(proof(name))
+    with pytest.raises(UnauthenticatedError, match="prove nothing for cluster west"):
+        bench.call(proof("spiffe://cluster.local/ns/shop/sa/db"), "west")
+    bench.authenticator = Authenticator(bench.clusters, bench.clock, bench.settings)
+    with pytest.raises(UnauthenticatedError, match="prove nothing"):
+        bench.call(proof("spiffe://cluster.local/ns/shop/sa/db"))

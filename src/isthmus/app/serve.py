@@ -25,7 +25,7 @@ from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError, Problem
 from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
 from isthmus.edge.admin_server import AdminPages, admin_app
-from isthmus.edge.authenticate import Authenticator
+from isthmus.edge.authenticate import Authenticator, Machines
 from isthmus.edge.ca_server import CertificateService
 from isthmus.edge.clock import SystemClock
 from isthmus.edge.dns_client import DnsClient
@@ -76,7 +76,9 @@ class ControlPlane:
         self.streams = Streams(self.mesh)
         self.inbox = Inbox(self._apply)
         self.clusters = ClusterManager(_cluster_settings(settings), emit=self._emit, clock=self.clock)
-        self.authenticator = Authenticator(self.clusters, self.clock)
+        self.authenticator = Authenticator(
+            self.clusters, self.clock, machines=Machines(lambda: self.trust.authority.root_bundle, self._is_machine)
+        )
         self.names = HostNames(
             settings.cluster,
             lookup=DnsClient(NetworkNamespace(), _name_servers).lookup,
@@ -386,6 +388,15 @@ class ControlPlane:
             entries=lambda: [row for _, row in tables.external.workload_entries.rows() if row.cluster == cluster],
             instances=lambda: {row.name for _, row in tables.workloads.rows() if row.namespace == system},
         )
+
+    def _is_machine(self, trust_domain: str, namespace: str, account: str) -> bool:
+        """True if a WorkloadGroup of our cluster gives its machines this identity."""
+        own = self.clusters.trust_domain(self.settings.cluster) or self.settings.trust_domain
+        if trust_domain != own:
+            return False
+        groups = self.mesh.sources.external.workload_groups.rows()
+        wanted = (self.settings.cluster, namespace, account)
+        return any((row.cluster, row.namespace, row.service_account) == wanted for _, row in groups)
 
     def _own_client(self) -> KubeClient | None:
         return self.clusters.client(self.settings.cluster)

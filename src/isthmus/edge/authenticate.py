@@ -1,7 +1,7 @@
 """Who calls: a bearer token is shown to the API server of the cluster that the caller claims (AU1, AU2)."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
@@ -10,8 +10,11 @@ import structlog
 
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError, UnreachableError
+from isthmus.trust.assertion import is_assertion
+from isthmus.trust.assertion import verify as verify_assertion
 from isthmus.trust.caller import Caller
-from isthmus.trust.errors import TokenError
+from isthmus.trust.errors import TokenError, TrustError
+from isthmus.trust.pem import load_certificates
 from isthmus.trust.tokens import AUDIENCE, Claims, read_claims, split_username, verify
 
 log = structlog.get_logger()
@@ -70,6 +73,17 @@ class _ClusterKeys:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """Whose certificates prove an identity: `roots` of the mesh (PEM), and whether an identity (trust domain,
+    namespace, service account) is that of a WorkloadGroup. Pods have tokens: a certificate that was taken from one is
+    of no use here, nor is one of another cluster's trust domain.
+    """
+
+    roots: Callable[[], bytes]
+    known: Callable[[str, str, str], bool]
+
+
 class Authenticator:
     """Turns tokens into callers.
 
@@ -77,7 +91,16 @@ class Authenticator:
     proxies of a cluster whose API server is down can still reconnect.
     """
 
-    def __init__(self, reviewer: Reviewer, clock: Clock, settings: AuthenticatorSettings | None = None) -> None:
+    def __init__(
+        self,
+        reviewer: Reviewer,
+        clock: Clock,
+        settings: AuthenticatorSettings | None = None,
+        *,
+        machines: Machines | None = None,
+    ) -> None:
+        """`machines` None: certificates prove nothing, only tokens do."""
+        self._machines = machines
         self._reviewer = reviewer
         self._clock = clock
         self._settings = settings or AuthenticatorSettings()
@@ -95,7 +118,23 @@ class Authenticator:
         cluster = metadata.get("clusterid", "") or self._reviewer.config_cluster
         if cluster not in self._reviewer.clusters():
             raise UnauthenticatedError(_unknown_cluster(cluster, self._reviewer))
+        if is_assertion(token.strip()):
+            return self._from_certificate(cluster, token.strip())
         return await self._from_token(cluster, token.strip())
+
+    def _from_certificate(self, cluster: str, token: str) -> Caller:
+        """A machine's certificate, good for the cluster where its group is: our own."""
+        if self._machines is None or cluster != self._reviewer.config_cluster:
+            raise UnauthenticatedError(f"certificates prove nothing for cluster {cluster} here", "Send a token")
+        try:
+            roots = load_certificates(self._machines.roots())
+            found = verify_assertion(token, roots, now=self._clock.now(), audience=self._settings.audience)
+        except TrustError as error:
+            raise UnauthenticatedError(error.message, error.remedy) from error
+        if not self._machines.known(found.trust_domain, found.namespace, found.service_account):
+            message = f"{found.trust_domain}/{found.namespace}/{found.service_account} is no WorkloadGroup's here"
+            raise UnauthenticatedError(message, "Pods prove themselves by their token")
+        return Caller(cluster, found.namespace, found.service_account, "", found.expires)
 
     async def _from_token(self, cluster: str, token: str) -> Caller:
         key = (cluster, sha256(token.encode()).digest())

@@ -48,10 +48,12 @@ class Upstream:
     cluster: str
     resolve: Callable[[str], Awaitable[list[str]]]
     """Addresses of a host, empty if it has none."""
+    proof: Callable[[], str] = lambda: ""
+    """A bearer token that is made for each call; empty: the token file's is sent."""
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """gRPC metadata of one call: bearer token and `clusterid` (AU2). Raises UnreachableError without a token."""
-        token = _read(self.token_file, "service account token").strip()
+        token = self.proof() or _read(self.token_file, "service account token").strip()
         return (("authorization", f"Bearer {token}"), ("clusterid", self.cluster))
 
     async def targets(self) -> list[Target]:
