@@ -49,6 +49,7 @@ class Call:
     ok: bool
     status: int
     cluster: str
+    version: str
     identity: str
     at: float
     error: str
@@ -74,6 +75,11 @@ class Calls:
     def clusters(self) -> Counter[str]:
         """Good answers by cluster."""
         return Counter(call.cluster for call in self.calls if call.ok)
+
+    @property
+    def versions(self) -> Counter[str]:
+        """Good answers by the version of who answered."""
+        return Counter(call.version for call in self.calls if call.ok)
 
     @property
     def identities(self) -> set[str]:
@@ -324,6 +330,7 @@ def parsed(item: dict[str, Any]) -> Call:
         ok=status == 200,
         status=status,
         cluster=str(body.get("cluster", "")),
+        version=str(body.get("version", "")),
         identity=str(body.get("identity", "")),
         at=float(item.get("start", 0.0)),
         error=str(item.get("error") or ""),
