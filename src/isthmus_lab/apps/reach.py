@@ -8,7 +8,7 @@ import json
 import socket
 import sys
 
-from isthmus_lab.net.rules import PROXY_MARK
+from isthmus.install.capture_rules import PROXY_MARK
 
 _SO_MARK = 36
 _SECONDS = 2.0

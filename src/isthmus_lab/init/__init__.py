@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from isthmus_lab.net import nft, rules
+from isthmus.install import capture_rules as rules
+from isthmus_lab.net import nft
 
 
 def _ports(text: str) -> frozenset[int]:

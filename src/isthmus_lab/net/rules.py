@@ -1,4 +1,4 @@
-"""The lab's packet rules as data: what a router, the WAN's core, a captured pod and a ClusterIP mean in nftables."""
+"""The lab's packet rules as data: what a router, the WAN's core and a ClusterIP mean in nftables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,69 +7,11 @@ from isthmus_lab.net import nft
 
 ROUTER_TABLE = "lab-router"
 CORE_TABLE = "lab-wan"
-CAPTURE_TABLE = "isthmus-capture"
 SERVICE_TABLE = "lab-services"
 
 WAN_INTERFACE = "wan0"
 """A pod's or API server's leg on the WAN."""
-PROXY_MARK = 1337
-PROXY_UID = 1337
-_CAPTURE_PRIORITY = -110
-_SERVICE_PRIORITY = -100  # after capture: what capture translated stays as it is
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """What `isthmus/init` redirects to the proxy, as Istio's iptables rules do.
-
-    `include_inbound` None: all ports but `exclude_inbound`. `dns_port` None: names are not captured.
-    """
-
-    outbound_port: int = 15001
-    inbound_port: int = 15006
-    dns_port: int | None = 15053
-    exclude_outbound: frozenset[int] = frozenset({15012})
-    exclude_inbound: frozenset[int] = frozenset({22, 15008, 15020, 15021, 15090})
-    exclude_ranges: tuple[str, ...] = ()
-    include_ranges: tuple[str, ...] = ("0.0.0.0/0",)
-    include_inbound: frozenset[int] | None = None
-    proxy_uid: int = PROXY_UID
-
-
-def capture_chains(capture: Capture) -> list[nft.Chain]:
-    """Rules for a pod: its own TCP goes to the outbound port, TCP that comes in goes to the inbound port.
-
-    As in Istio, a call of the application to its own pod IP stays direct, one of the proxy to its own pod IP (it chose
-    itself as the endpoint) enters by the inbound port, and whoever binds 127.0.0.6 (the proxy's inbound side, probes)
-    reaches the application.
-    """
-    accept = nft.verdict(nft.ACCEPT)
-    itself = (nft.interface("out", "lo"), nft.address("dst", "127.0.0.0/8", op=nft.NEQ), nft.protocol("tcp"))
-    outbound: list[nft.Rule] = [nft.rule(nft.address("src", "127.0.0.6"), accept)]
-    for proxy in (nft.mark(PROXY_MARK), nft.owner(capture.proxy_uid)):
-        outbound.append(nft.rule(proxy, *itself, nft.redirect(capture.inbound_port)))
-        outbound.append(nft.rule(proxy, accept))
-    if capture.dns_port is not None:
-        dns = nft.redirect(capture.dns_port)
-        outbound += [nft.rule(nft.protocol(protocol), nft.port(53), dns) for protocol in ("udp", "tcp")]
-    outbound.append(nft.rule(nft.interface("out", "lo"), accept))
-    outbound += [nft.rule(nft.address("dst", net), accept) for net in capture.exclude_ranges]
-    for port in sorted(capture.exclude_outbound):
-        outbound.append(nft.rule(nft.protocol("tcp"), nft.port(port), accept))
-    to_proxy = nft.redirect(capture.outbound_port)
-    outbound += [nft.rule(nft.address("dst", n), nft.protocol("tcp"), to_proxy) for n in capture.include_ranges]
-
-    inbound = [nft.rule(nft.interface("in", "lo"), accept)]
-    inbound += [nft.rule(nft.protocol("tcp"), nft.port(p), accept) for p in sorted(capture.exclude_inbound)]
-    to_proxy = nft.redirect(capture.inbound_port)
-    if capture.include_inbound is None:
-        inbound.append(nft.rule(nft.protocol("tcp"), to_proxy))
-    else:
-        inbound += [nft.rule(nft.protocol("tcp"), nft.port(p), to_proxy) for p in sorted(capture.include_inbound)]
-    return [
-        nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
-        nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
-    ]
+_SERVICE_PRIORITY = -100  # after capture (isthmus.install.capture_rules): what capture translated stays as it is
 
 
 def router_chains(pod_cidr: str) -> list[nft.Chain]:

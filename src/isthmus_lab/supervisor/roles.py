@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from isthmus.install import access
+from isthmus.install.capture_rules import PROXY_MARK
 from isthmus.install.eastwest import cross_network_gateway
 from isthmus.install.istiod import common_labels, namespace, own_rights
 from isthmus.install.manifests import control_plane, definitions, east_west_gateway, remote
@@ -21,7 +22,6 @@ from isthmus.install.values import (
     Scaling,
 )
 from isthmus_lab.kubelet.sandbox import WAN_ANNOTATION
-from isthmus_lab.net.rules import PROXY_MARK
 from isthmus_lab.world import Cluster, ControlPlane, World
 
 Object = dict[str, Any]

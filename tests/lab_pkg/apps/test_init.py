@@ -3,8 +3,8 @@
 import pytest
 
 from isthmus.install import capture as injected
+from isthmus.install.capture_rules import Capture
 from isthmus_lab.init import capture_from
-from isthmus_lab.net.rules import Capture
 
 DEFAULT = Capture()
 

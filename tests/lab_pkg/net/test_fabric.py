@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.install import capture_rules
 from isthmus_lab.labfile.load import load
 from isthmus_lab.net import fabric, links, netns, nft, rules
 from isthmus_lab.net.plan import Plan, make_plan
@@ -159,23 +160,25 @@ def test_capture_and_its_exceptions(tmp_path: Path) -> None:
         ports = [rules.ServicePort(SERVICE, "tcp", 80, (("10.10.1.3", 80),))]
         with netns.entered("pod"):
             nft.commit(nft.table_messages(rules.SERVICE_TABLE, rules.service_chains(ports, "10.96.0.0/16")))
-            nft.commit(nft.table_messages(rules.CAPTURE_TABLE, rules.capture_chains(rules.Capture())))
+            nft.commit(
+                nft.table_messages(capture_rules.CAPTURE_TABLE, capture_rules.capture_chains(capture_rules.Capture()))
+            )
         outbound, inbound, app = listen("pod", 15001), listen("pod", 15006), listen("pod", 8080)
         other = listen("other", 80)
         found: dict[str, object] = {"call": connect("pod", SERVICE, 80)}
         found["captured at"] = original_destination(outbound)
-        found["call of the proxy"] = connect("pod", SERVICE, 80, mark=rules.PROXY_MARK)
+        found["call of the proxy"] = connect("pod", SERVICE, 80, mark=capture_rules.PROXY_MARK)
         found["arrived"] = other.accept()[1][0]
         found["called"] = connect("other", "10.10.1.2", 8080)
         found["captured inbound at"] = original_destination(inbound)
-        found["proxy calls itself"] = connect("pod", "10.10.1.2", 8080, mark=rules.PROXY_MARK)
+        found["proxy calls itself"] = connect("pod", "10.10.1.2", 8080, mark=capture_rules.PROXY_MARK)
         found["enters at"] = original_destination(inbound)
         found["probe"] = connect("pod", "10.10.1.2", 8080, source="127.0.0.6")
         found["reaches the application"] = app.accept()[1][0]
         found["own address"] = connect("pod", "10.10.1.2", 8080)
         found["loopback"] = connect("pod", "127.0.0.1", 8080)
         with netns.entered("pod"):
-            nft.commit(nft.delete_messages(rules.CAPTURE_TABLE))
+            nft.commit(nft.delete_messages(capture_rules.CAPTURE_TABLE))
         found["after --clean"] = connect("pod", SERVICE, 80)
         found["direct"] = other.accept()[1][0]
         return found

@@ -1,10 +1,9 @@
 """What the rules say, read back in words."""
 
+from isthmus.install.capture_rules import Capture, capture_chains
 from isthmus_lab.net import nft
 from isthmus_lab.net.rules import (
-    Capture,
     ServicePort,
-    capture_chains,
     core_chains,
     router_chains,
     service_chains,

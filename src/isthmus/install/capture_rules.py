@@ -1,0 +1,67 @@
+"""Which packets go through the proxy of a pod or a machine: Istio's rules as nftables'."""
+
+from dataclasses import dataclass
+
+from isthmus.install import netfilter as nft
+
+CAPTURE_TABLE = "isthmus-capture"
+PROXY_MARK = 1337
+PROXY_UID = 1337
+"""How the proxy's own packets are known: by the mark of its sockets, or by its user."""
+
+_CAPTURE_PRIORITY = -110
+"""Before any other translation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What the init container, or a machine's agent, redirects to the proxy, as Istio's iptables rules do.
+
+    `include_inbound` None: all ports but `exclude_inbound`. `dns_port` None: names are not captured.
+    """
+
+    outbound_port: int = 15001
+    inbound_port: int = 15006
+    dns_port: int | None = 15053
+    exclude_outbound: frozenset[int] = frozenset({15012})
+    exclude_inbound: frozenset[int] = frozenset({22, 15008, 15020, 15021, 15090})
+    exclude_ranges: tuple[str, ...] = ()
+    include_ranges: tuple[str, ...] = ("0.0.0.0/0",)
+    include_inbound: frozenset[int] | None = None
+    proxy_uid: int = PROXY_UID
+
+
+def capture_chains(capture: Capture) -> list[nft.Chain]:
+    """Rules for a pod: its own TCP goes to the outbound port, TCP that comes in goes to the inbound port.
+
+    As in Istio, a call of the application to its own pod IP stays direct, one of the proxy to its own pod IP (it chose
+    itself as the endpoint) enters by the inbound port, and whoever binds 127.0.0.6 (the proxy's inbound side, probes)
+    reaches the application.
+    """
+    accept = nft.verdict(nft.ACCEPT)
+    itself = (nft.interface("out", "lo"), nft.address("dst", "127.0.0.0/8", op=nft.NEQ), nft.protocol("tcp"))
+    outbound: list[nft.Rule] = [nft.rule(nft.address("src", "127.0.0.6"), accept)]
+    for proxy in (nft.mark(PROXY_MARK), nft.owner(capture.proxy_uid)):
+        outbound.append(nft.rule(proxy, *itself, nft.redirect(capture.inbound_port)))
+        outbound.append(nft.rule(proxy, accept))
+    if capture.dns_port is not None:
+        dns = nft.redirect(capture.dns_port)
+        outbound += [nft.rule(nft.protocol(protocol), nft.port(53), dns) for protocol in ("udp", "tcp")]
+    outbound.append(nft.rule(nft.interface("out", "lo"), accept))
+    outbound += [nft.rule(nft.address("dst", net), accept) for net in capture.exclude_ranges]
+    for port in sorted(capture.exclude_outbound):
+        outbound.append(nft.rule(nft.protocol("tcp"), nft.port(port), accept))
+    to_proxy = nft.redirect(capture.outbound_port)
+    outbound += [nft.rule(nft.address("dst", n), nft.protocol("tcp"), to_proxy) for n in capture.include_ranges]
+
+    inbound = [nft.rule(nft.interface("in", "lo"), accept)]
+    inbound += [nft.rule(nft.protocol("tcp"), nft.port(p), accept) for p in sorted(capture.exclude_inbound)]
+    to_proxy = nft.redirect(capture.inbound_port)
+    if capture.include_inbound is None:
+        inbound.append(nft.rule(nft.protocol("tcp"), to_proxy))
+    else:
+        inbound += [nft.rule(nft.protocol("tcp"), nft.port(p), to_proxy) for p in sorted(capture.include_inbound)]
+    return [
+        nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
+        nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
+    ]
