@@ -5,6 +5,7 @@ there takes this gateway with this SNI", and explaining a call walks it hop by h
 documentation of filter chain matching and of virtual host domains.
 """
 
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -293,6 +294,7 @@ def select_chain(listener: Message, connection: Connection) -> Message | None:
     left = _narrow(
         left, lambda m: m.destination_port.value if m.HasField("destination_port") else 0, [connection.port, 0]
     )
+    left = _nearest(left, connection.address)
     names = [connection.sni.lower(), *_wildcards(connection.sni.lower()), ""] if tls else [""]
     left = _narrow(left, lambda m: list(m.server_names) or [""], names)
     left = _narrow(left, lambda m: m.transport_protocol, ["tls" if tls else "raw_buffer", ""])
@@ -328,6 +330,27 @@ def _narrow(chains: list[Message], value: Any, wanted: Iterable[Any]) -> list[Me
         if found:
             return found
     return []
+
+
+def _nearest(chains: list[Message], address: str) -> list[Message]:
+    """The chains with the narrowest range that holds the address it was meant for; else those without ranges."""
+    best: list[Message] = []
+    longest = -1
+    for chain in chains:
+        ranges = chain.filter_chain_match.prefix_ranges
+        length = max((one.prefix_len.value for one in ranges if _holds(one, address)), default=-1) if ranges else 0
+        if length > longest:
+            best, longest = [], length
+        if length == longest >= 0:
+            best.append(chain)
+    return best
+
+
+def _holds(one: Message, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(f"{one.address_prefix}/{one.prefix_len.value}")
+    except ValueError:
+        return False
 
 
 def _wildcards(name: str) -> Iterator[str]:

@@ -9,15 +9,29 @@
 Protocol: the port's appProtocol or the prefix of its name decides (ingest); a port that says nothing is TCP.
 """
 
+import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
-from isthmus.envoy import filters, naming
+from isthmus.envoy import filters, naming, streams
 from isthmus.envoy.access_log import OUTBOUND
 from isthmus.envoy.build import Message, ads, boolean, resource, seconds, socket_address
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import LDS, XdsResource
+
+PEEK_SECONDS = 5
+"""How long a connection that rules tell apart by SNI may take to say what it is."""
+
+
+class Streams(msgspec.Struct, frozen=True):
+    """What a VirtualService says of connections to a service: TLS by its SNI, and whatever comes."""
+
+    tls: tuple[streams.Stream, ...] = ()
+    tcp: tuple[streams.Stream, ...] = ()
+
+
+NO_STREAMS = Streams()
 
 FilterChain = listener_components_pb2.FilterChain
 FilterChainMatch = listener_components_pb2.FilterChainMatch
@@ -41,17 +55,24 @@ def virtual_outbound(settings: MeshSettings) -> XdsResource:
     return resource(LDS, naming.VIRTUAL_OUTBOUND, message)
 
 
-def tcp_listener(address: str, port: int, cluster: str) -> XdsResource:
-    """The listener of a TCP service at one address."""
+def tcp_listener(address: str, port: int, cluster: str, rules: Streams = NO_STREAMS) -> XdsResource:
+    """The listener of a TCP service at one address; what no rule takes goes to the cluster."""
     name = naming.address_listener(address, port)
-    chain = FilterChain(name=cluster, filters=[filters.tcp_proxy(cluster, OUTBOUND)])
+    chains = [streams.chain(one, OUTBOUND, tls=True) for one in rules.tls]
+    chains += [streams.chain(one, OUTBOUND, tls=False) for one in rules.tcp]
+    if not any(not one.subnets for one in rules.tcp):
+        chains.append(FilterChain(name=cluster, filters=[filters.tcp_proxy(cluster, OUTBOUND)]))
     message = listener_pb2.Listener(
         name=name,
         address=socket_address(address, port),
         bind_to_port=boolean(False),
-        filter_chains=[chain],
+        filter_chains=chains,
         traffic_direction=base_pb2.OUTBOUND,
     )
+    if rules.tls:
+        message.listener_filters.append(filters.tls_inspector())
+        message.listener_filters_timeout.CopyFrom(seconds(PEEK_SECONDS))
+        message.continue_on_listener_filters_timeout = True
     return resource(LDS, name, message)
 
 

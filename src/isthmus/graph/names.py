@@ -29,7 +29,7 @@ from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS),
     NamespaceView: (CDS, EDS, LDS, RDS, NDS),
-    ClientView: (RDS,),
+    ClientView: (LDS, RDS),
     LocalityView: (EDS,),
     NodeView: (EDS,),
     OutboundView: (CDS, EDS, LDS, NDS),
@@ -86,6 +86,7 @@ class Existing:
         self.address_listeners: Derived[OutboundView | NamespaceView, Mapping[str, str]] = derived(
             "derive.address_listeners", self._address_listeners, {}
         )
+        self.streamed: Derived[NamespaceView, Names] = derived("derive.routed_listeners", self._streamed, NOTHING)
         self.listener_cluster: Derived[tuple[OutboundView | NamespaceView, str], str] = derived(
             "derive.listener_cluster", self._listener_cluster, ""
         )
@@ -108,7 +109,7 @@ class Existing:
             case NamespaceView():
                 return self._namespace_names(get, scope, type_url)
             case ClientView():
-                return self._client_names(get, scope)
+                return self._client_names(get, scope, type_url)
             case LocalityView():
                 return self._locality_names(get, scope)
             case NodeView():
@@ -138,7 +139,7 @@ class Existing:
             return found.union(str(port) for port, _ in get(self.http_hosts, scope))
         if type_url == LDS:
             ports = (naming.port_listener(port) for port, _ in get(self.http_hosts, scope))
-            return NOTHING.union(ports, get(self.address_listeners, scope))
+            return NOTHING.union(ports, get(self.address_listeners, scope), get(self.streamed, scope))
         if type_url == NDS:
             return frozenset((names.NAME,)) if get(self.visible, scope) else NOTHING
         which = 0 if type_url == CDS else 1
@@ -175,14 +176,33 @@ class Existing:
         found = {host for host in ruled if self.meshwide.visible.lets_through(get, host, egress)}
         return tuple(sorted(found.union(get(self.visible, view))))
 
-    def _client_names(self, get: Get, scope: ClientView) -> Names:
-        """Ports with a host whose VirtualService has something for these labels."""
+    def _streamed(self, get: Get, view: NamespaceView) -> Names:
+        """Address listeners of services whose VirtualService is another one for this namespace than for everybody."""
+        anybody = NamespaceView(view=view.view, namespace=ANYBODY)
         found: set[str] = set()
         for host in get(self.routing.routed, ALL):
+            mine, public = (self.routing.choice(get, one, (), host) for one in (view, anybody))
+            if mine != public and (self.routing.has_streams(get, mine) or self.routing.has_streams(get, public)):
+                found.update(name for name, _ in get(self.host_listeners, (view.view.unbound, host))[0])
+        return frozenset(found & get(self.address_listeners, view.view).keys()) if found else NOTHING
+
+    def _client_names(self, get: Get, scope: ClientView, type_url: str) -> Names:
+        """Ports, or address listeners, of hosts whose VirtualService has something for these labels."""
+        found: set[str] = set()
+        place = scope.view.view.unbound
+        for host in get(self.routing.routed, ALL):
             choice = self.routing.choice(get, scope.view, scope.labels, host)
-            if choice is not None and choice.labels:
-                found.update(str(port) for port in get(self.host_listeners, (scope.view.view.unbound, host))[1])
-        return frozenset(found & self._namespace_names(get, scope.view, RDS))
+            if choice is None or not choice.labels:
+                continue
+            addresses, ports = get(self.host_listeners, (place, host))
+            if type_url == RDS:
+                found.update(str(port) for port in ports)
+            elif self.routing.has_streams(get, choice):
+                found.update(name for name, _ in addresses)
+        if type_url == RDS or not found:
+            return frozenset(found & self._namespace_names(get, scope.view, RDS))
+        both = (scope.view, scope.view.view)
+        return frozenset(found & {name for view in both for name in get(self.address_listeners, view)})
 
     def _locality_names(self, get: Get, scope: LocalityView) -> Names:
         """Destinations that differ by the labels that this view knows of its clients."""

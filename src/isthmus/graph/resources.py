@@ -185,10 +185,26 @@ class Resources:
             return self._gateway_listener(get, scope, port)
         if address == "0.0.0.0":
             return outbound.http_listener(port, self._allowing(get, scope))
-        if isinstance(scope, OutboundView | NamespaceView):
-            cluster = get(self.existing.listener_cluster, (scope, name))
-            return outbound.tcp_listener(address, port, cluster) if cluster else None
-        return None
+        return self._address_listener(get, scope, address, port)
+
+    def _address_listener(self, get: Get, scope: Scope, address: str, port: int) -> XdsResource | None:
+        """The listener of a TCP service, with the rules that the clients of this scope go by."""
+        inside = scope.view if isinstance(scope, ClientView) else scope
+        if isinstance(inside, OutboundView):
+            inside = NamespaceView(view=inside, namespace=ANYBODY)
+        if not isinstance(inside, NamespaceView):
+            return None
+        name = naming.address_listener(address, port)
+        cluster = get(self.existing.listener_cluster, (inside.view, name))
+        if inside.namespace != ANYBODY:
+            cluster = get(self.existing.listener_cluster, (inside, name)) or cluster
+        service = self._find(get, naming.parse(cluster))
+        if service is None:
+            return None
+        labels = scope.labels if isinstance(scope, ClientView) else ()
+        choice = self.routing.choice(get, inside, labels, (service.namespace, service.name))
+        rules = self.routing.streams(get, choice, port) if choice is not None else outbound.NO_STREAMS
+        return outbound.tcp_listener(address, port, cluster, rules)
 
     def _allowing(self, get: Get, scope: Scope) -> MeshSettings:
         """The settings, with a Sidecar's word on destinations that nobody knows."""

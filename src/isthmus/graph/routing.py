@@ -6,8 +6,9 @@ import msgspec
 
 from isthmus.derive import routing
 from isthmus.derive.rules import host_patterns
-from isthmus.envoy import naming
+from isthmus.envoy import naming, streams
 from isthmus.envoy.http_routes import ClusterOf
+from isthmus.envoy.outbound import NO_STREAMS, Streams
 from isthmus.envoy.routes import Rules
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.model.mesh import HostKey, MeshService
@@ -121,6 +122,23 @@ class Routing:
         caller = routing.Caller(namespace=choice.namespace, labels=choice.labels, port=port)
         found = tuple(routing.http_routes(row, caller))
         return Rules(found, self.cluster_of(get, port)) if found else None
+
+    def streams(self, get: Get, choice: Choice, port: int) -> Streams:
+        """What the choice says of connections to a port."""
+        row = get(self.sources.virtual_services, choice.row)
+        if row is None:
+            return NO_STREAMS
+        caller = routing.Caller(namespace=choice.namespace, labels=choice.labels, port=port)
+        cluster = self.cluster_of(get, port)
+        return Streams(
+            tls=tuple(streams.streams(routing.stream_routes(row.tls, row, caller), cluster)),
+            tcp=tuple(streams.streams(routing.stream_routes(row.tcp, row, caller), cluster)),
+        )
+
+    def has_streams(self, get: Get, choice: Choice | None) -> bool:
+        """True if the choice says something of connections."""
+        row = get(self.sources.virtual_services, choice.row) if choice is not None else None
+        return row is not None and bool(row.tls or row.tcp)
 
     def cluster_of(self, get: Get, port: int) -> ClusterOf:
         """How destinations are called, seen from a port. One that does not exist answers 503: it has no cluster."""
