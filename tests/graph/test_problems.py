@@ -4,7 +4,7 @@ import pytest
 
 from isthmus.graph.mesh import Mesh, MeshSettings
 from isthmus.graph.problems import Problems
-from isthmus.model.rows import MtlsMode, PeerAuthentication
+from isthmus.model.rows import MtlsMode, PeerAuthentication, Protocol
 from tests.graph.world import App, cluster, drop, gateway, helloworld, mesh, port, put, puts, two_networks
 
 
@@ -73,6 +73,20 @@ def test_what_is_reported(rows: list, where: str, field: str) -> None:  # type: 
     world = mesh("east", two_networks())
     world.apply(puts(rows))
     assert (where, field) in [(str(problem.where), problem.field) for problem in world.problems()]
+
+
+def test_what_the_mesh_itself_is_made_of_may_differ_between_clusters() -> None:
+    world = mesh("east", two_networks())
+    for name, protocol in (("east", Protocol.TLS), ("west", Protocol.TCP)):
+        own = App(
+            name, "istiod", ["10.0.0.77"], "istio-system", "10.96.0.7", ports=(port(15012, protocol),), mesh=False
+        )
+        world.apply(puts(own.rows()))
+    assert world.problems() == []
+    other = [App(name, "odd", [], "sample", "10.96.0.8", ports=(port(80, protocol),))
+             for name, protocol in (("east", Protocol.HTTP), ("west", Protocol.TCP))]  # fmt: skip
+    world.apply(puts(*(app.rows() for app in other)))
+    assert [problem.field for problem in world.problems()] == ["spec.ports[80]"]
 
 
 def test_a_defect_is_reported_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

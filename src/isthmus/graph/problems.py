@@ -70,13 +70,15 @@ class Problems:
             return ()
         keys = get(meshwide.sources.services_of_host, host)
         rows = [row for key in keys if (row := get(meshwide.sources.services, key)) is not None]
-        found = list(problems.differences(rows, settings))
+        # The mesh's own services differ by the roles of clusters, and are not for the mesh's callers.
+        own = service.namespace == settings.system_namespace
+        found = [] if own else list(problems.differences(rows, settings))
         view = get(meshwide.views, (settings.config_cluster, host))
         if view is not None and not service.headless:
             found.extend(problems.borrowed(view, settings.config_cluster))
         home = get(meshwide.homes, settings.config_cluster).network
         enters = any(networks.label(row.labels, networks.NETWORK_LABEL) for row in rows)
-        if home and not service.cluster_local and not service.headless and not enters:
+        if home and not service.cluster_local and not service.headless and not own and not enters:
             found.extend(self._out_of_reach(get, host, home))
         return tuple(found)
 
