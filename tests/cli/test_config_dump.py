@@ -94,6 +94,9 @@ STATUSES = {
                 {
                     "address": socket("10.0.0.1", 5000),
                     "health_status": {"eds_health_status": "UNHEALTHY", "failed_outlier_check": True},
+                    "priority": 1,
+                    "weight": 30,
+                    "locality": {"region": "r1", "zone": "z1"},
                 },
                 {"address": {"pipe": {"path": "/run/x.sock"}}, "health_status": {}},
                 {"address": {"envoy_internal_address": {"server_listener_name": "inner", "endpoint_id": "e"}}},
@@ -114,6 +117,8 @@ def test_endpoints_show_what_the_proxy_thinks_of_them() -> None:
         ("unix:///run/x.sock", "HEALTHY", "OK"),
     ]
     assert {row[3] for row in rows} == {HELLO}
+    assert rows[0][4:] == ("1", "30", "r1/z1")
+    assert rows[1][4:] == ("0", "1", "-")
     assert config_dump.endpoint_rows(STATUSES, lambda row: row[1] == "UNHEALTHY") == rows[:1]
 
 

@@ -212,13 +212,19 @@ def test_a_near_gateway_comes_after_far_pods_unless_the_rule_is_about_places(
 
 
 def test_a_gateway_comes_with_the_nearest_behind_it_and_with_the_weight_of_those() -> None:
-    # Envoy drops an address that comes again, so what is farther behind the same gateway has no line of its own.
     behind = [endpoint("b", "10.0.0.1", locality=Locality("r1", "z1", "s1"))]
     behind += [endpoint("b", f"10.0.1.{n}", locality=Locality("r9")) for n in range(9)]
     other = [endpoint("c", f"10.0.0.{n}", locality=R1) for n in range(4)]
     gateways = {"b": (G1,), "c": (gateway("c", "8.8.8.8"),)}
     found = assign(NEAR_R1, [*behind, *other, endpoint("a", locality=R1)], lambda n: gateways[n], preference=BY_PLACE)
     assert sorted(lines(found)) == [("a", 0, 1), ("b", 0, 1), ("c", 0, 4)]
+    beside = endpoint("a", "10.0.2.1", locality=Locality("r8"))
+    found = assign(NEAR_R1, [*behind, *other, beside], lambda n: gateways[n], preference=BY_PLACE)
+    assert [(m.address, m.priority, m.weight) for m in found.members if m.network != "c"] == [
+        ("9.9.9.1", 0, 1),
+        ("10.0.2.1", 1, 1),
+        ("::ffff:9.9.9.1", 1, 9),
+    ]
     plain = assign(A, [*behind, *other, endpoint("a", locality=R1)], lambda n: gateways[n], preference=BY_PLACE)
     assert sorted(lines(plain)) == [("a", 0, 1), ("b", 0, 10), ("c", 0, 4)]
 

@@ -50,6 +50,7 @@ def built(name: str, groups: list[list[LbEndpoint]], factor: int = 140) -> bytes
 
 def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
     socket = address_pb2.SocketAddress(address=one.address, port_value=one.port)
+    socket.ipv4_compat = one.address.startswith("::ffff:")
     facts = {"istio": {"workload": one.workload, "cluster": one.cluster, "network": one.network}}
     if one.gateway:
         facts["istio"]["gateway"] = one.network
@@ -71,6 +72,7 @@ def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
         [[member(), member("10.0.0.2", 65535, weight=300, mtls=False)], [member("1.2.3.4", 15443, locality=THERE)]],
         [[member()], [member("fd00::1", locality=THERE, priority=1)], [member("x", locality=Locality(), priority=2)]],
         [[member(), member("10.0.0.9", healthy=False)], [member("x", priority=1)]],
+        [[member()], [member("::ffff:1.1.1.1", 15443, gateway=True, priority=1)]],
         [[member()], [member("1.1.1.1", 15443, gateway=True, workload=";;;;west", weight=70000)]],
     ],
 )

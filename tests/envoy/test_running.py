@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from envoy.config.endpoint.v3 import endpoint_pb2
 
@@ -80,6 +81,24 @@ def test_an_address_counts_only_where_it_is_first(tmp_path: Path) -> None:
             (h["address"]["socket_address"]["port_value"], h.get("priority", 0), h["weight"]) for h in envoy.hosts()
         ]
     assert sorted(hosts) == sorted([(near, 0, 1), (shared, 0, 3)])
+
+
+def test_a_gateway_may_come_again_in_another_form(tmp_path: Path) -> None:
+    gone, other, shared = free_ports(3)
+    members = (
+        member(gone, weight=3, healthy=False),
+        member(shared, weight=1, gateway=True),
+        member(other, weight=6, priority=1),
+        msgspec.structs.replace(member(shared, weight=3, gateway=True, priority=1), address=f"::ffff:{HOST}"),
+    )
+    made = load_assignment(NAME, Assignment(members))
+    expected: dict[int, float] = {gone: 0}
+    for one in spread(endpoint_pb2.ClusterLoadAssignment.FromString(made.body)):
+        expected[one.member.port] = expected.get(one.member.port, 0) + one.share
+    with running(tmp_path, cluster(), made, dict.fromkeys((gone, other, shared), 200)) as envoy:
+        calls = envoy.call(1000)
+    assert {port: calls[port, 200] / 1000 for port in expected} == pytest.approx(expected, abs=0.06)
+    assert expected[shared] == pytest.approx(0.35 + 0.65 / 3)
 
 
 @pytest.mark.parametrize("said", [OutlierDetection(consecutive_5xx=3), None])

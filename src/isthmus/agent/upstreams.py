@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from isthmus.base.clock import Clock
 from isthmus.base.errors import UnreachableError
 from isthmus.edge.agent_admin import LoopbackClient
+from isthmus.model.mesh import MAPPED
 from isthmus.xds.resource import UPSTREAMS
 
 PATH = "/clusters?format=json"
@@ -96,7 +97,7 @@ def read_counts(body: bytes) -> dict[Where, Counts]:
         for host in cluster.host_statuses if cluster.name.startswith("outbound") else ():
             place = host.address.socket_address
             if place is not None:
-                where = (place.address, place.port_value)
+                where = (place.address.removeprefix(MAPPED), place.port_value)
                 found[where] = found.get(where, Counts()) + _counts(host.stats)
     return found
 

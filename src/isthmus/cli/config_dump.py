@@ -17,7 +17,7 @@ from isthmus.base.errors import IsthmusError
 Json = Mapping[str, Any]
 
 CLUSTER_HEADERS = ("SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE")
-ENDPOINT_HEADERS = ("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER")
+ENDPOINT_HEADERS = ("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER", "PRIORITY", "WEIGHT", "PLACE")
 LISTENER_HEADERS = ("ADDRESSES", "PORT", "MATCH", "DESTINATION")
 ROUTE_HEADERS = ("NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE")
 SECRET_HEADERS = ("RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE")
@@ -136,11 +136,23 @@ def config_source(thing: Json) -> str:
 def endpoint_rows(statuses: Json, keep: Callable[[tuple[str, ...]], bool]) -> list[tuple[str, ...]]:
     """Rows of `proxy-config endpoint` out of `/clusters?format=json`."""
     rows = [
-        (host_address(host.get("address", {})), *_health(host.get("health_status", {})), status["name"])
+        (
+            host_address(host.get("address", {})),
+            *_health(host.get("health_status", {})),
+            status["name"],
+            str(host.get("priority", 0)),
+            str(host.get("weight", 1)),
+            _place(host.get("locality", {})),
+        )
         for status in statuses.get("cluster_statuses", ())
         for host in status.get("host_statuses", ())
     ]
     return sorted(row for row in rows if keep(row))
+
+
+def _place(locality: Json) -> str:
+    """region/zone/sub-zone, as far as it is known."""
+    return "/".join(locality.get(part, "") for part in ("region", "zone", "sub_zone")).rstrip("/") or "-"
 
 
 def _health(status: Json) -> tuple[str, str]:

@@ -5,7 +5,9 @@ Where Isthmus differs from Istio, on purpose:
   scaled by the least common multiple of the gateway counts that this service uses (Istio rounds, SH4).
 * A gateway appears once, not once for each locality (SH5): Envoy keeps the first of equal addresses and drops the
   others, in whatever priority, and with them their weight (istio#56355). It comes where the nearest endpoints behind it
-  come, with the weight of those; where nothing is preferred that is all of them.
+  come, with the weight of those. What is farther behind it, where others are as far, comes under the same address in
+  its other form, `::ffff:198.18.1.2`, which to Envoy is another one. There are two forms: what is farther still counts
+  with the second. A gateway with an IPv6 address has only the first.
 * Where endpoints are ranked, those that are not ready are told as unhealthy: a priority then knows how much of it is
   missing, hands on what the rest cannot carry, and the first that is back does not get everything (SH21).
 * An endpoint in another named network that has no gateway is never sent as if it were near (SH1, SH9): its address
@@ -13,7 +15,7 @@ Where Isthmus differs from Istio, on purpose:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from math import lcm
 
 import msgspec
@@ -21,7 +23,7 @@ import msgspec
 from isthmus.derive.nearness import Nearness
 from isthmus.derive.networks import family
 from isthmus.derive.standing import StandingOf, Standings, in_full_use
-from isthmus.model.mesh import Assignment, Endpoint, Hidden, LbEndpoint, NetworkGateway
+from isthmus.model.mesh import MAPPED, Assignment, Endpoint, Hidden, LbEndpoint, NetworkGateway
 from isthmus.model.preference import NO_PREFERENCE, Preference
 from isthmus.model.rows import Labels, Locality
 
@@ -107,7 +109,7 @@ def _members(usable: Sequence[Usable], order: "Order") -> list[LbEndpoint]:
             remote.setdefault(route, []).append(candidate.endpoint)
     scale = _scale(remote)
     direct = [_direct(candidate, scale, order) for candidate, route in usable if route is None]
-    return [*direct, *_through(remote, scale, order)]
+    return [*direct, *_through(remote, scale, order, {member.priority for member in direct})]
 
 
 def _cluster_of(usable: Usable) -> str:
@@ -237,8 +239,13 @@ def _direct(candidate: Candidate, scale: int, order: Order) -> LbEndpoint:
     )
 
 
-def _through(remote: dict[Gateways, list[Endpoint]], scale: int, order: Order) -> Iterable[LbEndpoint]:
-    """The gateways, each once, where the nearest endpoints behind it come, and with the weight of those."""
+def _through(
+    remote: dict[Gateways, list[Endpoint]], scale: int, order: Order, far_rivals: Set[int]
+) -> Iterable[LbEndpoint]:
+    """The gateways where the nearest endpoints behind them come, with the weight of those; then the rest of them.
+
+    `far_rivals` are the priorities of direct endpoints: the rest matters only beside others.
+    """
     weights: dict[NetworkGateway, Counter[int]] = {}
     behind: dict[tuple[NetworkGateway, int], list[Endpoint]] = {}
     for route, endpoints in remote.items():
@@ -251,19 +258,28 @@ def _through(remote: dict[Gateways, list[Endpoint]], scale: int, order: Order) -
                 weights.setdefault(gateway, Counter())[rank] += total * scale // len(route)
                 behind.setdefault((gateway, rank), []).extend(members)
     for gateway, ranks in weights.items():
-        nearest = min(ranks)
-        yield LbEndpoint(
-            address=gateway.address,
-            port=gateway.port,
-            weight=max(ranks[nearest], 1),
-            mtls=True,
-            network=gateway.network,
-            cluster=gateway.cluster,
-            workload=f";;;;{gateway.cluster}",
-            locality=_common_locality(behind[gateway, nearest]),
-            priority=nearest,
-            gateway=True,
-        )
+        nearest, *farther = sorted(ranks)
+        yield _gateway(gateway, nearest, ranks[nearest], behind[gateway, nearest])
+        rivals = far_rivals | {rank for other, theirs in weights.items() for rank in theirs if ranks != theirs}
+        if farther and family(gateway.address) == 4 and any(rank > nearest for rank in rivals):
+            again = NetworkGateway(gateway.network, gateway.cluster, MAPPED + gateway.address, gateway.port)
+            rest = [endpoint for rank in farther for endpoint in behind[gateway, rank]]
+            yield _gateway(again, farther[0], sum(ranks[rank] for rank in farther), rest)
+
+
+def _gateway(gateway: NetworkGateway, rank: int, weight: int, behind: Iterable[Endpoint]) -> LbEndpoint:
+    return LbEndpoint(
+        address=gateway.address,
+        port=gateway.port,
+        weight=max(weight, 1),
+        mtls=True,
+        network=gateway.network,
+        cluster=gateway.cluster,
+        workload=f";;;;{gateway.cluster}",
+        locality=_common_locality(behind),
+        priority=rank,
+        gateway=True,
+    )
 
 
 def _common_locality(endpoints: Iterable[Endpoint]) -> Locality:

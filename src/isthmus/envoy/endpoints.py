@@ -9,7 +9,7 @@ from itertools import groupby
 
 from envoy.config.core.v3 import base_pb2
 
-from isthmus.model.mesh import Assignment, LbEndpoint
+from isthmus.model.mesh import MAPPED, Assignment, LbEndpoint
 from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Locality
 from isthmus.xds.resource import EDS, XdsResource
@@ -21,6 +21,7 @@ GATEWAY_KEY = "gateway"
 _PORT_VALUE = b"\x18"
 _UINT32_VALUE = b"\x08"
 _PRIORITY = b"\x28"
+_IPV4_COMPAT = b"\x30\x01"
 _UNHEALTHY = b"\x10\x02"
 _OVERPROVISIONING = 3
 _WEIGHTED_HEALTH = b"\x30\x01"
@@ -68,6 +69,8 @@ class _Encoder:
     def member(self, member: LbEndpoint) -> bytes:
         """An LbEndpoint."""
         socket = length_delimited(2, member.address.encode()) + _PORT_VALUE + varint(member.port)
+        if member.address.startswith(MAPPED):
+            socket += _IPV4_COMPAT
         endpoint = length_delimited(1, length_delimited(1, socket))
         health = b"" if member.healthy else _UNHEALTHY
         return length_delimited(1, endpoint) + health + self._tail(member)

@@ -22,6 +22,7 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from isthmus.envoy import match_rbac, match_routes
 from isthmus.envoy.build import Message
 from isthmus.envoy.spread import Gone, nothing_gone, spread
+from isthmus.model.mesh import MAPPED
 from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
 
 HCM = "envoy.filters.network.http_connection_manager"
@@ -398,7 +399,9 @@ def _sockets(cluster: Message, assignment: Message) -> dict[tuple[str, int], Cli
         for one in group.lb_endpoints:
             place = one.endpoint.address.socket_address
             wanted = dict(one.metadata.filter_metadata.get("envoy.transport_socket_match", {}).items())
-            found.setdefault((place.address, place.port_value), _client_tls(_socket(cluster, wanted)))
+            found.setdefault(
+                (place.address.removeprefix(MAPPED), place.port_value), _client_tls(_socket(cluster, wanted))
+            )
     return found
 
 

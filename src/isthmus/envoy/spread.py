@@ -7,7 +7,8 @@ Envoy's rules, in its own whole numbers (docs: "Priority levels", "Overprovision
   next priorities. The healthy share counts endpoints, or their weights with `weighted_priority_health`.
 * If all priorities together are less than 100 % available, what each takes is scaled up to 100 %.
 * Within a priority, traffic is shared among its healthy endpoints by weight.
-* An address counts where it is first; Envoy drops it silently where it comes again, in whatever priority.
+* An address counts where it is first; Envoy drops it silently where it comes again, in whatever priority. A gateway
+  may come a second time in the form `::ffff:198.18.1.2`; its plain address is told for both.
 
 Not modelled: panic thresholds above 0, weights of localities, degraded endpoints, slow start. The mesh uses none of
 the first three, and slow start passes.
@@ -20,6 +21,7 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from isthmus.envoy.build import Message
+from isthmus.model.mesh import MAPPED
 
 OVERPROVISIONING = 140
 """Envoy's default factor, in per cent."""
@@ -76,7 +78,7 @@ def members(assignment: Message) -> Iterator[Member]:
             seen.add((socket.address, socket.port_value))
             about = dict(one.metadata.filter_metadata.get("istio", {}).items())
             yield Member(
-                address=socket.address,
+                address=socket.address.removeprefix(MAPPED),
                 port=socket.port_value,
                 priority=group.priority,
                 weight=int(one.load_balancing_weight.value) or 1,

@@ -124,6 +124,10 @@ class SliceEndpoints(msgspec.Struct, frozen=True, gc=False):
         return 0
 
 
+MAPPED = "::ffff:"
+"""Before an IPv4 address: the same place under another address, as far as Envoy can tell."""
+
+
 class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     """One member of a load assignment: an endpoint, or a gateway that stands for several in its network.
 
