@@ -6,6 +6,7 @@ from pathlib import Path
 from isthmus.base.errors import UsageError
 
 DEFAULT_TRUST_DOMAIN = "cluster.local"
+EVERY_HOST = ("*.local",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Cluster:
     """An API server and the nodes that run its pods; all nodes sit on one network.
 
     `mesh_network` is what the mesh is told that network is called; it lies where a test wants it to.
+    `exposes` are the hosts that other networks reach through its gateway, or patterns of them.
     `sources` names the control planes of its proxies, best first; none: the cluster is not part of the mesh.
     """
 
@@ -62,6 +64,7 @@ class Cluster:
     trust_domain: str = DEFAULT_TRUST_DOMAIN
     gateway: bool = False
     gateway_pods: int = 1
+    exposes: tuple[str, ...] = EVERY_HOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,16 @@ def test_images_and_definitions_can_be_chosen(capsys: pytest.CaptureFixture[str]
     assert "httproutes.gateway.networking.k8s.io" in names(with_gateway_api, "CustomResourceDefinition")
 
 
+def test_a_gateway_exposes_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--gateway", "eastwest", "--network", "n", "--generate", "--no-control-plane")
+    hosts = []
+    for more in ((), ("--expose", "web.shop.svc.cluster.local", "--expose", "*.shared.svc.cluster.local")):
+        out, _ = install(capsys, *words, *more)
+        (made,) = [item for item in yaml.safe_load_all(out) if item["kind"] == "Gateway"]
+        hosts.append(made["spec"]["servers"][0]["hosts"])
+    assert hosts == [["*.local"], ["web.shop.svc.cluster.local", "*.shared.svc.cluster.local"]]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -70,6 +80,7 @@ def test_images_and_definitions_can_be_chosen(capsys: pytest.CaptureFixture[str]
             ["--gateway", "eastwest", "--network", "n", "--pod-annotation", "x"],
             "--pod-annotation: 'x' is not key=value",
         ),
+        (["--gateway", "eastwest", "--network", "n", "--expose", "a b"], "--expose: 'a b' is no host"),
     ],
 )
 def test_what_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], words: list[str], says: str) -> None:

@@ -117,6 +117,11 @@ def test_clusters_of_one_network_get_services_ranges_of_their_own() -> None:
     assert [c.service_cidr for c in made.clusters] == ["10.96.0.0/16", "10.97.0.0/16", "10.96.0.0/16"]
 
 
+def test_what_a_gateway_exposes() -> None:
+    made = world("multi-primary", EAST, WEST | {"exposes": ["*.shop.svc.cluster.local"]})
+    assert [c.exposes for c in made.clusters] == [("*.local",), ("*.shop.svc.cluster.local",)]
+
+
 def test_trust_domain_and_replicas() -> None:
     made = world([{"cluster": "east", "replicas": 2}], EAST, WEST | {"trustDomain": "west.example"})
     assert [c.trust_domain for c in made.clusters] == ["cluster.local", "west.example"]
@@ -150,6 +155,8 @@ def test_trust_domain_and_replicas() -> None:
         ("none", {"gateway": True}, "cluster west: gateway: no control plane serves this cluster; write gateway: fal"),
         ("multi-primary", {"gateway": "yes"}, "cluster west: gateway: 'yes' is neither true nor false"),
         ("multi-primary", {"trustDomain": "Ä.b"}, "cluster west: trustDomain: 'Ä.b' is not a domain; write a DNS name"),
+        ("multi-primary", {"exposes": "*"}, "cluster west: exposes: '*' is not a host; write a list such as"),
+        ("multi-primary", {"exposes": [1]}, "cluster west: exposes: 1 is not a host"),
         ("multi-primary", {"meshNetwork": 7}, "cluster west: meshNetwork: 7 is not a name"),
     ],
 )

@@ -1,6 +1,6 @@
 """`isthmus install`: put the control plane and, if wanted, an east-west gateway into a cluster, or print manifests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from isthmus.base.errors import UsageError
 from isthmus.base.names import DEFAULT_DOMAIN
 from isthmus.cli.reach import Context, Kubeconfig, SystemNamespace, connect, run
 from isthmus.edge.manifest_applier import ManifestApplier
+from isthmus.ingest.finding import is_host
 from isthmus.install.manifests import control_plane, east_west_gateway, render
 from isthmus.install.values import (
     SYSTEM_NAMESPACE,
@@ -52,6 +53,9 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
     trust_domain: Annotated[str, typer.Option(help="Trust domain of all identities.")] = DEFAULT_DOMAIN,
     revision: Annotated[str, typer.Option(help="Revision of the control plane.")] = "default",
     gateway: Annotated[Gateway, typer.Option(help="Install this gateway as well.")] = Gateway.NONE,
+    expose: Annotated[
+        list[str] | None, typer.Option(help="Host, or *.<suffix>, that the gateway lets others reach; default: all.")
+    ] = None,
     control_plane_: Annotated[
         bool, typer.Option("--control-plane/--no-control-plane", help="Without: only the gateway.")
     ] = True,
@@ -91,7 +95,10 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
         manifests += control_plane(values)
     if gateway is Gateway.EAST_WEST:
         scaling = Scaling(replicas=gateway_replicas, maximum=autoscale_to, budget=disruption_budget)
-        manifests += _east_west(mesh, scaling, pod_annotation or [], service_annotation or [])
+        values_of_gateway = _east_west(mesh, scaling, pod_annotation or [], service_annotation or [])
+        if expose:
+            values_of_gateway = replace(values_of_gateway, hosts=_hosts(expose))
+        manifests += east_west_gateway(values_of_gateway)
     if not manifests:
         raise UsageError("there is nothing to install", "Leave --no-control-plane out, or add --gateway eastwest")
     if generate:
@@ -100,16 +107,24 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
         run(_apply(Target(kubeconfig=kubeconfig, context=context, timeout=timeout, wait=wait), manifests))
 
 
-def _east_west(mesh: MeshValues, scaling: Scaling, pods: list[str], service: list[str]) -> list[Manifest]:
+def _east_west(mesh: MeshValues, scaling: Scaling, pods: list[str], service: list[str]) -> GatewayValues:
     if not mesh.network:
         raise UsageError("an east-west gateway needs the name of its network", "Add --network <name>")
-    values = GatewayValues(
+    return GatewayValues(
         mesh=mesh,
         scaling=scaling,
         pod_annotations=_pairs(pods, "--pod-annotation"),
         service_annotations=_pairs(service, "--service-annotation"),
     )
-    return east_west_gateway(values)
+
+
+def _hosts(texts: list[str]) -> tuple[str, ...]:
+    for text in texts:
+        if not is_host(text):
+            raise UsageError(
+                f"--expose: {text!r} is no host", "Write one such as web.shop.svc.cluster.local or *.local"
+            )
+    return tuple(texts)
 
 
 def _name(text: str, option: str) -> str:

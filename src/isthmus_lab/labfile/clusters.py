@@ -7,12 +7,22 @@ from typing import Any
 
 from isthmus_lab.labfile.planes import Planes
 from isthmus_lab.labfile.values import DEFAULT_POD_CIDR, Raw, Reader, words
-from isthmus_lab.world import DEFAULT_TRUST_DOMAIN, Cluster, Network, Node
+from isthmus_lab.world import DEFAULT_TRUST_DOMAIN, EVERY_HOST, Cluster, Network, Node
 
 MAX_NETWORKS = 30
 MAX_GATEWAY_PODS = 9
 _FIRST_SERVICE_CIDR = 96
-_FIELDS = {"name", "network", "serviceCIDR", "nodes", "controlPlanes", "trustDomain", "gateway", "meshNetwork"}
+_FIELDS = {
+    "name",
+    "network",
+    "serviceCIDR",
+    "nodes",
+    "controlPlanes",
+    "trustDomain",
+    "gateway",
+    "meshNetwork",
+    "exposes",
+}
 
 
 def read_networks(reader: Reader, raw: Raw) -> tuple[Network, ...]:
@@ -73,6 +83,7 @@ def _draft(reader: Reader, index: int, raw: Raw, *, known: set[str], place: int)
         trust_domain=reader.domain(
             where, "trustDomain", raw.get("trustDomain", DEFAULT_TRUST_DOMAIN), DEFAULT_TRUST_DOMAIN
         ),
+        exposes=reader.hosts(where, "exposes", raw.get("exposes", list(EVERY_HOST))),
     )
     return Draft(made, where, raw)
 

@@ -62,6 +62,14 @@ class Reader:
             return default
         return value
 
+    def hosts(self, where: str, field: str, value: object) -> tuple[str, ...]:
+        """A list of host names, or `*.<name>` for all below one."""
+        found = value if isinstance(value, list) else [value]
+        for item in found:
+            if not isinstance(item, str) or not _DOMAIN.fullmatch(item.removeprefix("*.")):
+                self.say(where, field, f"{item!r} is not a host", "write a list such as [web.shop.svc.cluster.local]")
+        return tuple(item for item in found if isinstance(item, str))
+
     def one_of(self, where: str, field: str, value: object, known: Iterable[str], *, kind: str) -> str:
         """One of the known names of that kind."""
         if not isinstance(value, str) or value not in set(known):

@@ -145,6 +145,7 @@ def _gateway(world: World, cluster: Cluster, *, control: bool) -> list[Object]:
         pod_annotations=_ON_THE_WAN,
         expose=holds,
         expose_control_plane=control,
+        hosts=cluster.exposes,
     )
     return east_west_gateway(values)
 
