@@ -40,16 +40,20 @@ FIELDS = {
 """Key -> Envoy's command. `bytes` are those sent to the caller."""
 
 
-def access_log(direction: str) -> Message:
+More = tuple[tuple[str, str], ...]
+"""Further keys with their commands."""
+
+
+def access_log(direction: str, more: More = ()) -> Message:
     """The logger of one direction."""
-    return accesslog_pb2.AccessLog.FromString(_encoded(direction))
+    return accesslog_pb2.AccessLog.FromString(_encoded(direction, more))
 
 
 @cache
-def _encoded(direction: str) -> bytes:
-    """The bytes of one of three constants."""
+def _encoded(direction: str, more: More) -> bytes:
+    """The bytes of one of a few constants."""
     line = substitution_format_string_pb2.SubstitutionFormatString(
-        json_format=struct({"direction": direction} | FIELDS)
+        json_format=struct({"direction": direction} | FIELDS | dict(more))
     )
     log = accesslog_pb2.AccessLog(
         name="envoy.access_loggers.stdout", typed_config=packed(stream_pb2.StdoutAccessLog(log_format=line))

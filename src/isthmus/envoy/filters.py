@@ -14,7 +14,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from isthmus.envoy.access_log import GATEWAY, INBOUND, access_log
+from isthmus.envoy.access_log import GATEWAY, INBOUND, More, access_log
 from isthmus.envoy.build import Message, boolean, packed, seconds, u32
 from isthmus.envoy.http_routes import CORS, FAULT
 
@@ -25,8 +25,10 @@ HTTP_ALPN = ("http/1.0", "http/1.1", "h2c")
 """What the HTTP inspector says of bytes that are HTTP."""
 
 
-def tcp_proxy(to: str | Sequence[tuple[str, int]], direction: str, *, attempts: int = TCP_ATTEMPTS) -> Message:
-    """Carry a connection to a cluster, or to one of several by weight.
+def tcp_proxy(
+    to: str | Sequence[tuple[str, int]], direction: str, *, attempts: int = TCP_ATTEMPTS, log: More = ()
+) -> Message:
+    """Carry a connection to a cluster, or to one of several by weight; `log` are further fields of the access log.
 
     Connections between networks live long, so a gateway logs them when they come up, too (`log_type` tells which).
     """
@@ -34,7 +36,7 @@ def tcp_proxy(to: str | Sequence[tuple[str, int]], direction: str, *, attempts: 
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=shares[0][0],
         max_connect_attempts=u32(attempts),
-        access_log=[access_log(direction)],
+        access_log=[access_log(direction, log)],
     )
     if len(shares) == 1:
         proxy.cluster = shares[0][0]
@@ -45,10 +47,12 @@ def tcp_proxy(to: str | Sequence[tuple[str, int]], direction: str, *, attempts: 
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 
-def http_manager(stat_prefix: str, direction: str, *, before: Iterable[Message] = (), **fields: Any) -> Message:
+def http_manager(
+    stat_prefix: str, direction: str, *, before: Iterable[Message] = (), log: More = (), **fields: Any
+) -> Message:
     """An HTTP connection manager; `fields` say where its routes are and how it treats client certificates.
 
-    `before` are HTTP filters that stand before the router.
+    `before` are HTTP filters that stand before the router, `log` further fields of the access log.
     """
     chain = [("envoy.filters.http.router", router_pb2.Router())]
     if direction != INBOUND:  # what routes may ask for: nothing happens unless one does
@@ -57,7 +61,7 @@ def http_manager(stat_prefix: str, direction: str, *, before: Iterable[Message] 
     manager = hcm_pb2.HttpConnectionManager(
         stat_prefix=stat_prefix,
         http_filters=[*before, *routing],
-        access_log=[access_log(direction)],
+        access_log=[access_log(direction, log)],
         normalize_path=boolean(True),
         stream_idle_timeout=seconds(0),
         server_header_transformation=hcm_pb2.HttpConnectionManager.PASS_THROUGH,

@@ -133,7 +133,8 @@ def _cluster(port: InboundPort) -> str:
 
 
 def _connection(port: InboundPort, guard: Guard) -> list[Message]:
-    return [*rbac.network_filters(guard.policies), filters.tcp_proxy(_cluster(port), INBOUND, attempts=1)]
+    log = rbac.log_fields(guard.policies, rbac.NETWORK_FILTER)
+    return [*rbac.network_filters(guard.policies), filters.tcp_proxy(_cluster(port), INBOUND, attempts=1, log=log)]
 
 
 def _handlers(port: InboundPort, guard: Guard) -> list[Message]:
@@ -144,6 +145,7 @@ def _handlers(port: InboundPort, guard: Guard) -> list[Message]:
         f"inbound_{port.port}",
         INBOUND,
         before=rbac.http_filters(guard.policies),
+        log=rbac.log_fields(guard.policies, rbac.HTTP_FILTER),
         route_config=inbound_routes(port.port),
         forward_client_cert_details=manager.SANITIZE_SET,
         set_current_client_cert_details=manager.SetCurrentClientCertDetails(uri=True),

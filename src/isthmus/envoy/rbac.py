@@ -57,6 +57,24 @@ def network_filters(policies: Iterable[AuthorizationPolicy]) -> list[Message]:
     ]
 
 
+def log_fields(policies: Iterable[AuthorizationPolicy], kind: str) -> tuple[tuple[str, str], ...]:
+    """Fields of the access log for what the filters of one kind only note: outcomes of dry runs, and audits.
+
+    `dry_run_allow` and `dry_run_deny` are `allowed` or `denied`, beside the name of the rule that said so; `audit` is
+    true where an AUDIT policy matched.
+    """
+    rows = list(policies)
+    found: list[tuple[str, str]] = []
+    for action, prefix in DRY_RUN_PREFIXES.items():
+        if any(row.dry_run and row.action is action for row in rows):
+            name = f"dry_run_{action.lower()}"
+            found.append((name, f"%DYNAMIC_METADATA({kind}:{prefix}shadow_engine_result)%"))
+            found.append((f"{name}_rule", f"%DYNAMIC_METADATA({kind}:{prefix}shadow_effective_policy_id)%"))
+    if any(row.action is PolicyAction.AUDIT and not row.dry_run for row in rows):
+        found.append(("audit", "%DYNAMIC_METADATA(envoy.common:access_log_hint)%"))
+    return tuple(found)
+
+
 def _filters(policies: Iterable[AuthorizationPolicy], *, tcp: bool) -> list[dict[str, object]]:
     """The fields of each filter that is needed."""
     rows = list(policies)
