@@ -217,3 +217,47 @@ def test_labels_make_scopes_only_for_those_they_tell_apart() -> None:
     assert all(made.resource(proxy.id, RDS, "5000") is first for proxy in alike)
     assert made.resource(stranger.id, RDS, "5000") != first
     assert made.resource(stranger.id, LDS, "0.0.0.0_5000") is made.resource(alike[0].id, LDS, "0.0.0.0_5000")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"http": [to("nowhere")]}, [("spec.http[0].route[0].destination.host", "no service nowhere.sample.svc")]),
+        ({"http": [to("other", subset="v9")]}, [("spec.http[0].route[0].destination.subset", "no subset v9")]),
+        ({"http": [to("helloworld", subset="v2")]}, []),
+        ({"http": [to("other", port={"number": 1})]}, [("spec.http[0].route[0].destination.port.number", "no port 1")]),
+        ({"http": [{**to("other"), "mirror": {"host": "n"}}]}, [("spec.http[0].mirror.host", "no service n.sample")]),
+        ({"tcp": [to("nowhere")]}, [("spec.tcp[0].route[0].destination.host", "no service nowhere")]),
+        ({"hosts": ["x.example"], "http": [to("other")]}, [("spec.hosts", "no service x.example")]),
+        ({"hosts": ["*.sample.svc.cluster.local"], "http": [to("other")]}, []),
+        (
+            {"hosts": ["x.example"], "gateways": ["gw"], "http": [to("other")]},
+            [("spec.gateways", "no Gateway sample/gw")],
+        ),
+        ({"http": [to("secret")]}, [("spec.http[0].route[0].destination.host", "is not exported to namespace sample")]),
+    ],
+)
+def test_what_there_is_not_is_told(spec: dict[str, Any], said: list[tuple[str, str]]) -> None:
+    secret = App("east", "secret", ["10.0.0.31"], vip="10.96.0.31", service={"export_to": ("~",)})
+    made = world(virtual_service(spec), subsets(), secret.service_row())
+    found = [problem for problem in made.problems() if problem.where.kind == "VirtualService"]
+    assert [problem.field for problem in found] == [field for field, _ in said]
+    assert all(text in problem.message for problem, (_, text) in zip(found, said, strict=True))
+
+
+def test_who_is_outdone_is_told_until_the_other_is_gone() -> None:
+    old = virtual_service({"http": [to("other")]}, name="old", creationTimestamp="2026-01-01T00:00:00Z")
+    young = virtual_service({"http": [to("other")]}, name="young", creationTimestamp="2026-02-01T00:00:00Z")
+    made = world(old, young)
+    (problem,) = made.problems()
+    assert (problem.where.name, problem.field) == ("young", "spec.hosts")
+    assert "sample/old" in problem.message
+    made.apply([drop(old)])
+    assert made.problems() == []
+
+
+def test_clients_may_be_told_apart_by_where_they_are_lb15() -> None:
+    match = [{"sourceLabels": {"topology.istio.io/cluster": "east"}}]
+    away = [{"sourceLabels": {"topology.istio.io/cluster": "west"}}]
+    rules = [{"match": away, **to("helloworld")}, {"match": match, **to("other")}]
+    assert clusters(ask(world(virtual_service({"http": rules})))) == {"other": 1}

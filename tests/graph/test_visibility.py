@@ -17,7 +17,7 @@ from tests.envoy.acceptance import everything, validate
 from tests.graph.calls import config
 from tests.graph.test_mesh import follow
 from tests.graph.test_routing import to, virtual_service
-from tests.graph.world import SYSTEM, App, cluster, cross_network, drop, mesh, port, put, router
+from tests.graph.world import SYSTEM, App, cluster, cross_network, drop, gateway, mesh, port, put, router
 from tests.ingest.check import check
 
 PORTS = (port(5000), port(9000, Protocol.TCP))
@@ -217,11 +217,11 @@ def test_only_exported_services_pass_the_gateway_sn6() -> None:
     made.connect(proxy)
     found = {name.split("_.")[3].partition(".")[0] for name in made.resources(proxy.id, CDS)}
     assert found == {"open", "there", "inside"}
-    gateway = config(made, proxy)
+    held = config(made, proxy)
     for one, passed in ((OPEN, True), (OWN, False), (GIVEN, False)):
         sni = f"outbound_.5000_._.{one.name}.a.svc.cluster.local"
         hello = Connection(address="x", port=15443, tls=True, sni=sni, alpn=("istio",))
-        assert bool(gateway.arriving(hello).targets) is passed
+        assert bool(held.arriving(hello).targets) is passed
 
 
 def test_envoy_takes_what_is_bounded(tmp_path: Path) -> None:
@@ -229,3 +229,17 @@ def test_envoy_takes_what_is_bounded(tmp_path: Path) -> None:
     proxy = client("a")
     made.connect(proxy)
     assert validate(tmp_path, everything(made, proxy.id)) == ""
+
+
+@pytest.mark.parametrize(
+    ("exports", "reached"), [((), True), (("*",), True), (("b",), False), (("b", SYSTEM), True), ((".",), False)]
+)
+def test_no_endpoint_is_used_that_its_gateway_would_not_pass_on(exports: tuple[str, ...], reached: bool) -> None:
+    far = App(
+        "west", "open", ["10.0.0.99"], namespace="a", vip="10.96.0.99", ports=PORTS, service={"export_to": exports}
+    )
+    rows = [*cluster("west", "net-west"), *gateway("west", "net-west", "172.18.0.2"), *far.rows()]
+    made = world(*rows)
+    caller = config(made, client("c"))
+    verdict = caller.leaving(Connection(address="10.96.0.11", port=5000, http="http/1.1"), host="open.a")
+    assert [one.address for one in verdict.targets] == ["10.0.0.11", *(["172.18.0.2"] if reached else [])]

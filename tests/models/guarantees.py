@@ -34,6 +34,7 @@ MODELS: tuple[Model, ...] = (
     Model("external-control-plane"),
     Model("shared-and-own"),
     Model("blue-green"),
+    Model("blue-green-isolated"),
 )
 
 

@@ -44,6 +44,7 @@ WAYS = {
         },
     },
     "blue-green": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
+    "blue-green-isolated": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
 }
 """For callers of each cluster: (answering cluster, gateways on the way) and its share."""
 

@@ -10,6 +10,8 @@ Where Isthmus differs from Istio, on purpose:
   with the second. A gateway with an IPv6 address has only the first.
 * Where endpoints are ranked, those that are not ready are told as unhealthy: a priority then knows how much of it is
   missing, hands on what the rest cannot carry, and the first that is back does not get everything (SH21).
+* An endpoint whose gateway does not pass its service on, as exportTo keeps it in its namespaces (SN6), is hidden too:
+  Istio sends what is refused there.
 * An endpoint in another named network that has no gateway is never sent as if it were near (SH1, SH9): its address
   means something else here when ranges overlap. It is hidden and reported.
 """
@@ -31,6 +33,7 @@ Gateways = tuple[NetworkGateway, ...]
 GatewaysOf = Callable[[str], Gateways]
 
 NOT_MTLS = "not-mtls"
+NOT_EXPORTED = "not-exported"
 NO_GATEWAY = "no-gateway"
 GATEWAY_FAMILY = "gateway-family"
 
@@ -58,11 +61,15 @@ class Horizon(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """An endpoint with the workload port that serves, and whether clients speak mesh mTLS to it (SH13)."""
+    """An endpoint with the workload port that serves, and whether clients speak mesh mTLS to it (SH13).
+
+    `exposed`: its cluster's gateways pass the service on (SN6).
+    """
 
     endpoint: Endpoint
     port: int
     mtls: bool
+    exposed: bool = True
 
 
 Usable = tuple[Candidate, Gateways | None]
@@ -154,6 +161,8 @@ def _usable(
             continue
         elif not candidate.mtls:
             hidden[NOT_MTLS, endpoint.cluster, endpoint.network] += 1
+        elif not candidate.exposed:
+            hidden[NOT_EXPORTED, endpoint.cluster, endpoint.network] += 1
         elif not route:
             reason = GATEWAY_FAMILY if gateways_of(endpoint.network) else NO_GATEWAY
             hidden[reason, endpoint.cluster, endpoint.network] += 1

@@ -82,6 +82,10 @@ def differences(rows: Sequence[Service], settings: MeshSettings) -> Iterator[Pro
     ranked = sorted((row for row in rows if not row.external_name), key=lambda row: rank(row.cluster, settings))
     for row in ranked[1:]:
         first = ranked[0]
+        if row.export_to != first.export_to:
+            who = ", ".join(first.export_to) or "everybody"
+            field = "metadata.annotations[networking.istio.io/exportTo]"
+            yield _difference(row, field, f"cluster {first.cluster} exports the service to {who}, and that counts")
         if row.headless != first.headless:
             yield _difference(row, "spec.clusterIP", f"headless in one of the clusters {first.cluster}, {row.cluster}")
             continue

@@ -38,7 +38,7 @@ class Mesh:
         self._gateways = Gateways(self.graph, self.meshwide, self._routing)
         self._existing = Existing(self.graph, self.meshwide, self._routing, self._gateways)
         self._resources = Resources(self.graph, self._existing)
-        self._problems = Problems(self.graph, self.meshwide)
+        self._problems = Problems(self.graph, self.meshwide, self._routing)
         self._subscriptions = Subscriptions(self.graph, self._existing.names, self._resources.tables)
         self._type_of = {table.name: type_url for type_url, table in self._resources.tables.items()}
         self._keys: dict[str, Key] = {}

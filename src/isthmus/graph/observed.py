@@ -528,10 +528,17 @@ class Meshwide:
         if subset and chosen is None:
             return
         for found, number in self._serving(get, service, port):
+            exposed = self._passes(get, service, found.cluster)
             for endpoint in found.endpoints:
                 if chosen is None or labels_match(chosen.labels, endpoints.all_labels(endpoint)):
                     mtls = not service.external and endpoints.speaks_mtls(endpoint, number, mode)
-                    yield Candidate(endpoint, number, mtls)
+                    yield Candidate(endpoint, number, mtls, exposed)
+
+    def _passes(self, get: Get, service: MeshService, cluster: str) -> bool:
+        """True if the gateways of a cluster pass the service on: by that cluster's own word on who sees it."""
+        row = get(self.sources.services, (cluster, service.namespace, service.name))
+        words = row.export_to if row is not None and row.export_to else service.export_to
+        return visibility.exported(words, service.namespace, self.settings.system_namespace)
 
     def _serving(self, get: Get, service: MeshService, port: int) -> Iterator[tuple[SliceEndpoints, int]]:
         """Endpoints of a service with the number at which they serve one of its ports."""
@@ -602,9 +609,9 @@ class Scopes:
         outbound = self._outbound(get, proxy, network, families)
         inside = NamespaceView(view=outbound, namespace=proxy.namespace)
         told_apart = get(self._told_apart, proxy.namespace)
-        mine = tuple(pair for pair in proxy.labels if pair in told_apart)
-        special = (ClientView(view=inside, labels=mine),) if mine else ()
         place = self._place(get, proxy, network)
+        mine = tuple(sorted(pair for pair in place.items() if pair in told_apart))
+        special = (ClientView(view=inside, labels=mine),) if mine else ()
         near_inside = self._near(get, inside, proxy.namespace, place)
         near = self._near(get, outbound, ANYBODY, place)
         stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)

@@ -7,6 +7,8 @@ from isthmus.derive import networks, problems
 from isthmus.derive.networks import Home
 from isthmus.derive.problems import Reach
 from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.route_problems import RouteProblems
+from isthmus.graph.routing import Routing
 from isthmus.model.mesh import HostKey, NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition
 from isthmus.model.rows import Service, Workload
@@ -17,7 +19,8 @@ from isthmus.tables.graph import Derived, Get, Graph
 class Problems:
     """What is wrong, as this control plane's own cluster sees it."""
 
-    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+    def __init__(self, graph: Graph, meshwide: Meshwide, routing: Routing) -> None:
+        self._routes = RouteProblems(graph, meshwide, routing)
         self._graph = graph
         self._meshwide = meshwide
         self._demanded = False
@@ -99,6 +102,7 @@ class Problems:
             row = get(sources.services, gateway)
             if row is not None:
                 found.update(problems.gateway_service(row, self._meshwide.gateways_of_service(get, row)))
+        found.update(self._routes.all(get))
         for definition in get(self._meshwide.definitions, ALL):
             found.update(self._of_definition(get, definition))
         return tuple(sorted(found))

@@ -94,8 +94,12 @@ class Routing:
 
     def _about(self, get: Get, host: str) -> Iterator[VirtualService]:
         """The objects with a host, or a pattern that it fits, each once."""
-        keys = {key for pattern in host_patterns(host) for key in get(self.sources.virtual_services_for, pattern)}
-        for key in sorted(keys):
+        found = {row.key: row for pattern in host_patterns(host) for row in self.rows_for(get, pattern)}
+        return iter(found[key] for key in sorted(found))
+
+    def rows_for(self, get: Get, pattern: str) -> Iterator[VirtualService]:
+        """The objects that name a host, or a pattern, in just these letters."""
+        for key in get(self.sources.virtual_services_for, pattern):
             row = get(self.sources.virtual_services, key)
             if row is not None and row.cluster == self.meshwide.settings.config_cluster:
                 yield self._effective(get, row)

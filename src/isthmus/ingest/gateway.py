@@ -68,6 +68,9 @@ def _server(read: Reader, value: Any, field: str, namespace: str) -> GatewayServ
         subject_alt_names=read.strings(tls.get("subjectAltNames"), f"{field}.tls.subjectAltNames"),
     )
     _certificates(read, made, field)
+    if made.tls_mode == "AUTO_PASSTHROUGH" and set(made.binds) - {"*"}:
+        remedy = "Write *.<namespace>.svc.cluster.local, or say by exportTo which services the gateway may expose"
+        read.warn(f"{field}.hosts", "the namespace of a host does not restrict what AUTO_PASSTHROUGH exposes", remedy)
     return made
 
 
