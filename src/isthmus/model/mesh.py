@@ -148,8 +148,9 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
 
 
 class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):
-    """Endpoints that a view cannot use, and why: `not-mtls` (SH12), `not-exported` (SN6), `no-gateway`, `gateway-family`
-    (SH8).
+    """Endpoints that a view cannot use, and why.
+
+    `not-mtls` (SH12), `not-exported` (SN6), `no-gateway`, `gateway-family` (SH8).
     """
 
     reason: str
