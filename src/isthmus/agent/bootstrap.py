@@ -23,12 +23,14 @@ _ROUTER = _TYPE + "envoy.extensions.filters.http.router.v3.Router"
 _HEALTH_CHECK = _TYPE + "envoy.extensions.filters.http.health_check.v3.HealthCheck"
 _HTTP_OPTIONS = _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _INTERNAL_LISTENER = _TYPE + "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+_CARES = _TYPE + "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _CONNECTION_LIMIT = _TYPE + "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 
 
 def build_bootstrap(settings: ProxySettings, *, version: str) -> Json:
     """The bootstrap of one Envoy; `version` is the agent's own, shown by proxy-status."""
     return {
+        **({"typed_dns_resolver_config": _resolver(settings)} if settings.dns_capture else {}),
         "node": build_node(settings, version=version),
         "admin": {"address": _address("127.0.0.1", settings.ports.admin), "ignore_global_conn_limit": True},
         "dynamic_resources": _dynamic_resources(),
@@ -42,6 +44,20 @@ def build_bootstrap(settings: ProxySettings, *, version: str) -> Json:
         "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "overload_manager": _overload_manager(),
+    }
+
+
+def _resolver(settings: ProxySettings) -> Json:
+    """Envoy asks its agent, which asks the name servers outside: where names are captured Envoy's own query would be,
+    too, and a host of a ServiceEntry would be its own address.
+    """
+    return {
+        "name": "envoy.network.dns_resolver.cares",
+        "typed_config": {
+            "@type": _CARES,
+            "resolvers": [_address("127.0.0.1", settings.ports.upstream_dns)],
+            "dns_resolver_options": {"no_default_search_domain": True},
+        },
     }
 
 

@@ -16,6 +16,8 @@ from isthmus.base.errors import IsthmusError
 from isthmus.base.names import spiffe_id
 from isthmus.edge.agent_ca_client import request_certificate
 from isthmus.edge.control_plane import Upstream
+from isthmus.trust.errors import TrustError
+from isthmus.trust.pem import load_certificates
 from isthmus.trust.rotation import renewal_time, retry_delay
 
 LONGEST_RETRY = 30.0
@@ -26,6 +28,9 @@ FIRST_RETRY_LIMIT = 5.0
 SHORTEST_WAIT = 1.0
 ROOTS_EVERY = 5.0
 """Seconds between looks at the mounted bundle of roots: a new root must be trusted before peers use it."""
+
+
+IDENTITY_FILES = ("key.pem", "cert-chain.pem", "root-cert.pem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +124,21 @@ def workload_name(trust_domain: str, namespace: str, service_account: str) -> st
 def write_identity(identity: Identity, directory: Path) -> None:
     """Key and certificates as files, for a container that asked with OUTPUT_CERTS; readable by their owner only."""
     directory.mkdir(parents=True, exist_ok=True)
-    contents = {"key.pem": identity.key, "cert-chain.pem": identity.chain, "root-cert.pem": identity.roots}
-    for name, content in contents.items():
+    for name, content in zip(IDENTITY_FILES, (identity.key, identity.chain, identity.roots), strict=True):
         temporary = directory / f".{name}"
         temporary.touch(mode=0o600)
         temporary.write_bytes(content)
         temporary.replace(directory / name)
+
+
+def read_identity(directory: Path) -> Identity | None:
+    """What `write_identity` left; None if there is nothing that can be used."""
+    try:
+        key, chain, roots = ((directory / name).read_bytes() for name in IDENTITY_FILES)
+        leaf = load_certificates(chain)[0]
+    except (OSError, TrustError, IndexError):
+        return None
+    return Identity(key, chain, roots, f"{leaf.serial_number:x}", leaf.not_valid_after_utc.timestamp())
 
 
 def _roots(file: Path) -> bytes:

@@ -13,7 +13,8 @@ from structlog.typing import FilteringBoundLogger
 
 from isthmus.agent.bootstrap import DRAIN_SECONDS, SOCKET, build_bootstrap
 from isthmus.agent.draining import drain
-from isthmus.agent.identity import IdentityKeeper, write_identity
+from isthmus.agent.health import HealthReporter
+from isthmus.agent.identity import IdentityKeeper, read_identity, write_identity
 from isthmus.agent.name_stream import NameStream, read_table
 from isthmus.agent.secrets import Identity, build_secrets
 from isthmus.agent.settings import Address, Drain, ProxySettings
@@ -33,6 +34,7 @@ from isthmus.edge.dns_server import DnsServer
 from isthmus.edge.envoy_process import EnvoyProcess, Launch
 from isthmus.edge.homing import Homing, HomingSettings
 from isthmus.edge.netns import NetworkNamespace
+from isthmus.trust import assertion
 
 BOOTSTRAP_FILE = "envoy.json"
 NAMES_FILE = "names.pb"
@@ -80,7 +82,11 @@ class Proxy:
         self._log = log
         self._store = SecretStore()
         self._admin = LoopbackClient(namespace)
-        self._dns = self._make_dns()
+        self._dns = self._make_dns(settings.ports.dns)
+        self._upstream_dns = self._make_dns(settings.ports.upstream_dns)
+        self._upstream_dns.table = NameTable(())
+        self._held: Identity | None = None
+        self._health = HealthReporter(settings.probe, clock=clock, log=log)
         self._keeper = self._make_keeper()
         self._process: EnvoyProcess | None = None
         self._ready = (False, 0.0)
@@ -101,7 +107,8 @@ class Proxy:
             task = asyncio.get_running_loop().create_task(self._keeper.run())
             task.add_done_callback(self._on_keeper_end)
             stack.push_async_callback(_cancel, task)
-            stack.push_async_callback(_cancel, asyncio.get_running_loop().create_task(self._watch.run()))
+            for work in (self._watch.run(), self._health.run(self._relay.send)):
+                stack.push_async_callback(_cancel, asyncio.get_running_loop().create_task(work))
             self._stack = stack.pop_all()
 
     async def revive(self, log_file: Path | None) -> None:
@@ -172,7 +179,9 @@ class Proxy:
             rider=NameStream(self._on_table, wanted=self.settings.dns_capture),
             gate=self._wait_for_certificate,
             log=self._log,
+            greeting=self._health.frame,
         )
+        self._relay = relay
         secrets = SecretService(
             self._store, lambda event: self._log.warning("envoy rejected a secret", reason=event.message)
         )
@@ -193,8 +202,9 @@ class Proxy:
         with contextlib.suppress(OSError, ValueError):
             # The last table is better than none while the control plane is away.
             self._dns.table = read_table((self.settings.state_dir / NAMES_FILE).read_bytes())
-        await self._dns.start()
-        stack.push_async_callback(self._dns.close)
+        for server in (self._dns, self._upstream_dns):
+            await server.start()
+            stack.push_async_callback(server.close)
 
     async def _wait_for_certificate(self) -> None:
         """Envoy gets its configuration after its certificate; one that was adopted has both."""
@@ -223,8 +233,10 @@ class Proxy:
 
     def _on_identity(self, identity: Identity) -> None:
         self._store.replace(build_secrets(identity))
-        if self.settings.output_certs is not None:
-            write_identity(identity, self.settings.output_certs)
+        self._held = identity
+        for directory in (self.settings.output_certs, self.settings.identity_dir):
+            if directory is not None:
+                write_identity(identity, directory)
 
     def _on_table(self, body: bytes, table: NameTable) -> None:
         self._dns.table = table
@@ -239,11 +251,11 @@ class Proxy:
         except OSError:
             return ResolvConf()
 
-    def _make_dns(self) -> DnsServer:
+    def _make_dns(self, port: int) -> DnsServer:
         settings = self.settings
         view = View(settings.namespace, settings.cluster_suffix)
         client = DnsClient(self._namespace, self._resolv_conf)
-        return DnsServer(self._namespace, view=view, client=client, port=settings.ports.dns)
+        return DnsServer(self._namespace, view=view, client=client, port=port)
 
     def _make_keeper(self) -> IdentityKeeper:
         settings = self.settings
@@ -264,8 +276,25 @@ class Proxy:
             root_file=settings.root_file,
             token_file=settings.token_file,
             cluster=settings.cluster,
-            resolve=DnsClient(NetworkNamespace(), self._resolv_conf).resolve,
+            resolve=self._resolve,
+            proof=self._prove,
         )
+
+    async def _resolve(self, host: str) -> list[str]:
+        known = self.settings.hosts.get(host)
+        return list(known) if known else await DnsClient(NetworkNamespace(), self._resolv_conf).resolve(host)
+
+    def _prove(self) -> str:
+        """A machine proves itself by its certificate once it has one; empty: by the token."""
+        directory = self.settings.identity_dir
+        if directory is None:
+            return ""
+        if self._held is None or self._held.end <= self._clock.now():
+            self._held = read_identity(directory)
+        held = self._held
+        if held is None or held.end <= self._clock.now():
+            return ""
+        return assertion.make(held.key, held.chain, now=self._clock.now())
 
 
 async def _terminate(process: EnvoyProcess) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from isthmus.base.errors import UsageError
 from isthmus.base.names import DEFAULT_DOMAIN
+from isthmus.base.probe import Probe
 
 ProxyKind = Literal["sidecar", "router"]
 KINDS: tuple[ProxyKind, ...] = ("sidecar", "router")
@@ -54,6 +55,11 @@ class Ports:
     stats: int = 15020
     dns: int = 15053
 
+    @property
+    def upstream_dns(self) -> int:
+        """Where Envoy asks for names outside of the mesh: never answered from the name table."""
+        return self.dns + 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
@@ -92,6 +98,12 @@ class ProxySettings:
     ports: Ports = field(default_factory=Ports)
     drain: Drain = field(default_factory=Drain)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Addresses of control planes that no name server knows."""
+    identity_dir: Path | None = None
+    """Where a machine keeps its key and certificate, with which it proves itself from then on."""
+    probe: Probe | None = None
+    """How a machine's workload is asked whether it is ready (VM6)."""
 
     @property
     def node_id(self) -> str:

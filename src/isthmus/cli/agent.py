@@ -37,6 +37,31 @@ def node(
 
 
 @app.command()
+def vm(
+    directory: Annotated[Path, typer.Option("--dir", help="Files of `workload entry configure`.")] = Path("."),
+    state_dir: Annotated[Path, typer.Option(help="Directory for key, certificate and sockets.")] = Path(
+        "/var/lib/isthmus"
+    ),
+    ip: Annotated[str, typer.Option("--ip", help="This machine's address; default: on the way to the mesh.")] = "",
+    capture: Annotated[
+        bool, typer.Option("--capture/--no-capture", help="Redirect this machine's traffic (needs root).")
+    ] = True,
+    clean: Annotated[bool, typer.Option("--clean", help="Only stop redirecting.")] = False,
+) -> None:
+    """Make this machine a part of the mesh, until SIGTERM, which drains it.
+
+    isthmus agent vm --dir vm-files
+    """
+    _quiet_grpc()
+    from isthmus.agent.main import find_place, run_machine, stop_capture
+
+    if clean:
+        stop_capture()
+        return
+    raise typer.Exit(run_machine(find_place(directory, state_dir, ip=ip, captures=capture)))
+
+
+@app.command()
 def request(
     method: Annotated[str, typer.Argument(help="GET or POST.")],
     path: Annotated[str, typer.Argument(help="Path of Envoy's admin interface, such as /config_dump.")],

@@ -67,8 +67,13 @@ class Relay:
         rider: Rider,
         gate: Callable[[], Awaitable[object]],
         log: FilteringBoundLogger,
+        greeting: Callable[[], bytes | None] = lambda: None,
     ) -> None:
-        """`gate` returns when Envoy may be configured: once it has a certificate."""
+        """`gate` returns when Envoy may be configured: once it has a certificate.
+
+        `greeting` is a request to send at the beginning of each stream, such as how the workload is; None: nothing.
+        """
+        self._greeting = greeting
         self._upstream = upstream
         self._homing = homing
         self._rider = rider
@@ -165,10 +170,10 @@ class Relay:
             first = True
             async for frame in requests:
                 await _write(call, writing, frame)
-                joining = self._rider.join() if first else None
+                for own in (self._rider.join(), self._greeting()) if first else ():
+                    if own is not None:
+                        await _write(call, writing, own)
                 first = False
-                if joining is not None:
-                    await _write(call, writing, joining)
                 self._open = call, writing
             for task in tasks:
                 task.cancel()
