@@ -65,6 +65,9 @@ class Mesh:
     def gateways(self) -> Sequence[NetworkGateway]:
         return [NetworkGateway("net-west", "west", "172.18.0.2", 15443)]
 
+    def drain_preview(self, cluster: str) -> Sequence[Any]:
+        return [f"all of {cluster}"]
+
     def connect(self, _: Proxy) -> Dirty:
         return {}
 
@@ -123,6 +126,7 @@ def pages() -> dict[str, Any]:
     [
         ("clusterz", {}, {"istiod": "istiod-1", "clusters": [asdict(STATUS) | {"liveness": STANDING}]}),
         ("liveness", {}, {"istiod": "istiod-1", "clusters": [STANDING]}),
+        ("drain", {"cluster": "west"}, {"istiod": "istiod-1", "config": "", "moves": ["all of west"]}),
         ("events", {}, {"istiod": "istiod-1", "now": 110.0, "events": [FIRST, SECOND]}),
         ("events", {"since": "60.5"}, {"istiod": "istiod-1", "now": 110.0, "events": [SECOND]}),
         ("events", {"after": "2"}, {"istiod": "istiod-1", "now": 110.0, "events": []}),
@@ -172,6 +176,12 @@ def test_a_proxys_resources_are_decoded(pages: dict[str, Any], proxy: str) -> No
     assert (cluster["name"], cluster["version"], cluster["resource"]["name"]) == ("a", "v", "a")
     assert dump["EDS"][0]["resource"] == {"@type": EDS, "bytes": 2}, "what cannot be decoded is not hidden"
     assert dump["LDS"] == []
+
+
+@pytest.mark.parametrize("query", [{}, {"cluster": "south"}])
+def test_a_cluster_that_nobody_knows_cannot_be_drained(pages: dict[str, Any], query: dict[str, str]) -> None:
+    with pytest.raises(KeyError, match="cluster"):
+        pages["drain"](query)
 
 
 @pytest.mark.parametrize("query", [{"since": "noon"}, {"after": "1.5"}])

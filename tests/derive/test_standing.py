@@ -82,6 +82,12 @@ def test_all_clusters_out_is_none_out() -> None:
     assert shares(run(BOTH, standing("a", weight=0), standing("b", weight=0))) == HALF
 
 
+def test_what_was_drained_serves_before_what_is_dead() -> None:
+    dead = standing("a", demoted=True)
+    assert shares(run(BOTH, dead, standing("b", weight=0, declared=True))) == {(0, "b"): 1, (1, "a"): 1}
+    assert shares(run(BOTH, dead, standing("b", weight=0))) == {(0, "a"): 1}
+
+
 def test_endpoints_that_cannot_be_used_are_no_other_home() -> None:
     """c's network has no gateway: what b has is all there is for a's proxies."""
     assert shares(run([at("b"), at("c")], standing("b", weight=0))) == {(0, "b"): 1}

@@ -34,6 +34,9 @@ class MeshView(Protocol):
     def gateways(self) -> Sequence[NetworkGateway]:
         """Gateways of all networks (NW19)."""
 
+    def drain_preview(self, cluster: str) -> Sequence[Any]:
+        """What would move where if the cluster were drained."""
+
     def resources(self, proxy_id: str, type_url: str) -> Mapping[str, XdsResource]:
         """All that the wildcard of a type names."""
 
@@ -79,6 +82,7 @@ class DebugPages:
             "clusterz": lambda _: {"istiod": self._instance, "clusters": self._clusterz()},
             "liveness": lambda _: {"istiod": self._instance, "clusters": self._liveness.page()},
             "events": self._events,
+            "drain": self._drain,
             "syncz": lambda _: self._syncz(),
             "networkz": lambda _: [_gateway(gateway) for gateway in self._mesh.gateways()],
             "trust": lambda _: self._trust(),
@@ -93,6 +97,15 @@ class DebugPages:
         """The clusters as they are read, each with how it stands."""
         known = {entry["cluster"]: entry for entry in self._liveness.page()}
         return [asdict(status) | {"liveness": known.get(status.id)} for status in self._statuses()]
+
+    def _drain(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """What draining would move: `?cluster=<name>`. Raises KeyError for a cluster that nobody knows."""
+        cluster = query.get("cluster", "")
+        statuses = {status.id: status for status in self._statuses()}
+        if cluster not in statuses:
+            raise KeyError(f"cluster {cluster!r}")
+        own = next((status.id for status in statuses.values() if status.config), "")
+        return {"istiod": self._instance, "config": own, "moves": self._mesh.drain_preview(cluster)}
 
     def _events(self, query: Mapping[str, str]) -> dict[str, Any]:
         """The journal: `?since=<seconds since the epoch>&after=<number>`. Raises KeyError for what is no number."""

@@ -50,9 +50,20 @@ class Standings:
         return found
 
     def remaining(self, members: Sequence[T], cluster_of: Callable[[T], str]) -> Sequence[T]:
-        """The members without those of clusters with weight 0, unless that would leave nothing."""
+        """The members without those of clusters with weight 0, unless that would leave nothing, or only what is dead.
+
+        What the operator drained lives; better it than what signals demoted.
+        """
         kept = [member for member in members if self.of(cluster_of(member)).weight > 0]
-        return kept or members
+        if not kept:
+            return members
+        if all(self.of(cluster_of(member)).demoted for member in kept):
+            return [member for member in members if self._may_serve(self.of(cluster_of(member)))]
+        return kept
+
+    @staticmethod
+    def _may_serve(standing: ClusterStanding) -> bool:
+        return standing.weight > 0 or (standing.declared and not standing.demoted)
 
     def factor(self, clusters: Iterable[str]) -> int:
         """What all weights are multiplied by, so that percentages of them are whole numbers."""

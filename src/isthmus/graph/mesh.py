@@ -4,9 +4,11 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from isthmus.base.errors import Problem
+from isthmus.derive.moves import Move
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.names import Existing
 from isthmus.graph.observed import ALL, Meshwide, Scopes, Sources
+from isthmus.graph.preview import Preview
 from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
 from isthmus.graph.routing import Routing
@@ -162,6 +164,10 @@ class Mesh:
             self.graph.pin(self.meshwide.hostnames, ALL)
             self._hostnames_demanded = True
         return self.graph.peek(self.meshwide.hostnames, ALL)
+
+    def drain_preview(self, cluster: str) -> list[Move]:
+        """What would move where, in the eyes of the config cluster's proxies, if the cluster were drained."""
+        return Preview(self.graph, self.meshwide).drain(cluster)
 
     def placed(self) -> Iterator[tuple[str, Workload]]:
         """Every pod with its network: long in a large mesh."""

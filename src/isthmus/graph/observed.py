@@ -10,6 +10,7 @@ from isthmus.derive import globals as global_names
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
 from isthmus.derive.rules import Rule
+from isthmus.derive.standing import StandingOf
 from isthmus.graph.externals import Externals, ExternalSources
 from isthmus.graph.places import ANYBODY, Grounds, Places
 from isthmus.graph.visible import Seen, Visible
@@ -503,6 +504,10 @@ class Meshwide:
                     yield row if exports == row.export_to else msgspec.structs.replace(row, export_to=exports)
 
     def _assignment(self, get: Get, key: "AssignmentKey") -> Assignment:
+        return self.assigned(get, key, lambda cluster: self.standing(get, cluster))
+
+    def assigned(self, get: Get, key: "AssignmentKey", standing_of: StandingOf) -> Assignment:
+        """The endpoints of a port, if clusters stood so."""
         horizon, host, port, subset, client = key
         service = get(self.services, host)
         if service is None or service.port(port) is None:
@@ -513,13 +518,17 @@ class Meshwide:
             horizon,
             candidates,
             lambda network: get(self.gateways, network),
-            lambda cluster: get(self.sources.standings, (cluster, "", cluster)),
+            standing_of,
             preference=get(self.places.preferences, (client, host, port, subset)) if horizon.place else NO_PREFERENCE,
         )
 
+    def standing(self, get: Get, cluster: str) -> ClusterStanding | None:
+        """How a cluster stands; None: in full use."""
+        return get(self.sources.standings, (cluster, "", cluster))
+
     def home(self, get: Get, cluster: str) -> str:
         """A view's own cluster, where that matters to it: views of clusters in full use share their assignments."""
-        row = get(self.sources.standings, (cluster, "", cluster))
+        row = self.standing(get, cluster)
         return "" if row is None or row.plain else cluster
 
     def _candidates(self, get: Get, service: MeshService, port: int, *, rule: Rule, subset: str) -> Iterator[Candidate]:
