@@ -237,6 +237,7 @@ class LivenessKeeper:
         readings = self._readings.get(cluster, {})
         return {
             "cluster": cluster,
+            "config": cluster == self._world.mesh.settings.config_cluster,
             "standing": describe(memory) if memory is not None else "unknown",
             "weight": memory.weight if memory is not None else None,
             "since": memory.since if memory is not None and memory.since else None,

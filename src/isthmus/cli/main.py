@@ -19,6 +19,7 @@ COMMANDS = {
     "agent": "isthmus.cli.agent",
     "ca": "isthmus.cli.ca",
     "check": "isthmus.cli.check",
+    "cluster": "isthmus.cli.cluster",
     "create-remote-secret": "isthmus.cli.create_remote_secret",
     "debug": "isthmus.cli.debug",
     "events": "isthmus.cli.events",

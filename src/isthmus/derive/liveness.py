@@ -37,7 +37,7 @@ DEFAULT_RULES = (
 RELAPSE_WITHIN = 600.0
 """Seconds after a return within which going again is a relapse."""
 
-MOST_RELAPSES = 5
+MOST_RELAPSES = 3
 """The time of recovery is doubled at most so many times."""
 
 
@@ -45,7 +45,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     """How life is judged, complete. Times in seconds."""
 
     rules: tuple[LivenessRule, ...] = DEFAULT_RULES
-    recovery: float = 10.0
+    recovery: float = 5.0
     minimum_healthy: int = 50
     probe_interval: float = 3.0
     probe_timeout: float = 2.0
