@@ -243,3 +243,15 @@ def test_no_endpoint_is_used_that_its_gateway_would_not_pass_on(exports: tuple[s
     caller = config(made, client("c"))
     verdict = caller.leaving(Connection(address="10.96.0.11", port=5000, http="http/1.1"), host="open.a")
     assert [one.address for one in verdict.targets] == ["10.0.0.11", *(["172.18.0.2"] if reached else [])]
+
+
+def test_what_sidecars_let_through_is_made_once() -> None:
+    """Two Sidecars that differ, one endpoint change: one assignment is made, and both views have it."""
+    made = world(sidecar(lets("./*")), sidecar(lets("a/*", "b/*"), namespace="b"))
+    ids = {follow(made, client("a")), follow(made, client("b"))}
+    assert set(made.apply([put(msgspec.structs.replace(OPEN.slice_row(), endpoints=()))])) == ids
+    again = [table for table, _ in made.recomputed]
+    assert again.count("derive.assignments") == len(PORTS)
+    assert again.count("envoy.shared_endpoints") == len(PORTS)
+    name = "outbound|5000||open.a.svc.cluster.local"
+    assert len({id(made.resource(one, EDS, name)) for one in ids}) == 1

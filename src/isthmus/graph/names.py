@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
+
 from isthmus.derive import routing
 from isthmus.derive.globals import alias
 from isthmus.derive.visibility import exported
@@ -59,6 +61,25 @@ def outbound_of(scope: Scope) -> OutboundView | None:
     if isinstance(scope, NamespaceView | NodeView):
         scope = scope.view
     return scope if isinstance(scope, OutboundView) else None
+
+
+def unbound(scope: Scope) -> Scope:
+    """The scope without what a Sidecar says: what a cluster is does not depend on who may see it."""
+    view = outbound_of(scope)
+    if view is None or view.unbound is view:
+        return scope
+    if isinstance(scope, OutboundView):
+        return view.unbound
+    if isinstance(scope, NamespaceView | NodeView):
+        return msgspec.structs.replace(scope, view=view.unbound)
+    if isinstance(scope, LocalityView):
+        within = view.unbound
+        inside = scope.view
+        return LocalityView(
+            view=within if isinstance(inside, OutboundView) else NamespaceView(view=within, namespace=inside.namespace),
+            place=scope.place,
+        )
+    return scope
 
 
 class Existing:
@@ -156,8 +177,8 @@ class Existing:
         """Destinations of VirtualServices that a Sidecar lets through, but not itself: without them, the routes would
         lead nowhere."""
         egress = view.view.egress
-        for row in self.routing.rows(get) if egress is not None else ():
-            if not routing.seen_by(row, view.namespace) or not self.meshwide.visible.imports(row, egress):
+        for row in self.routing.rows_within(get, egress) if egress is not None else ():
+            if not routing.seen_by(row, view.namespace):
                 continue
             for destination in routing.destinations(row):
                 service = self.meshwide.named(get, destination.host)

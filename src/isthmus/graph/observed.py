@@ -5,7 +5,18 @@ from functools import partial
 
 import msgspec
 
-from isthmus.derive import configuration, endpoints, networks, peers, policies, proxies, rules, services, visibility
+from isthmus.derive import (
+    configuration,
+    endpoints,
+    networks,
+    peers,
+    policies,
+    proxies,
+    routing,
+    rules,
+    services,
+    visibility,
+)
 from isthmus.derive import globals as global_names
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
@@ -135,6 +146,10 @@ class Sources:
         self.sidecars_in = graph.index("sidecars.by_namespace", self.sidecars, _in_namespace)
         self.virtual_services_for = graph.index(
             "virtual_services.by_host", self.virtual_services, lambda row: row.hosts
+        )
+        self.virtual_services_in = graph.index("virtual_services.by_namespace", self.virtual_services, _in_namespace)
+        self.labelled_virtual_services = graph.index(
+            "virtual_services.labelled", self.virtual_services, lambda row: [ALL] if routing.source_labels(row) else []
         )
         self.virtual_services_at = graph.index(
             "virtual_services.by_gateway", self.virtual_services, lambda row: row.gateways

@@ -5,7 +5,7 @@ import msgspec
 from isthmus.derive.horizon import Horizon
 from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
 from isthmus.envoy.clusters import Destination
-from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of
+from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
 from isthmus.graph.observed import ALL
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
@@ -47,6 +47,10 @@ class Resources:
         )
         self.name_entries: Derived[tuple[OutboundView, HostKey], tuple[names.Entry, ...]] = derived(
             "envoy.name_entries", self._name_entries, ()
+        )
+        self.shared_clusters: Derived[ScopedName, XdsResource | None] = derived("envoy.shared_clusters", self._cluster)
+        self.shared_endpoints: Derived[ScopedName, XdsResource | None] = derived(
+            "envoy.shared_endpoints", self._endpoints
         )
         self.tables: dict[str, Derived[ScopedName, XdsResource | None]] = {
             CDS: derived("envoy.clusters", self._cluster),
@@ -95,6 +99,8 @@ class Resources:
         scope, name = key
         if isinstance(scope, InboundProfile):
             return self._inbound_cluster(scope, name)
+        if (whole := unbound(scope)) is not scope:
+            return get(self.shared_clusters, (whole, name))
         if name == naming.PASSTHROUGH:
             return clusters.passthrough(self.settings)
         if name == naming.BLACK_HOLE:
@@ -118,7 +124,10 @@ class Resources:
         return None
 
     def _endpoints(self, get: Get, key: ScopedName) -> XdsResource | None:
-        return self._assigned(get, *key)
+        scope, name = key
+        if (whole := unbound(scope)) is not scope:
+            return get(self.shared_endpoints, (whole, name))
+        return self._assigned(get, scope, name)
 
     def _assigned(self, get: Get, scope: Scope, name: str) -> XdsResource | None:
         """The endpoints of a cluster in a scope."""

@@ -1,6 +1,6 @@
 """The wiring of VirtualServices: which one clients of a namespace go by, host by host."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -49,14 +49,24 @@ class Routing:
 
     def rows(self, get: Get) -> Iterator[VirtualService]:
         """All VirtualServices of the config cluster."""
-        for key in get(self.sources.all_virtual_services, ALL):
-            row = get(self.sources.virtual_services, key)
-            if row is not None and row.cluster == self.meshwide.settings.config_cluster:
-                yield self._effective(get, row)
+        return self._config_rows(get, get(self.sources.all_virtual_services, ALL))
 
     def rows_at(self, get: Get, gateway: str) -> Iterator[VirtualService]:
         """Those that are bound to a gateway."""
-        for key in get(self.sources.virtual_services_at, gateway):
+        return self._config_rows(get, get(self.sources.virtual_services_at, gateway))
+
+    def rows_within(self, get: Get, egress: Egress) -> Iterator[VirtualService]:
+        """Those that a Sidecar lets through. Only namespaces that it names are looked at."""
+        places = {place for place, _ in egress.hosts}
+        found = self.rows(get) if "*" in places else self._in_namespaces(get, places)
+        return (row for row in found if self.meshwide.visible.imports(row, egress))
+
+    def _in_namespaces(self, get: Get, namespaces: Iterable[str]) -> Iterator[VirtualService]:
+        for namespace in sorted(namespaces):
+            yield from self._config_rows(get, get(self.sources.virtual_services_in, namespace))
+
+    def _config_rows(self, get: Get, keys: Iterable[Key]) -> Iterator[VirtualService]:
+        for key in keys:
             row = get(self.sources.virtual_services, key)
             if row is not None and row.cluster == self.meshwide.settings.config_cluster:
                 yield self._effective(get, row)
@@ -75,8 +85,8 @@ class Routing:
 
     def _told_apart(self, get: Get, namespace: str) -> frozenset[tuple[str, str]]:
         """The labels by which clients of a namespace are told apart somewhere."""
-        seen = (row for row in self.rows(get) if routing.seen_by(row, namespace))
-        return NO_LABELS.union(*(routing.source_labels(row) for row in seen))
+        rows = self._config_rows(get, get(self.sources.labelled_virtual_services, ALL))
+        return NO_LABELS.union(*(routing.source_labels(row) for row in rows if routing.seen_by(row, namespace)))
 
     def _chosen(self, get: Get, key: tuple[str, Egress | None, HostKey]) -> Key | None:
         client, egress, host = key
@@ -99,10 +109,7 @@ class Routing:
 
     def rows_for(self, get: Get, pattern: str) -> Iterator[VirtualService]:
         """The objects that name a host, or a pattern, in just these letters."""
-        for key in get(self.sources.virtual_services_for, pattern):
-            row = get(self.sources.virtual_services, key)
-            if row is not None and row.cluster == self.meshwide.settings.config_cluster:
-                yield self._effective(get, row)
+        return self._config_rows(get, get(self.sources.virtual_services_for, pattern))
 
     def choice(self, get: Get, view: NamespaceView, labels: Labels, host: HostKey) -> Choice | None:
         """What clients of a namespace, with these labels, go by for a service; None for no VirtualService."""
