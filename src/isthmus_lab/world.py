@@ -80,6 +80,7 @@ class Check:
 class World:
     """A whole lab. `links` are the pairs of networks whose WAN segments reach each other, each pair sorted.
 
+    `global_names`: gateways carry `<name>.<namespace>.global`, and every cluster is told those of all.
     `directories` hold the manifests: those of `include` first, the lab's own last.
     """
 
@@ -92,6 +93,7 @@ class World:
     file: Path
     include: tuple[Path, ...] = ()
     check: Check | None = None
+    global_names: bool = False
 
     @property
     def directory(self) -> Path:

@@ -45,9 +45,14 @@ def test_links_may_be_left_out_pair_by_pair() -> None:
     assert good(links=[["b", "a"]]).links == {("a", "b")}
 
 
+def test_global_names_are_a_choice() -> None:
+    assert (good().global_names, good(globalNames=True).global_names) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"globalNames": "yes"}, "lab: globalNames: 'yes' is neither true nor false; write globalNames: true"),
         ({"networks": []}, "lab: networks: a list with at least one entry is needed; write networks: [{name: …}]"),
         ({"color": "red"}, "lab: color: unknown field; known are"),
         ({"name": "Ä"}, "lab: name: 'Ä' is not a name; use at most 32 of a-z"),

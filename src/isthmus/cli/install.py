@@ -65,6 +65,9 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
     disruption_budget: Annotated[bool, typer.Option(help="Keep one replica of each during drains.")] = False,
     pod_annotation: Annotated[list[str] | None, typer.Option(help="key=value for the gateway's pods.")] = None,
     service_annotation: Annotated[list[str] | None, typer.Option(help="key=value for its Service.")] = None,
+    global_names: Annotated[
+        bool, typer.Option("--global-names", help="The gateway carries <name>.<namespace>.global in and out.")
+    ] = False,
     hub: Annotated[str, typer.Option(help="Registry and path of the images.")] = "isthmus",
     tag: Annotated[str, typer.Option(help="Tag of the images.")] = "",
     dns_capture: Annotated[bool, typer.Option(help="Let sidecars resolve names of other clusters.")] = True,
@@ -98,7 +101,7 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
         values_of_gateway = _east_west(mesh, scaling, pod_annotation or [], service_annotation or [])
         if expose:
             values_of_gateway = replace(values_of_gateway, hosts=_hosts(expose))
-        manifests += east_west_gateway(values_of_gateway)
+        manifests += east_west_gateway(replace(values_of_gateway, global_names=global_names))
     if not manifests:
         raise UsageError("there is nothing to install", "Leave --no-control-plane out, or add --gateway eastwest")
     if generate:

@@ -23,6 +23,7 @@ COMMANDS = {
     "create-remote-secret": "isthmus.cli.create_remote_secret",
     "debug": "isthmus.cli.debug",
     "events": "isthmus.cli.events",
+    "global-entries": "isthmus.cli.global_entries",
     "install": "isthmus.cli.install",
     "proxy-config": "isthmus.cli.proxy_config",
     "proxy-status": "isthmus.cli.proxy_status",

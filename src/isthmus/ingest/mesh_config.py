@@ -58,6 +58,16 @@ def mesh_config(place: Place, obj: objects.ConfigMap) -> Result:
     return read.result(*rows)
 
 
+def trust_domain_in(text: str) -> str:
+    """The trust domain that the text of key `mesh` names; empty if it names none, or is broken."""
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return ""
+    found = document.get("trustDomain") if isinstance(document, dict) else None
+    return found if isinstance(found, str) else ""
+
+
 def _document(read: Reader, obj: objects.ConfigMap, key: str) -> dict[str, Any]:
     text = (obj.data or {}).get(key, "")
     try:

@@ -1,6 +1,7 @@
 """The east-west gateway: the only way into this network from others (NW17)."""
 
 from isthmus.install import access
+from isthmus.install.global_names import EGRESS_PORT, GLOBAL_HOSTS, egress_service
 from isthmus.install.istiod import common_labels
 from isthmus.install.proxy import (
     STATUS_PORT,
@@ -39,6 +40,8 @@ def east_west_gateway(values: GatewayValues) -> list[Manifest]:
         entry["metadata"]["annotations"] = dict(values.service_annotations)
     pods = deployment(workload, _pod_spec(values, account), annotations=dict(values.pod_annotations), surge="100%")
     made = [access.service_account(account, mesh.namespace, labels), entry, pods, *scaling_objects(workload)]
+    if values.global_names:
+        made.append(egress_service(values, workload.selector, common_labels(mesh)))
     if values.expose:
         made.append(cross_network_gateway(values))
     return [*made, *exposed_control_plane(mesh)] if values.expose_control_plane else made
@@ -46,8 +49,9 @@ def east_west_gateway(values: GatewayValues) -> list[Manifest]:
 
 def cross_network_gateway(values: GatewayValues) -> Manifest:
     """Lets mTLS through to every service of these hosts, by SNI, without terminating it (SN3)."""
+    hosts = [*values.hosts, *([GLOBAL_HOSTS] if values.global_names else [])]
     port = {"number": MTLS_PORT, "name": "tls", "protocol": "TLS"}
-    server = {"port": port, "tls": {"mode": "AUTO_PASSTHROUGH"}, "hosts": list(values.hosts)}
+    server = {"port": port, "tls": {"mode": "AUTO_PASSTHROUGH"}, "hosts": hosts}
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": "Gateway",
@@ -92,6 +96,8 @@ def _pod_spec(values: GatewayValues, account: str) -> Manifest:
         metadata={"ISTIO_META_REQUESTED_NETWORK_VIEW": mesh.network} if mesh.network else {},
     )
     ports = [{"containerPort": target, "name": name, "protocol": "TCP"} for name, (_, target) in PORTS.items()]
+    if values.global_names:
+        ports.append({"containerPort": EGRESS_PORT, "name": "tls-egress", "protocol": "TCP"})
     container = {
         "name": "istio-proxy",
         "image": mesh.images.proxy,

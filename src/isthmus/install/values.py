@@ -145,6 +145,7 @@ class ControlPlaneValues:
 class GatewayValues:
     """An east-west gateway. `expose` makes the Gateway object that lets other networks in (NW17).
 
+    `global_names` lets in calls of `<name>.<namespace>.global`, and gives the cluster's own pods a way out for theirs.
     `expose_control_plane` lets clusters outside reach istiod through it, on ports 15012 and 15017.
     """
 
@@ -157,3 +158,4 @@ class GatewayValues:
     expose: bool = True
     expose_control_plane: bool = False
     hosts: tuple[str, ...] = ("*.local",)
+    global_names: bool = False

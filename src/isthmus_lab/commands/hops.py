@@ -126,15 +126,39 @@ def follow_calls(state: StateDirectory, marks: list[ProxyLog], report: Document)
 
 
 def _count(state: StateDirectory, marks: list[ProxyLog], answered: set[str]) -> Counter[tuple[str, str, str]]:
-    gateways = {(log.network, log.ip): log for log in marks if log.gateway}
+    gateways = [log for log in marks if log.gateway]
+    at = {(log.network, log.ip): log for log in gateways}
+    carried = {log.pod: _carried(state, log) for log in gateways}
     counts: Counter[tuple[str, str, str]] = Counter()
     for log in marks:
         if log.pod not in answered:
             continue
         for entry in new_entries(_lines(state, log)[log.seen :]):
             if entry["direction"] == "inbound":
-                through = gateways.get((log.network, host_of(entry.get("downstream_remote_address"))))
-                path = f"through gateway {through.cluster}/{through.pod}" if through else "direct"
+                caller = str(entry.get("downstream_remote_address"))
+                last = at.get((log.network, host_of(caller)))
+                names = [f"{gateway.cluster}/{gateway.pod}" for gateway in before(last, caller, gateways, carried)]
+                path = f"through gateway {', '.join(names)}" if names else "direct"
                 identity = str(entry.get("downstream_peer_uri_san") or "none (plain text)")
                 counts[(f"{log.cluster}/{log.pod}", path, identity)] += 1
     return counts
+
+
+def _carried(state: StateDirectory, gateway: ProxyLog) -> dict[str, str]:
+    """Whom a gateway's connections came from: its own address towards the server -> the address of the caller.
+
+    The whole log is read: connections live longer than calls.
+    """
+    entries = new_entries(_lines(state, gateway))
+    return {str(e.get("upstream_local_address")): str(e.get("downstream_remote_address")) for e in entries}
+
+
+def before(
+    last: ProxyLog | None, caller: str, gateways: Iterable[ProxyLog], carried: Mapping[str, Mapping[str, str]]
+) -> list[ProxyLog]:
+    """The gateways on the way to a server, in the order of the way: `last` called it from the address `caller`."""
+    if last is None:
+        return []
+    earlier = carried[last.pod].get(caller, "")
+    first = next((gateway for gateway in gateways if gateway.wan_ip and gateway.wan_ip == host_of(earlier)), None)
+    return [first, last] if first is not None else [last]

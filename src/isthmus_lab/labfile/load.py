@@ -10,7 +10,7 @@ from isthmus_lab.labfile.planes import MULTI_PRIMARY, introduced, read_planes
 from isthmus_lab.labfile.values import Reader
 from isthmus_lab.world import Check, World
 
-_FIELDS = {"name", "meshID", "include", "controlPlanes", "networks", "clusters", "links", "verify"}
+_FIELDS = {"name", "meshID", "include", "controlPlanes", "networks", "clusters", "links", "verify", "globalNames"}
 
 
 class WorldError(UsageError):
@@ -64,6 +64,7 @@ def parse(raw: object, file: Path) -> tuple[World | None, list[str]]:
         links=read_links(reader, raw.get("links", "all"), sorted({n.name for n in networks})),
         file=file,
         include=_include(reader, raw.get("include", []), file.parent),
+        global_names=reader.flag("lab", "globalNames", value=raw.get("globalNames", False)),
         check=_check(reader, raw.get("verify"), set(names)),
     )
     return (None, reader.problems) if reader.problems else (world, [])

@@ -12,6 +12,7 @@ from isthmus_lab.net import fabric
 from isthmus_lab.net.plan import Plan
 from isthmus_lab.supervisor.cluster import ClusterControl, remove_stale_sockets
 from isthmus_lab.supervisor.drills import Drills
+from isthmus_lab.supervisor.global_names import GlobalNames
 from isthmus_lab.supervisor.install import Installer
 from isthmus_lab.supervisor.processes import Processes
 from isthmus_lab.supervisor.progress import Progress
@@ -37,6 +38,7 @@ class Lab:
         self.down = asyncio.Event()
         self._host_fds = host_fds
         self._installer = Installer(world, state, self.clusters, self.progress)
+        self._global_names = GlobalNames(world, self.clusters)
         self._installed = asyncio.Event()
 
     async def run(self) -> None:
@@ -57,7 +59,10 @@ class Lab:
 
     async def _keep_addresses(self) -> None:
         await self._installed.wait()
-        await self._installer.keep_addresses()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._installer.keep_addresses())
+            if self.world.global_names:
+                group.create_task(self._global_names.keep())
 
     async def _bring_up(self) -> None:
         try:
@@ -68,6 +73,9 @@ class Lab:
             await self._installer.run()
             self._installed.set()
             await self.until_ready(self.progress)
+            if self.world.global_names:
+                count = await self._global_names.exchange()
+                await self.progress.say(f"global names: every cluster has the {count} ServiceEntries of all")
         except (IsthmusError, ApiError, OSError) as error:
             await self.progress.say(str(error), failed=True)
         except Exception as error:

@@ -146,6 +146,7 @@ def _gateway(world: World, cluster: Cluster, *, control: bool) -> list[Object]:
         expose=holds,
         expose_control_plane=control,
         hosts=cluster.exposes,
+        global_names=world.global_names,
     )
     return east_west_gateway(values)
 

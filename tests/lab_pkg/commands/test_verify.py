@@ -2,7 +2,7 @@
 
 import pytest
 
-from isthmus_lab.commands.hops import host_of, new_entries
+from isthmus_lab.commands.hops import ProxyLog, before, host_of, new_entries
 from isthmus_lab.commands.reaches import judge
 
 OWN = {"10.10.1.2": "pod east/a"}
@@ -30,3 +30,28 @@ def test_access_log_entries_among_other_lines() -> None:
 
 def test_addresses() -> None:
     assert [host_of("10.0.0.1:80"), host_of(None)] == ["10.0.0.1", ""]
+
+
+def gateway(cluster: str, ip: str, wan_ip: str) -> ProxyLog:
+    return ProxyLog(
+        cluster=cluster, network=f"{cluster}-net", node="n", namespace="istio-system", pod=f"gw-{cluster}", ip=ip,
+        wan_ip=wan_ip, gateway=True, seen=0,
+    )  # fmt: skip
+
+
+EAST, WEST = gateway("east", "10.10.1.3", "198.18.1.1"), gateway("west", "10.10.1.3", "198.18.2.1")
+
+
+@pytest.mark.parametrize(
+    ("last", "caller", "names"),
+    [
+        (None, "10.10.1.9:1", []),
+        (WEST, "10.10.1.3:1000", ["gw-east", "gw-west"]),
+        (WEST, "10.10.1.3:1001", ["gw-west"]),
+        (WEST, "10.10.1.3:1002", ["gw-west"]),
+    ],
+    ids=["direct", "gateway to gateway", "from a pod", "not in the log"],
+)
+def test_the_gateways_on_the_way(last: ProxyLog | None, caller: str, names: list[str]) -> None:
+    carried = {"gw-west": {"10.10.1.3:1000": "198.18.1.1:700", "10.10.1.3:1001": "198.18.1.9:1"}, "gw-east": {}}
+    assert [one.pod for one in before(last, caller, [EAST, WEST], carried)] == names
