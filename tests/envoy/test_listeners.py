@@ -72,7 +72,7 @@ def test_the_application_learns_who_called_and_callers_cannot_say_it() -> None:
         http = manager(chains[name])
         assert http.forward_client_cert_details == hcm_pb2.HttpConnectionManager.SANITIZE_SET
         assert http.set_current_client_cert_details.uri
-        assert http.route_config.virtual_hosts[0].routes[0].route.cluster == "inbound|8080||"
+        assert http.rds.route_config_name == "inbound|8080||"
     context = tls_pb2.DownstreamTlsContext.FromString(chains["inbound_8080_mtls"].transport_socket.typed_config.value)
     assert context.require_client_certificate.value
     validation = context.common_tls_context.combined_validation_context.default_validation_context

@@ -226,6 +226,20 @@ def test_modes(mode: MtlsMode) -> None:
     assert refused(made) == (True, True)
 
 
+def test_open_http_connections_follow_a_changed_policy() -> None:
+    """Rules for requests are in the routes: the filter chains of HTTP ports stay, so nothing is drained."""
+
+    def chains(made: Mesh) -> dict[str, bytes]:
+        listener = config(made, APP.sidecar()).listeners["virtualInbound"]
+        return {chain.name: chain.SerializeToString(deterministic=True) for chain in listener.filter_chains}
+
+    before, after = chains(world()), chains(world(policy("p", rules=[source(principals=["*"])])))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {f"inbound_{port}_{kind}" for port in (TCP, "any") for kind in ("mtls", "plain", "tls")} | {
+        f"inbound_{HTTP}_tls"
+    }
+
+
 # -- trust domains ------------------------------------------------------------------------------------------------
 
 

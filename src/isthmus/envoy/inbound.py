@@ -21,8 +21,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 
 from isthmus.envoy import filters, naming, rbac, tls
 from isthmus.envoy.access_log import INBOUND
-from isthmus.envoy.build import Message, boolean, resource, seconds, socket_address
-from isthmus.envoy.routes import inbound_routes
+from isthmus.envoy.build import Message, ads, boolean, resource, seconds, socket_address
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import MtlsMode, Protocol
 from isthmus.model.scopes import InboundPort, InboundProfile
@@ -144,9 +143,9 @@ def _handlers(port: InboundPort, guard: Guard) -> list[Message]:
     http = filters.http_manager(
         f"inbound_{port.port}",
         INBOUND,
-        before=rbac.http_filters(guard.policies),
+        before=rbac.http_filters(),
         log=rbac.log_fields(guard.policies, rbac.HTTP_FILTER),
-        route_config=inbound_routes(port.port),
+        rds=hcm_pb2.Rds(config_source=ads(), route_config_name=naming.inbound(port.port)),
         forward_client_cert_details=manager.SANITIZE_SET,
         set_current_client_cert_details=manager.SetCurrentClientCertDetails(uri=True),
     )

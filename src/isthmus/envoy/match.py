@@ -190,8 +190,6 @@ class Config:
     ) -> Verdict:
         manager = hcm_pb2.HttpConnectionManager.FromString(network_filter.typed_config.value)
         asked = msgspec.structs.replace(_asked(connection, verdict.server_tls), headers=headers)
-        if (rule := match_rbac.refusal(manager.http_filters, asked)) is not None:
-            return msgspec.structs.replace(verdict, closed=f"403: RBAC: {rule}")
         config = (
             manager.route_config if manager.HasField("route_config") else self.routes(manager.rds.route_config_name)
         )
@@ -203,6 +201,9 @@ class Config:
         for route in virtual_host.routes:
             if match_routes.matches(route.match, headers):
                 verdict = msgspec.structs.replace(verdict, virtual_host=virtual_host.name, route=route.name)
+                overrides = {**virtual_host.typed_per_filter_config, **route.typed_per_filter_config}
+                if (rule := match_rbac.refusal(manager.http_filters, asked, overrides)) is not None:
+                    return msgspec.structs.replace(verdict, closed=f"403: RBAC: {rule}")
                 if route.HasField("direct_response"):
                     return msgspec.structs.replace(verdict, closed=f"{route.direct_response.status}: answered here")
                 if route.HasField("redirect"):

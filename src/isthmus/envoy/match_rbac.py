@@ -15,8 +15,8 @@ from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
 
 from isthmus.envoy.build import Message
 
-HTTP_FILTER = "envoy.filters.http.rbac"
-NETWORK_FILTER = "envoy.filters.network.rbac"
+HTTP = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
+NETWORK = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,12 +33,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
-def refusal(filters: Iterable[Message], asked: Asked) -> str | None:
-    """The rule by which the first of these filters that refuses does so ("none": ALLOW rules, and none matched)."""
+def refusal(filters: Iterable[Message], asked: Asked, overrides: Mapping[str, Message] | None = None) -> str | None:
+    """The rule by which the first of these filters that refuses does so ("none": ALLOW rules, and none matched).
+
+    `overrides` are what the virtual host or route says for a filter, by its name.
+    """
     for one in filters:
-        if one.name == HTTP_FILTER:
+        kind = one.typed_config.type_url
+        if kind == HTTP and overrides is not None and one.name in overrides:
+            rules = http_rbac_pb2.RBACPerRoute.FromString(overrides[one.name].value).rbac
+        elif kind == HTTP:
             rules = http_rbac_pb2.RBAC.FromString(one.typed_config.value)
-        elif one.name == NETWORK_FILTER:
+        elif kind == NETWORK:
             rules = network_rbac_pb2.RBAC.FromString(one.typed_config.value)
         else:
             continue

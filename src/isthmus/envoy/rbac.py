@@ -4,6 +4,9 @@ One filter for each action, in the order in which Istio asks: AUDIT, which only 
 ALLOW. CUSTOM refuses like DENY. Policies of a dry run are shadow rules of the same filters: they are evaluated, and
 the access log has the outcome.
 
+HTTP filters are always there, and empty: their rules are in the routes, which connections that are open already follow
+at once. Rules in the listener would leave open connections under the old ones until they are drained.
+
 An ALLOW rule that asks for something that a connection does not have (a path, a header) never matches a connection;
 a DENY rule matches as if it did not ask for it. Both err on the closed side, as in Istio.
 """
@@ -28,23 +31,30 @@ DRY_RUN_PREFIXES = {PolicyAction.ALLOW: "istio_dry_run_allow_", PolicyAction.DEN
 
 RBAC = rbac_pb2.RBAC
 _ORDER = (
-    (RBAC.LOG, (PolicyAction.AUDIT,)),
-    (RBAC.DENY, (PolicyAction.CUSTOM,)),
-    (RBAC.DENY, (PolicyAction.DENY,)),
-    (RBAC.ALLOW, (PolicyAction.ALLOW,)),
+    ("isthmus.audit", RBAC.LOG, (PolicyAction.AUDIT,)),
+    ("isthmus.deny", RBAC.DENY, (PolicyAction.DENY, PolicyAction.CUSTOM)),
+    ("isthmus.allow", RBAC.ALLOW, (PolicyAction.ALLOW,)),
 )
+"""Name of the HTTP filter, Envoy's word for what it does, and the actions that it is for."""
+
 _PERMISSIONS = frozenset(
     ("destination.ip", "destination.port", "connection.sni", "request.host", "request.method", "request.path")
 )
 """Keys that Envoy calls permissions; it calls all others principals."""
 
 
-def http_filters(policies: Iterable[AuthorizationPolicy]) -> list[Message]:
-    """HTTP filters, to stand before the router."""
-    return [
-        hcm_pb2.HttpFilter(name=HTTP_FILTER, typed_config=packed(http_rbac_pb2.RBAC(**fields)))
-        for fields in _filters(policies, tcp=False)
-    ]
+def http_filters() -> list[Message]:
+    """HTTP filters, to stand before the router; without rules of a route they let everything through."""
+    empty = packed(http_rbac_pb2.RBAC())
+    return [hcm_pb2.HttpFilter(name=name, typed_config=empty) for name, _, _ in _ORDER]
+
+
+def route_rules(policies: Iterable[AuthorizationPolicy]) -> dict[str, Message]:
+    """The rules of the HTTP filters, by filter, as a virtual host or route holds them."""
+    return {
+        name: packed(http_rbac_pb2.RBACPerRoute(rbac=http_rbac_pb2.RBAC(**fields)))
+        for name, fields in _filters(policies, tcp=False)
+    }
 
 
 def network_filters(policies: Iterable[AuthorizationPolicy]) -> list[Message]:
@@ -53,7 +63,7 @@ def network_filters(policies: Iterable[AuthorizationPolicy]) -> list[Message]:
         listener_components_pb2.Filter(
             name=NETWORK_FILTER, typed_config=packed(network_rbac_pb2.RBAC(stat_prefix="tcp.", **fields))
         )
-        for fields in _filters(policies, tcp=True)
+        for _, fields in _filters(policies, tcp=True)
     ]
 
 
@@ -75,11 +85,11 @@ def log_fields(policies: Iterable[AuthorizationPolicy], kind: str) -> tuple[tupl
     return tuple(found)
 
 
-def _filters(policies: Iterable[AuthorizationPolicy], *, tcp: bool) -> list[dict[str, object]]:
-    """The fields of each filter that is needed."""
+def _filters(policies: Iterable[AuthorizationPolicy], *, tcp: bool) -> list[tuple[str, dict[str, object]]]:
+    """Name and fields of each filter that has something to do."""
     rows = list(policies)
-    found: list[dict[str, object]] = []
-    for verb, actions in _ORDER:
+    found: list[tuple[str, dict[str, object]]] = []
+    for filter_name, verb, actions in _ORDER:
         mine = [row for row in rows if row.action in actions]
         fields: dict[str, object] = {}
         for name, dry_run in (("rules", False), ("shadow_rules", True)):
@@ -89,7 +99,7 @@ def _filters(policies: Iterable[AuthorizationPolicy], *, tcp: bool) -> list[dict
         if "shadow_rules" in fields and actions[0] in DRY_RUN_PREFIXES:
             fields["shadow_rules_stat_prefix"] = DRY_RUN_PREFIXES[actions[0]]
         if fields:
-            found.append(fields)
+            found.append((filter_name, fields))
     return found
 
 

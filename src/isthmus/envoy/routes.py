@@ -5,11 +5,12 @@ from collections.abc import Iterable
 import msgspec
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
-from isthmus.envoy import naming, upstream
-from isthmus.envoy.build import Message, boolean
+from isthmus.envoy import naming, rbac, upstream
+from isthmus.envoy.build import Message, boolean, resource
 from isthmus.envoy.http_routes import ClusterOf, default_route
 from isthmus.envoy.http_routes import routes as rule_routes
 from isthmus.model.mesh import ServiceView
+from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import HttpRoute
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import RDS, XdsResource
@@ -88,16 +89,17 @@ def route_configuration(name: str, virtual_hosts: Iterable[bytes], settings: Mes
     return XdsResource(RDS, name, head + b"".join(length_delimited(_VIRTUAL_HOSTS, host) for host in hosts))
 
 
-def inbound_routes(port: int) -> Message:
-    """The routes of a workload's port, in the listener itself: everything to the application."""
+def inbound_routes(port: int, policies: Iterable[AuthorizationPolicy] = ()) -> XdsResource:
+    """The routes of a workload's port: everything that the policies let through to the application."""
     host = route_components_pb2.VirtualHost(
         name=f"inbound|http|{port}",
         domains=["*"],
         routes=[default_route("default", naming.inbound(port), retry=False)],
+        typed_per_filter_config=rbac.route_rules(policies),
     )
-    return route_pb2.RouteConfiguration(
-        name=naming.inbound(port), virtual_hosts=[host], validate_clusters=boolean(False)
-    )
+    name = naming.inbound(port)
+    message = route_pb2.RouteConfiguration(name=name, virtual_hosts=[host], validate_clusters=boolean(False))
+    return resource(RDS, name, message)
 
 
 def _unknown(settings: MeshSettings) -> Message:

@@ -29,7 +29,7 @@ from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
-    InboundProfile: (CDS, LDS),
+    InboundProfile: (CDS, LDS, RDS),
     NamespaceView: (CDS, EDS, LDS, RDS, NDS),
     ClientView: (LDS, RDS),
     LocalityView: (EDS,),
@@ -242,6 +242,8 @@ class Existing:
     def _inbound_names(self, profile: InboundProfile, type_url: str) -> Names:
         if type_url == LDS:
             return frozenset((naming.VIRTUAL_INBOUND,))
+        if type_url == RDS:
+            return frozenset(naming.inbound(port.port) for port in profile.ports if port.protocol.is_http)
         ports = (naming.inbound(port.port) for port in profile.ports)
         return frozenset((naming.INBOUND_PASSTHROUGH, *ports))
 

@@ -11,6 +11,7 @@ from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
 from isthmus.model.locality import Warmup
 from isthmus.model.mesh import Assignment, Endpoint, HostKey, MeshService
+from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import TrafficPolicy
 from isthmus.model.scopes import (
     ClientView,
@@ -179,10 +180,7 @@ class Resources:
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
         if isinstance(scope, InboundProfile):
-            guard = inbound.Guard(
-                policies=tuple(self.meshwide.policy(get, name) for name in scope.policies),
-                accepted=get(self.meshwide.accepted_domains, ALL),
-            )
+            guard = inbound.Guard(get(self.meshwide.accepted_domains, ALL), self._policies(get, scope))
             return inbound.virtual_inbound(scope, guard)
         if name == naming.VIRTUAL_OUTBOUND:
             return outbound.virtual_outbound(self._allowing(get, scope))
@@ -250,6 +248,8 @@ class Resources:
 
     def _routes(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
+        if isinstance(scope, InboundProfile):
+            return self._inbound_routes(get, scope, name)
         if isinstance(scope, RouterView):
             return self.existing.gateways.routes(get, scope, name)
         inside = scope.view if isinstance(scope, ClientView) else scope
@@ -263,6 +263,15 @@ class Resources:
             choice = self.routing.choice(get, inside, labels, host)
             bodies.append(get(self.virtual_hosts, (place, host, port, host[0] == inside.namespace, choice)))
         return routes.route_configuration(name, bodies, self._allowing(get, scope))
+
+    def _policies(self, get: Get, profile: InboundProfile) -> tuple[AuthorizationPolicy, ...]:
+        return tuple(self.meshwide.policy(get, name) for name in profile.policies)
+
+    def _inbound_routes(self, get: Get, profile: InboundProfile, name: str) -> XdsResource | None:
+        for port in profile.ports:
+            if port.protocol.is_http and naming.inbound(port.port) == name:
+                return routes.inbound_routes(port.port, self._policies(get, profile))
+        return None
 
     def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool, Choice | None]) -> bytes:
         view, host, port, own, choice = key
