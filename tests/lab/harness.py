@@ -175,9 +175,9 @@ class Lab:
             raise AssertionError(f"the load client said nothing: {errors}")
         calls.calls = [parsed(item) for item in json.loads(output)["calls"]]
 
-    def ways(self, workload: str, url: str, count: int = 12) -> list[Way]:
+    def ways(self, workload: str, url: str, count: int = 12, *options: str) -> list[Way]:
         """The ways that calls take, read from the logs of the servers' proxies (`isthmus lab call --hops`)."""
-        done = self.lab("call", workload, url, "--count", str(count), "--hops", "-o", "json")
+        done = self.lab("call", workload, url, "--count", str(count), "--hops", "-o", "json", *options)
         return [way_of(hop) for hop in json.loads(done.stdout)["hops"]]
 
     def answered_by(self, workload: str, url: str, clusters: set[str], *options: str, within: float = 30) -> Calls:

@@ -18,6 +18,9 @@ def test_trust_domains_start_with_the_own_one(aliases: tuple[str, ...], expected
     ("settings", "host", "local"),
     [
         ((), "istiod.mesh.svc.example.org", True),
+        ((), "istiod-own.mesh.svc.example.org", True),
+        ((), "istiod-own.shop.svc.example.org", False),
+        ((("istiod-own.mesh.svc.example.org", False),), "istiod-own.mesh.svc.example.org", False),
         ((), "dns.kube-system.svc.example.org", True),
         ((), "dns.kube-system.svc.cluster.local", False),
         ((), "web.shop.svc.example.org", False),

@@ -39,11 +39,14 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
 
         Of two settings for the same pattern the later one counts, so `clusterLocal: false` takes a built-in one back.
         Unlike in Istio it does so for the hosts it names only, not for all of kube-system with one of them (CL3).
+        Built in are, beside Istio's (CL1), the Services `istiod-<name>` of control planes elsewhere.
         """
+        system = f".{self.system_namespace}.svc.{self.domain}"
         builtin = (
             f"*.kube-system.svc.{self.domain}",
             f"kubernetes.default.svc.{self.domain}",
-            f"istiod.{self.system_namespace}.svc.{self.domain}",
+            f"istiod{system}",
+            *([host] if host.startswith("istiod-") and host.endswith(system) else ()),
         )
         local, best = False, -1
         for setting in (ServiceSetting(builtin, cluster_local=True), *self.service_settings):

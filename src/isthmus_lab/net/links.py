@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -82,10 +83,16 @@ def _cable(outer: Any, namespace: str, leg: Leg) -> None:
         outer.link("del", index=stale)
     fd = os.open(netns.path(namespace), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        outer.link("add", ifname=leg.peer, kind="veth", peer={"ifname": leg.interface, "net_ns_fd": fd})
+        peer = {"ifname": leg.interface, "net_ns_fd": fd, "address": hardware_address(leg.ip)}
+        outer.link("add", ifname=leg.peer, kind="veth", peer=peer)
     finally:
         os.close(fd)
     outer.link("set", index=index_of(outer, leg.peer), master=index_of(outer, leg.bridge), state="up")
+
+
+def hardware_address(ip: str) -> str:
+    """The same for the same IP address: whoever spoke to it before reaches the pod that has it now at once."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0, *ip_address(ip).packed))
 
 
 def detach(peers: Sequence[str], *, root: str) -> None:

@@ -152,6 +152,46 @@ def test_cluster_ips_are_balanced_or_refused(tmp_path: Path) -> None:
     assert (no_endpoints, no_service) == ("refused", "refused")
 
 
+def addresses(namespace: str) -> set[str]:
+    """The hardware addresses of a namespace's interfaces."""
+    with links.rtnetlink(namespace) as ip:
+        return {link.get_attr("IFLA_ADDRESS") for link in ip.get_links()}
+
+
+def test_a_pod_that_takes_over_an_ip_address_takes_over_the_hardware_address(tmp_path: Path) -> None:
+    """Else whoever spoke to the one before would send into nothing for as long as its ARP entry counts."""
+
+    def body(_state: StateDirectory) -> list[object]:
+        plan = build()[1]
+        found: list[object] = []
+        for name in ("first", "second"):
+            pod(plan, "east-net", name, "10.10.1.3", "198.18.1.48")
+            found.append(addresses(name))
+            links.detach([f"p{name}", f"p{name}w"], root=netns.ROOT)
+        pod(plan, "east-net", "third", "10.10.1.4", "198.18.1.49")
+        return [*found, addresses("third")]
+
+    first, second, third = in_new_world(tmp_path, body)
+    assert isinstance(first, set)
+    assert isinstance(third, set)
+    assert first == second
+    assert first & third == {"00:00:00:00:00:00"}, "that of loopback"
+
+
+def test_a_cluster_ip_leads_to_the_wan(tmp_path: Path) -> None:
+    def body(_state: StateDirectory) -> list[object]:
+        plan = build()[1]
+        pod(plan, "west-net", "client", "10.10.1.2", "198.18.17.50")
+        pod(plan, "east-net", "server", "10.10.1.3", "198.18.1.48")
+        ports = [rules.ServicePort(SERVICE, "tcp", 443, (("198.18.1.48", 15012),))]
+        with netns.entered("client"):
+            nft.commit(nft.table_messages(rules.SERVICE_TABLE, rules.service_chains(ports, "10.96.0.0/16")))
+        with listen("server", 15012) as server:
+            return [connect("client", SERVICE, 443), server.accept()[1][0]]
+
+    assert in_new_world(tmp_path, body) == ["ok", "198.18.17.50"]
+
+
 def test_capture_and_its_exceptions(tmp_path: Path) -> None:
     def body(_state: StateDirectory) -> dict[str, object]:
         plan = build()[1]
