@@ -261,3 +261,20 @@ def test_clients_may_be_told_apart_by_where_they_are_lb15() -> None:
     away = [{"sourceLabels": {"topology.istio.io/cluster": "west"}}]
     rules = [{"match": away, **to("helloworld")}, {"match": match, **to("other")}]
     assert clusters(ask(world(virtual_service({"http": rules})))) == {"other": 1}
+
+
+def test_tools_are_told_which_object_a_route_is_of() -> None:
+    made = world(virtual_service({"http": [to("other")]}), subsets())
+    caller = config(made, sleep().sidecar())
+    routes = caller.routes("5000")
+    found = {
+        str(route.metadata.filter_metadata["istio"]["config"])
+        for host in (routes.virtual_hosts if routes is not None else ())
+        for route in host.routes
+        if "istio" in route.metadata.filter_metadata
+    }
+    assert found == {"/apis/networking.istio.io/v1/namespaces/sample/virtual-service/vs"}
+    cluster_message = caller.cluster(f"outbound|5000|v1|{HELLO}")
+    assert cluster_message is not None
+    about = cluster_message.metadata.filter_metadata["istio"]
+    assert about["config"] == "/apis/networking.istio.io/v1/namespaces/sample/destination-rule/dr"

@@ -56,6 +56,11 @@ def metadata(**filters: dict[str, Any]) -> Message:
     return base_pb2.Metadata(filter_metadata={name: struct(fields) for name, fields in filters.items()})
 
 
+def config_path(kind: str, namespace: str, name: str) -> str:
+    """How metadata name the object that something is made by: people's tools show it."""
+    return f"/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}"
+
+
 def socket_address(address: str, port: int) -> Message:
     """A TCP address."""
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port))

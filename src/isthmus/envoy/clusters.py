@@ -50,6 +50,7 @@ class Destination(msgspec.Struct, frozen=True):
     headless_mtls: bool = False
     gateways: bool = False
     balanced: bool = False
+    source: str = ""
 
     @property
     def caller_chooses(self) -> bool:
@@ -71,7 +72,7 @@ def outbound(destination: Destination, settings: MeshSettings, members: bytes = 
         name,
         settings,
         policy=policy,
-        metadata=metadata(istio={"services": [_describe(service)]}),
+        metadata=metadata(istio=_about(destination)),
         typed_extension_protocol_options=upstream.protocol_options(
             port.protocol, policy.connection_pool, gateways=destination.gateways and port.protocol is not Protocol.GRPC
         ),
@@ -93,6 +94,12 @@ def _balanced(balancer: int, policy: TrafficPolicy) -> dict[str, Any]:
         config = Cluster.LeastRequestLbConfig(slow_start_config=slow_start)
         return {"lb_policy": balancer, "least_request_lb_config": config}
     return {"lb_policy": balancer, "round_robin_lb_config": Cluster.RoundRobinLbConfig(slow_start_config=slow_start)}
+
+
+def _about(destination: Destination) -> dict[str, Any]:
+    """Cluster metadata `istio` (§2.7): the service, and the DestinationRule if there is one."""
+    rule = {"config": destination.source} if destination.source else {}
+    return {"services": [_describe(destination.service)], **rule}
 
 
 def _describe(service: MeshService) -> dict[str, str]:

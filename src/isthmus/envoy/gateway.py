@@ -110,7 +110,7 @@ def leave_out(chain: Message, seen: set[tuple[str, str, str]]) -> bool:
 
 def virtual_host(host: str, port: int, rules: Iterable[Rules]) -> Message:
     """What a gateway does with requests for a host: the rules of all objects bound to it, the oldest's first."""
-    found = [route for part in rules for route in rule_routes(part.routes, part.cluster_of)]
+    found = [route for part in rules for route in rule_routes(part.routes, part.cluster_of, part.source)]
     return route_components_pb2.VirtualHost(
         name=f"{host}:{port}", domains=[host], routes=found, include_request_attempt_count=True
     )

@@ -12,7 +12,7 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import previous_prio
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
-from isthmus.envoy.build import Message, boolean, packed, seconds, u32
+from isthmus.envoy.build import Message, boolean, metadata, packed, seconds, u32
 from isthmus.model.routing import (
     Cors,
     Destination,
@@ -58,12 +58,14 @@ def default_route(name: str, cluster: str, *, retry: bool) -> Message:
     return route_pb2.Route(name=name, match=route_pb2.RouteMatch(prefix="/"), route=action)
 
 
-def routes(rules: Iterable[HttpRoute], cluster_of: ClusterOf) -> Iterator[Message]:
-    """Envoy's routes for these rules."""
+def routes(rules: Iterable[HttpRoute], cluster_of: ClusterOf, source: str) -> Iterator[Message]:
+    """Envoy's routes for these rules; `source` is the object that says them."""
     for rule in rules:
         for match in rule.matches or (HttpMatch(),):
             name = ".".join(filter(None, (rule.name, match.name))) or "default"
-            yield _route(name, rule, _match(match), cluster_of)
+            message = _route(name, rule, _match(match), cluster_of)
+            message.metadata.CopyFrom(metadata(istio={"config": source}))
+            yield message
 
 
 def _route(name: str, rule: HttpRoute, match: Message, cluster_of: ClusterOf) -> Message:

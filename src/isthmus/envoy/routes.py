@@ -45,10 +45,14 @@ def _literal(address: str) -> str:
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What a VirtualService says of a host to some clients, and the clusters that its destinations mean."""
+    """What a VirtualService says of a host to some clients, and the clusters that its destinations mean.
+
+    `source` is its path, as tools show it.
+    """
 
     routes: tuple[HttpRoute, ...]
     cluster_of: ClusterOf
+    source: str
 
 
 def virtual_host(
@@ -59,14 +63,9 @@ def virtual_host(
     if rules is None:
         found = [default_route("default", naming.outbound(port, service.host), retry=True)]
     else:
-        found = list(rule_routes(rules.routes, rules.cluster_of))
+        found = list(rule_routes(rules.routes, rules.cluster_of, rules.source))
     names = domains(view, port, own_namespace=own_namespace, domain=settings.domain)
     return _encoded(f"{service.host}:{port}", names, found)
-
-
-def bare_host(host: str, port: int, rules: Rules) -> bytes:
-    """The encoded virtual host of a name that only a VirtualService knows."""
-    return _encoded(f"{host}:{port}", (host,), list(rule_routes(rules.routes, rules.cluster_of)))
 
 
 def _encoded(name: str, names: Iterable[str], found: list[Message]) -> bytes:

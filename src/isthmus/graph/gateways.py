@@ -8,7 +8,7 @@ from isthmus.envoy import gateway, streams
 from isthmus.envoy.build import Message
 from isthmus.envoy.routes import Rules
 from isthmus.graph.observed import ALL, Meshwide
-from isthmus.graph.routing import Routing
+from isthmus.graph.routing import Routing, source_of
 from isthmus.model.routing import VirtualService
 from isthmus.model.rows import GatewayServer
 from isthmus.model.scopes import RouterView
@@ -52,7 +52,9 @@ class Gateways:
         for row, hosts in self._bound(get, view, server):
             rules = tuple(routing.http_routes(row, caller))
             if rules:
-                yield from ((host, Rules(rules, self.routing.cluster_of(get, server.number))) for host in hosts)
+                yield from (
+                    (host, Rules(rules, self.routing.cluster_of(get, server.number), source_of(row))) for host in hosts
+                )
 
     def _clusters(self, get: Get, view: RouterView) -> Names:
         """The clusters that the rules of a gateway name, whether they exist or not."""

@@ -3,7 +3,9 @@
 import msgspec
 
 from isthmus.derive.horizon import Horizon
+from isthmus.derive.rules import Rule
 from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
+from isthmus.envoy.build import config_path
 from isthmus.envoy.clusters import Destination
 from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
 from isthmus.graph.observed import ALL
@@ -87,6 +89,7 @@ class Resources:
             peers=get(self.meshwide.identities, host),
             headless_mtls=headless_mtls,
             balanced=isinstance(scope, RouterView),
+            source=_source(get(self.meshwide.rules, (client, host))),
         )
 
     def _policy(self, get: Get, client: str, host: HostKey, *, port: int, subset: str) -> TrafficPolicy:
@@ -303,3 +306,11 @@ class Resources:
             hosts += get(self.existing.visible, scope)
         place = view.unbound
         return names.name_table(entry for host in hosts for entry in get(self.name_entries, (place, host)))
+
+
+def _source(rule: Rule) -> str:
+    """The path of the object that a rule is, or the oldest of several."""
+    if not rule.names:
+        return ""
+    name, _, namespace = rule.names[0].rpartition(".")
+    return config_path("destination-rule", namespace, name)

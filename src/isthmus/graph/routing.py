@@ -7,6 +7,7 @@ import msgspec
 from isthmus.derive import routing
 from isthmus.derive.rules import host_patterns
 from isthmus.envoy import naming, streams
+from isthmus.envoy.build import config_path
 from isthmus.envoy.http_routes import ClusterOf
 from isthmus.envoy.outbound import NO_STREAMS, Streams
 from isthmus.envoy.routes import Rules
@@ -132,7 +133,7 @@ class Routing:
             return None
         caller = routing.Caller(namespace=choice.namespace, labels=choice.labels, port=port)
         found = tuple(routing.http_routes(row, caller))
-        return Rules(found, self.cluster_of(get, port)) if found else None
+        return Rules(found, self.cluster_of(get, port), source_of(row)) if found else None
 
     def streams(self, get: Get, choice: Choice, port: int) -> Streams:
         """What the choice says of connections to a port."""
@@ -159,6 +160,11 @@ class Routing:
             return naming.outbound(_port(destination, service, port), destination.host, destination.subset)
 
         return name
+
+
+def source_of(row: VirtualService) -> str:
+    """The object's path, as tools show it."""
+    return config_path("virtual-service", row.namespace, row.name)
 
 
 def _port(destination: Destination, service: MeshService | None, called: int) -> int:
