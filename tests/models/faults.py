@@ -123,7 +123,7 @@ class Survey:
         server = self.paper.proxies.get((hop.network, target.address))
         if server is None or not self.alive(server):
             return {}
-        arrived = server.config.arriving(_hello(target), at=15006)
+        arrived = server.config.arriving(_hello(target, client.identity), at=15006, host=self.host, path="/hello")
         if arrived.closed:
             return {}
         tls = arrived.server_tls
@@ -138,7 +138,7 @@ class Survey:
         pair = (min(hop.network, gateway.network), max(hop.network, gateway.network))
         if not self.alive(gateway) or pair in self.fault.links:
             return {}
-        hello = _hello(target)
+        hello = _hello(target, client.identity)
         found: dict[tuple[str, int], Ways] = {}
         for behind in gateway.config.arriving(hello, at=target.port).targets:
             through = _with_tls(behind, target.tls)
@@ -155,11 +155,12 @@ def _mixed(found: dict[tuple[str, int], Ways], targets: tuple[Target, ...]) -> W
     return {way: share for way, share in mixed.items() if share > 0}
 
 
-def _hello(target: Target) -> Connection:
+def _hello(target: Target, peer: str) -> Connection:
+    """The first bytes that a target is sent, with the caller's certificate if they are TLS."""
     tls = target.tls
     if tls is None:
         return Connection(address=target.address, port=target.port, http="http/1.1")
-    return Connection(address=target.address, port=target.port, tls=True, sni=tls.sni, alpn=tls.alpn)
+    return Connection(address=target.address, port=target.port, tls=True, sni=tls.sni, alpn=tls.alpn, peer=peer)
 
 
 def _with_tls(target: Target, tls: ClientTls | None) -> Target:

@@ -23,6 +23,11 @@ class Model:
     example: str
     host: str = "helloworld.sample"
     port: int = 5000
+    app: tuple[str, str] = ("sample", "sleep")
+
+    def survey(self) -> Survey:
+        """The example on paper, with that call."""
+        return Survey(Paper(self.example), self.host, self.port, self.app)
 
 
 MODELS: tuple[Model, ...] = (
@@ -35,6 +40,8 @@ MODELS: tuple[Model, ...] = (
     Model("shared-and-own"),
     Model("blue-green"),
     Model("blue-green-isolated"),
+    Model("three-regions", "nearest.sample"),
+    Model("tenancy", "catalog.shared", app=("shop", "storefront")),
 )
 
 
@@ -49,11 +56,10 @@ def table(models: Iterable[Model] = MODELS) -> str:
 
 def row(model: Model) -> dict[str, str]:
     """The cells of one example by kind of fault."""
-    paper = Paper(model.example)
-    survey = Survey(paper, model.host, model.port)
+    survey = model.survey()
     calm = survey.ways()
     cells = {}
-    for kind, every in faults(paper).items():
+    for kind, every in faults(survey.paper).items():
         words = {fault.name: outcome(replace(survey, fault=fault), calm) for fault in every}
         cells[kind] = _cell(words)
     return cells

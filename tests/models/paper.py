@@ -248,7 +248,7 @@ class PaperProxy:
         """cluster/pod."""
         return f"{self.cluster}/{self.pod['metadata']['name']}"
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Its SPIFFE ID."""
         row = self.row()

@@ -6,7 +6,6 @@ from tests.models.faults import Survey, lost_cluster
 from tests.models.guarantees import DOCUMENT, MODELS, Model, row, table, written
 from tests.models.paper import Paper
 
-SLEEP = "spiffe://{}/ns/sample/sa/sleep"
 DIRECT: tuple[str, ...] = ()
 
 WAYS = {
@@ -43,6 +42,11 @@ WAYS = {
             ("west", ("west",)): 1 / 6,
         },
     },
+    "three-regions": {region: {(region, DIRECT): 1.0} for region in ("eu", "us", "asia")},
+    "tenancy": {
+        "team-a": {("team-a", DIRECT): 0.5, ("team-b", ("team-b",)): 0.5},
+        "team-b": {("team-b", DIRECT): 0.5, ("team-a", ("team-a",)): 0.5},
+    },
     "blue-green": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
     "blue-green-isolated": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
 }
@@ -56,12 +60,29 @@ def test_the_document_says_what_the_resources_do() -> None:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.example)
 def test_who_answers_by_which_path_with_which_identity(model: Model) -> None:
-    paper = Paper(model.example)
-    for cluster, ways in Survey(paper, model.host, model.port).ways().items():
-        assert {(way.cluster, way.gateways): pytest.approx(share) for way, share in ways.items()} == WAYS[
-            model.example
-        ][cluster]
-        assert {way.identity for way in ways} == {SLEEP.format(paper.world.cluster(cluster).trust_domain)}
+    survey = model.survey()
+    found = {
+        cluster: {(way.cluster, way.gateways): pytest.approx(share) for way, share in ways.items()}
+        for cluster, ways in survey.ways().items()
+    }
+    assert found == WAYS[model.example]
+    for client in survey.clients():
+        assert client.identity.endswith(f"/ns/{model.app[0]}/sa/{model.app[1]}")
+        assert {way.identity for way in survey.call(client)} == {client.identity}
+
+
+@pytest.mark.parametrize(
+    ("host", "app", "expected"),
+    [
+        ("billing.billing", ("shop", "storefront"), {"team-a": {"team-b"}, "team-b": set()}),
+        ("billing.billing", ("shop", "intern"), {"team-a": set()}),
+        ("payroll.billing", ("shop", "storefront"), {"team-a": set(), "team-b": {"team-b"}}),
+    ],
+)
+def test_who_may_call_whom_between_teams(host: str, app: tuple[str, str], expected: dict[str, set[str]]) -> None:
+    """Named by a policy; not named; not exposed by the gateway (and called by a service account of that namespace)."""
+    ways = Model("tenancy", host, app=app).survey().ways()
+    assert {cluster: {way.cluster for way in found} for cluster, found in ways.items()} == expected
 
 
 def test_a_lost_cluster_leaves_the_other() -> None:
