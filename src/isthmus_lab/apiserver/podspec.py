@@ -178,3 +178,12 @@ def template_causes(new: JsonObject, old: JsonObject | None) -> list[Cause]:
     if old is not None and selector != section(section(old, "spec"), "selector"):
         found.append(invalid_value("spec.selector", selector, "field is immutable"))
     return found
+
+
+def stateful_causes(new: JsonObject, old: JsonObject | None) -> list[Cause]:
+    """Of a StatefulSet. There are no volumes to claim here, and a set without them would not be what was asked for."""
+    found = template_causes(new, old)
+    for field in ("volumeClaimTemplates", "ordinals"):
+        if section(new, "spec").get(field):
+            found.append(forbidden_field(f"spec.{field}", "is not offered by the lab"))
+    return found

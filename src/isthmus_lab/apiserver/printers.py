@@ -424,6 +424,13 @@ _BUILTIN: dict[str, tuple[Column, ...]] = {
         Column("Images", images, wide=True),
         Column("Selector", lambda o, _now: label_selector(lookup(o, "spec", "selector")), wide=True),
     ),
+    "statefulsets.apps": (
+        NAME,
+        Column("Ready", _deployment_ready),
+        AGE,
+        Column("Containers", containers, wide=True),
+        Column("Images", images, wide=True),
+    ),
     "replicasets.apps": (
         NAME,
         Column("Desired", path("spec", "replicas", default=0), type="integer"),

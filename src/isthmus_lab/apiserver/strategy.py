@@ -84,6 +84,7 @@ _DEFAULTS: dict[str, Callable[[JsonObject], None]] = {
     "services": servicespec.defaults,
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
+    "statefulsets.apps": _replica_set,
     "secrets": _secret,
     "namespaces": _namespace,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,

@@ -162,6 +162,7 @@ _RULES: dict[str, Rule] = {
     "pods": podspec.pod_causes,
     "deployments.apps": podspec.template_causes,
     "replicasets.apps": podspec.template_causes,
+    "statefulsets.apps": podspec.stateful_causes,
     "services": servicespec.causes,
     "secrets": _data,
     "configmaps": _data,

@@ -15,7 +15,12 @@ from isthmus_lab.controllers.plan import Action, Bind, Create, Delete, Patch, Re
 from isthmus_lab.controllers.view import Key, Moment, View, key_of
 from isthmus_lab.kubelet.client import ApiError
 
-_COMPONENTS = {"Pod": "default-scheduler", "ReplicaSet": "replicaset-controller", "Node": "node-controller"}
+_COMPONENTS = {
+    "Pod": "default-scheduler",
+    "ReplicaSet": "replicaset-controller",
+    "StatefulSet": "statefulset-controller",
+    "Node": "node-controller",
+}
 _EVENT_GAP = 10.0  # seconds between two writes of the same event
 _EVENTS_KNOWN = 512
 

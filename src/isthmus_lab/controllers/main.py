@@ -11,7 +11,16 @@ import structlog
 
 from isthmus.base.errors import UnreachableError
 from isthmus_lab.apiserver.objects import JsonObject
-from isthmus_lab.controllers import deployments, endpoints, loadbalancer, nodes, old_endpoints, replicasets, scheduler
+from isthmus_lab.controllers import (
+    deployments,
+    endpoints,
+    loadbalancer,
+    nodes,
+    old_endpoints,
+    replicasets,
+    scheduler,
+    statefulsets,
+)
 from isthmus_lab.controllers.client import Client, Kind, is_conflict
 from isthmus_lab.controllers.executor import Executor
 from isthmus_lab.controllers.informer import Informer
@@ -43,6 +52,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
     return [
         deployments.CONTROLLER,
         replicasets.CONTROLLER,
+        statefulsets.CONTROLLER,
         scheduler.CONTROLLER,
         endpoints.CONTROLLER,
         old_endpoints.CONTROLLER,

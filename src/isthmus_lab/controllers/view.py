@@ -134,6 +134,7 @@ WATCHED: tuple[Kind, ...] = (
     kinds.SERVICE,
     kinds.DEPLOYMENT,
     kinds.REPLICA_SET,
+    kinds.STATEFUL_SET,
     kinds.POD,
     kinds.ENDPOINT_SLICE,
     kinds.ENDPOINTS,
@@ -172,6 +173,11 @@ class View:
     def replica_sets(self) -> Store:
         """ReplicaSets."""
         return self.stores[kinds.REPLICA_SET]
+
+    @property
+    def stateful_sets(self) -> Store:
+        """StatefulSets."""
+        return self.stores[kinds.STATEFUL_SET]
 
     @property
     def pods(self) -> Store:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,23 +158,24 @@ class ClusterControl:
     async def unready(self) -> list[str]:
         """What is not ready yet, in words; empty: everything is. UnreachableError, ApiError: the API server is away."""
         pods = (await self.client.get("/api/v1/pods"))["items"]
-        deployments = (await self.client.get("/apis/apps/v1/deployments"))["items"]
-        return unready_words(self.plan.name, pods, deployments, await self.pods_on_nodes())
+        kinds = ("deployment", "statefulset")
+        sets = {kind: (await self.client.get(f"/apis/apps/v1/{kind}s"))["items"] for kind in kinds}
+        return unready_words(self.plan.name, pods, sets, await self.pods_on_nodes())
 
 
 def unready_words(
-    cluster: str, pods: Iterable[Object], deployments: Iterable[Object], local: dict[str, dict[str, Any]]
+    cluster: str, pods: Iterable[Object], sets: Mapping[str, Iterable[Object]], local: dict[str, dict[str, Any]]
 ) -> list[str]:
-    """Compare what the API server has with what the kubelets say. Pure."""
+    """Compare what the API server has with what the kubelets say; `sets` by the kind that people call them. Pure."""
     words = []
-    for item in deployments:
+    for kind, item in ((kind, item) for kind, items in sets.items() for item in items):
         wanted = (item.get("spec") or {}).get("replicas", 1)
         status = item.get("status") or {}
         current = status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
         have = status.get("readyReplicas") or 0
         if not current or have < wanted:
             meta = item["metadata"]
-            words.append(f"{cluster}: deployment {meta['namespace']}/{meta['name']} has {have} of {wanted} ready")
+            words.append(f"{cluster}: {kind} {meta['namespace']}/{meta['name']} has {have} of {wanted} ready")
     for pod in pods:
         meta, status = pod["metadata"], pod.get("status") or {}
         if meta.get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed"):

@@ -60,6 +60,45 @@ ReplicaSetCondition: One aspect of a replica set's state.
   reason string @4 | One CamelCase word.
   status! string @2 | True, False or Unknown.
   type! string @1 | Name of the condition.
+StatefulSet: Keeps pods with stable names, made and replaced in order.
+  metadata ObjectMeta @1 | Standard object metadata.
+  spec StatefulSetSpec @2 | Desired behaviour.
+  status StatefulSetStatus @3 | Last observed state.
+StatefulSetSpec: Desired behaviour of a stateful set.
+  minReadySeconds int @9 | Seconds a new pod must be ready to count as available.
+  ordinals any @11 | Numbering of the pods.
+  persistentVolumeClaimRetentionPolicy any @10 | What becomes of claims.
+  podManagementPolicy string @6 =OrderedReady (OrderedReady|Parallel) | Whether pods wait for those before them.
+  replicas int @1 =1 >=0 | Desired number of pods.
+  revisionHistoryLimit int @8 =10 | Old revisions to keep.
+  selector! LabelSelector @2 | Pods that belong to the set; cannot be changed.
+  serviceName string @5 | The headless Service in which the pods have names.
+  template! PodTemplateSpec @3 | The pods.
+  updateStrategy StatefulSetUpdateStrategy @7 | How pods are replaced.
+  volumeClaimTemplates any @4 | Claims of each pod.
+StatefulSetUpdateStrategy: How pods are replaced.
+  rollingUpdate RollingUpdateStatefulSetStrategy @2 | For RollingUpdate.
+  type string @1 =RollingUpdate (OnDelete|RollingUpdate) | OnDelete or RollingUpdate.
+RollingUpdateStatefulSetStrategy: Control of a rolling update.
+  maxUnavailable intstr @2 | Pods that may be away.
+  partition int @1 =0 | Pods with smaller ordinals stay as they are.
+StatefulSetStatus: State of a stateful set.
+  availableReplicas int @11 | Pods ready for minReadySeconds.
+  collisionCount int @9 | Hash collisions.
+  conditions [StatefulSetCondition] @10 key=type | Conditions.
+  currentReplicas int @4 | Pods of the current revision.
+  currentRevision string @6 | Revision before the update.
+  observedGeneration int @1 | The generation acted on.
+  readyReplicas int @3 | Ready pods.
+  replicas! int @2 | Pods.
+  updateRevision string @7 | Revision of the present template.
+  updatedReplicas int @5 | Pods of the present template.
+StatefulSetCondition: One aspect of a stateful set's state.
+  lastTransitionTime time @3 | When the status last changed.
+  message string @5 | Details for people.
+  reason string @4 | One CamelCase word.
+  status! string @2 | True, False or Unknown.
+  type! string @1 | Name of the condition.
 HorizontalPodAutoscaler: Scales a workload by metrics.
   metadata ObjectMeta @1 | Standard object metadata.
   spec HorizontalPodAutoscalerSpec @2 | Desired behaviour.
