@@ -67,6 +67,28 @@ class Cluster:
     exposes: tuple[str, ...] = EVERY_HOST
 
 
+MACHINES = "vm"
+"""How commands name machines: `vm/<name>`. No cluster may be called so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A machine of a network that is no node of any cluster. `run` are its applications' commands.
+
+    `group` is the WorkloadGroup (`<namespace>/<name>`) of `cluster` by which it joins the mesh; without one it stays
+    outside. `wan`: it has an address on the WAN, too; `hosts` are names that the lab's name servers know it by.
+    """
+
+    name: str
+    network: str
+    cluster: str = ""
+    group: str = ""
+    run: tuple[tuple[str, ...], ...] = ()
+    wan: bool = False
+    hosts: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """What `lab verify` calls, and from where (each `<cluster>/[<namespace>/]<workload>`)."""
@@ -94,6 +116,7 @@ class World:
     include: tuple[Path, ...] = ()
     check: Check | None = None
     global_names: bool = False
+    machines: tuple[Machine, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -115,6 +138,14 @@ class World:
             if cluster.name == name:
                 return cluster
         raise UsageError(f"no cluster {name!r} in this lab", f"It has: {', '.join(c.name for c in self.clusters)}.")
+
+    def machine(self, name: str) -> Machine:
+        """The machine of that name. UsageError: there is none."""
+        for machine in self.machines:
+            if machine.name == name:
+                return machine
+        known = ", ".join(m.name for m in self.machines) or "no machine"
+        raise UsageError(f"no machine {name!r} in this lab", f"It has: {known}.")
 
     def plane(self, name: str) -> ControlPlane:
         """The control plane of that name, which validation made sure exists."""

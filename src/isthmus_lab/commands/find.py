@@ -12,7 +12,7 @@ from isthmus_lab.commands import talk
 from isthmus_lab.labfile.load import load
 from isthmus_lab.supervisor.launch import supervisor_pid
 from isthmus_lab.supervisor.state import StateDirectory, default_root
-from isthmus_lab.world import World
+from isthmus_lab.world import MACHINES, World
 
 STATE_VARIABLE = "ISTHMUS_LAB_STATE"
 _POD_SUFFIX = r"-[a-z0-9]{1,10}(-[a-z0-9]{5})?"
@@ -84,6 +84,8 @@ def clusters_of(state: StateDirectory) -> list[str]:
 def find_workload(state: StateDirectory, target: str) -> Workload:
     """The pod behind `<cluster>/[<namespace>/]<pod, Deployment or app label>`; ready ones first. UsageError: none."""
     cluster, _, rest = target.partition("/")
+    if cluster == MACHINES:
+        return _find_machine(state, rest)
     known = clusters_of(state)
     if cluster not in known or not rest:
         raise UsageError(f"{target!r} names no workload", f"Write <cluster>/<pod or Deployment>; {', '.join(known)}.")
@@ -98,6 +100,13 @@ def find_workload(state: StateDirectory, target: str) -> Workload:
         raise UsageError(f"{name!r} is in namespaces {', '.join(spaces)}", f"Write {cluster}/<namespace>/{name}.")
     best = min(found, key=lambda p: (p["name"] != name, not p["ready"], p["name"]))
     return Workload(cluster, best["node"], best["namespace"], best["name"])
+
+
+def _find_machine(state: StateDirectory, name: str) -> Workload:
+    known = talk.nodes_of(state, MACHINES)
+    if name not in known:
+        raise UsageError(f"there is no machine {name!r}", f"There are: {', '.join(known) or 'none'}.")
+    return Workload(MACHINES, name, "", name)
 
 
 def matches(pod: dict[str, Any], name: str) -> bool:

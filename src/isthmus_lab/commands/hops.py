@@ -11,6 +11,7 @@ from typing import Any
 from isthmus_lab.commands import talk
 from isthmus_lab.commands.talk import LabError
 from isthmus_lab.supervisor.state import StateDirectory
+from isthmus_lab.world import MACHINES, World
 
 Document = dict[str, Any]
 PROXY = "istio-proxy"
@@ -52,15 +53,22 @@ class ProxyLog:
     seen: int
 
 
+def networks_of(world: World) -> dict[str, str]:
+    """The network of each cluster and of each machine, for `mark_logs`."""
+    machines = {f"{MACHINES}/{machine.name}": machine.network for machine in world.machines}
+    return {**{cluster.name: cluster.network for cluster in world.clusters}, **machines}
+
+
 def mark_logs(state: StateDirectory, networks: Mapping[str, str]) -> list[ProxyLog]:
-    """Remember where each proxy's log ends now; `networks` has the network of each cluster."""
+    """Remember where each proxy's log ends now; `networks` has the network of each cluster and of `vm/<machine>`."""
     marks = []
-    for cluster, network in networks.items():
+    clusters = dict.fromkeys(MACHINES if name.startswith(f"{MACHINES}/") else name for name in networks)
+    for cluster in clusters:
         for pod in talk.pods_of(state, cluster):
             if PROXY in pod["pids"]:
                 log = ProxyLog(
                     cluster=cluster,
-                    network=network,
+                    network=networks.get(cluster) or networks[f"{MACHINES}/{pod['name']}"],
                     node=pod["node"],
                     namespace=pod["namespace"],
                     pod=pod["name"],

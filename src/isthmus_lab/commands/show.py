@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus_lab.commands.hops import Hop
+from isthmus_lab.world import MACHINES
 
 Document = dict[str, Any]
 
@@ -70,7 +71,22 @@ def status_tables(document: Document) -> list[Table]:
         *([control_planes_table(document)] if document["controlPlanes"] else []),
         table("Nodes", ["CLUSTER", "NODE", "REGION/ZONE", "ADDRESS", "STATE", "PID"], nodes),
         table("Pods", ["CLUSTER", "POD", "NODE", "ADDRESS", "STATE", "RESTARTS", "PIDS"], pods),
+        *([machines_table(document)] if document["machines"] else []),
     ]
+
+
+def machines_table(document: Document) -> Table:
+    """Machines beside the clusters, and what runs on them."""
+    rows = []
+    for name, machine in document["machines"].items():
+        state = state_word(good=machine["ready"], text="ready" if machine["ready"] else "not ready")
+        if machine["held"]:
+            state = state_word(good=False, text="killed")
+        where = machine["ip"] + (f", WAN {machine['wanIP']}" if machine["wanIP"] else "")
+        joins = f"{machine['group']} of {machine['cluster']}" if machine["group"] else "outside of the mesh"
+        pids = " ".join(f"{service}={pid}" for service, pid in machine["pids"].items())
+        rows.append([f"{MACHINES}/{name}", machine["network"], joins, where, state, pids])
+    return table("Machines", ["MACHINE", "NETWORK", "WORKLOAD GROUP", "ADDRESS", "STATE", "PIDS"], rows)
 
 
 def listing_tables(document: Document) -> list[Table]:

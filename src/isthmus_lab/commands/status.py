@@ -6,6 +6,7 @@ from isthmus_lab.commands import talk
 from isthmus_lab.commands.hostpids import HostPids, processes
 from isthmus_lab.supervisor.launch import supervisor_pid
 from isthmus_lab.supervisor.state import StateDirectory
+from isthmus_lab.world import MACHINES
 
 Document = dict[str, Any]
 
@@ -28,6 +29,10 @@ def gather(state: StateDirectory) -> Document:
         "cut": raw["cut"],
         "held": raw["held"],
         "clusters": {},
+        "machines": {
+            name: _machine(machine, children.get(f"{MACHINES}/{name}", {}), pids)
+            for name, machine in raw["machines"].items()
+        },
     }
     for name, cluster in raw["clusters"].items():
         api = children.get(f"{name}/apiserver", {})
@@ -49,6 +54,12 @@ def gather(state: StateDirectory) -> Document:
             ],
         }
     return document
+
+
+def _machine(machine: Document, child: Document, pids: HostPids) -> Document:
+    inside = {name: pids.on_node(child.get("pid", 0), pid) for name, pid in machine["pids"].items()}
+    keys = ("network", "cluster", "group", "ip", "wanIP", "ready", "troubles")
+    return {**{key: machine[key] for key in keys}, "pids": inside, **_process(child, 0, pids)}
 
 
 def _process(child: Document, pid: int, pids: HostPids | None = None) -> Document:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from isthmus.base.errors import IsthmusError, UnreachableError
 from isthmus_lab.kubelet.client import ApiClient, ApiError
 from isthmus_lab.supervisor.state import StateDirectory, connectable
+from isthmus_lab.world import MACHINES
 
 Message = dict[str, Any]
 _FRAME = struct.Struct(">BI")
@@ -70,14 +71,16 @@ def kubelet(state: StateDirectory, cluster: str, node: str) -> socket.socket:
         sock.connect(connectable(state.node(cluster, node) / "kubelet.sock"))
     except OSError as error:
         sock.close()
-        remedy = f"If it was killed: isthmus lab restore {cluster}/node/{node}"
-        raise UnreachableError(f"node {node} of {cluster} does not answer: {error.strerror}", remedy) from error
+        name = f"{cluster}/{node}" if cluster == MACHINES else f"{cluster}/node/{node}"
+        remedy = f"If it was killed: isthmus lab restore {name}"
+        raise UnreachableError(f"{name} does not answer: {error.strerror}", remedy) from error
     return sock
 
 
 def nodes_of(state: StateDirectory, cluster: str) -> list[str]:
     """The nodes that have a directory."""
-    return sorted(path.parent.name for path in state.cluster(cluster).glob("nodes/*/node.json"))
+    kind = "machine.json" if cluster == MACHINES else "node.json"
+    return sorted(path.parent.name for path in state.cluster(cluster).glob(f"nodes/*/{kind}"))
 
 
 def pods_of(state: StateDirectory, cluster: str) -> list[Message]:

@@ -19,6 +19,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     api_service_ip: str
     directory: str
     run_agent: bool = True
+    names: dict[str, list[str]] = {}
 
     @property
     def runtime_socket(self) -> str:

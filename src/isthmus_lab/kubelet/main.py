@@ -60,7 +60,7 @@ class Kubelet:
             group.create_task(self.runtime.watch())
             group.create_task(node.keep_alive(self.client, self.config))
             group.create_task(server.serve(self.config.kubelet_socket))
-            group.create_task(dns.serve(self.config.node.ip, lambda: self._names))
+            group.create_task(dns.serve(self.config.node.ip, self._known_names))
             if self.config.run_agent:
                 group.create_task(self.agent.keep())
             sources = [self._services, self._slices, self._context.config_maps, self._context.secrets]
@@ -73,6 +73,10 @@ class Kubelet:
             await self._pods.synced.wait()
             await self._remove_strays()
             await self._keep_services()
+
+    def _known_names(self) -> dns.Table:
+        """What the name server answers: names of the cluster, and those of the lab's machines."""
+        return {**{name: tuple(found) for name, found in self.config.names.items()}, **self._names}
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from isthmus.base.errors import UnreachableError
 from isthmus_lab.kubelet import execs, probes
+from isthmus_lab.kubelet.container import ContainerSpec
 from isthmus_lab.kubelet.pod import PodWorker
 from isthmus_lab.kubelet.runtime_client import RuntimeClient, RuntimeRefusedError
 from isthmus_lab.kubelet.status import Role
@@ -102,12 +103,16 @@ class KubeletServer:
             result = {"error": str(error)}
         _frame(writer, _RESULT, json.dumps(result).encode())
 
-    async def _run_command(self, request: Object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    def _command(self, request: Object) -> tuple[ContainerSpec, str | None]:
+        """What to start, and the container to start it in."""
         worker = self._worker(request)
         name = self._container(worker, request.get("container"))
         assert worker.place is not None
         target = worker.runners[name].engine.process_id()
-        spec = execs.exec_spec(worker.place, worker.current, worker.container(name), list(request["command"]))
+        return execs.exec_spec(worker.place, worker.current, worker.container(name), list(request["command"])), target
+
+    async def _run_command(self, request: Object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        spec, target = self._command(request)
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
         (in_read, in_write), (out_read, out_write), (err_read, err_write) = pipes
         try:

@@ -6,11 +6,23 @@ import yaml
 
 from isthmus.base.errors import UsageError
 from isthmus_lab.labfile.clusters import check_room, read_drafts, read_links, read_networks, with_planes
+from isthmus_lab.labfile.machines import read_machines
 from isthmus_lab.labfile.planes import MULTI_PRIMARY, introduced, read_planes
 from isthmus_lab.labfile.values import Reader
-from isthmus_lab.world import Check, World
+from isthmus_lab.world import MACHINES, Check, World
 
-_FIELDS = {"name", "meshID", "include", "controlPlanes", "networks", "clusters", "links", "verify", "globalNames"}
+_FIELDS = {
+    "name",
+    "meshID",
+    "include",
+    "controlPlanes",
+    "networks",
+    "clusters",
+    "links",
+    "machines",
+    "verify",
+    "globalNames",
+}
 
 
 class WorldError(UsageError):
@@ -65,7 +77,8 @@ def parse(raw: object, file: Path) -> tuple[World | None, list[str]]:
         file=file,
         include=_include(reader, raw.get("include", []), file.parent),
         global_names=reader.flag("lab", "globalNames", value=raw.get("globalNames", False)),
-        check=_check(reader, raw.get("verify"), set(names)),
+        check=_check(reader, raw.get("verify"), {*names, *([MACHINES] if "machines" in raw else [])}),
+        machines=read_machines(reader, raw, networks, clusters),
     )
     return (None, reader.problems) if reader.problems else (world, [])
 

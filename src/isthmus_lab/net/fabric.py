@@ -3,7 +3,7 @@
 from isthmus_lab.net import links, netns, nft, rules
 from isthmus_lab.net.links import Leg
 from isthmus_lab.net.netns import ROOT
-from isthmus_lab.net.plan import WAN_RANGE, ClusterPlan, NetworkPlan, NodePlan, Plan
+from isthmus_lab.net.plan import WAN_RANGE, ClusterPlan, MachinePlan, NetworkPlan, NodePlan, Plan
 
 _WAN_PREFIX = 20
 _QUIET = {
@@ -34,6 +34,8 @@ def build(plan: Plan, joined: frozenset[tuple[str, str]]) -> None:
         _api_server(network, cluster)
         for node in cluster.nodes:
             _node(network, node)
+    for index, machine in enumerate(plan.machines):
+        _machine(plan.network(machine.network), index, machine)
     join(plan, joined)
 
 
@@ -85,6 +87,11 @@ def _node(network: NetworkPlan, node: NodePlan) -> None:
     leg = Leg("eth0", f"n{network.index}x{node.index}", network.bridge, node.ip, network.prefix)
     _namespace(node.netns, [leg], POD_SYSCTLS)
     _service_route(node.netns, network.gateway)
+
+
+def _machine(network: NetworkPlan, index: int, machine: MachinePlan) -> None:
+    legs = pod_legs(network, tag=f"m{index}", ip=machine.ip, wan_ip=machine.wan_ip or None)
+    _namespace(machine.netns, legs, POD_SYSCTLS)
 
 
 def _service_route(namespace: str, gateway: str) -> None:

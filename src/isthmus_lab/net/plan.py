@@ -7,10 +7,11 @@ nodes do not: so a call that strays into the own network is told from one that g
 """
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from isthmus_lab.world import World
+from isthmus_lab.world import MACHINES, World
 
 WAN_RANGE = "198.18.0.0/15"
 _SEGMENT_PREFIX = 20
@@ -18,6 +19,8 @@ _POD_WAN_ADDRESSES = 48
 _FIRST_NODE = 10
 _NODE_ADDRESSES = 180
 _NODE_STRIDE = 37
+_FIRST_MACHINE = 240
+_FIRST_WAN_MACHINE = 50
 API_SERVER_PORT = 6443
 
 
@@ -82,11 +85,23 @@ class ClusterPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class MachinePlan:
+    """A machine beside the clusters: its namespace and addresses; `wan_ip` empty without one."""
+
+    name: str
+    network: str
+    netns: str
+    ip: str
+    wan_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All addresses of a lab."""
 
     networks: tuple[NetworkPlan, ...]
     clusters: tuple[ClusterPlan, ...]
+    machines: tuple[MachinePlan, ...] = ()
 
     def network(self, name: str) -> NetworkPlan:
         """The network of that name."""
@@ -124,7 +139,17 @@ def make_plan(world: World) -> Plan:
                 )
             )
     order = [c.name for c in world.clusters]
-    return Plan(networks, tuple(sorted(clusters, key=lambda c: order.index(c.name))))
+    machines = tuple(plan for network in networks for plan in _machines(network, world))
+    return Plan(networks, tuple(sorted(clusters, key=lambda c: order.index(c.name))), machines)
+
+
+def _machines(network: NetworkPlan, world: World) -> Iterator[MachinePlan]:
+    net, wan = ipaddress.IPv4Network(network.pod_cidr), ipaddress.IPv4Network(network.wan_cidr)
+    members = (machine for machine in world.machines if machine.network == network.name)
+    for index, machine in enumerate(members):
+        wan_ip = str(wan[_FIRST_WAN_MACHINE + index]) if machine.wan else ""
+        address = str(net[_FIRST_MACHINE + index])
+        yield MachinePlan(machine.name, network.name, f"{MACHINES}-{machine.name}", address, wan_ip)
 
 
 def _network(index: int, name: str, pod_cidr: str) -> NetworkPlan:

@@ -78,8 +78,8 @@ class ClusterControl:
         log = str(directory / "runtime.log")
         return Program(name=self.node_name(node), argv=argv, netns=node.netns, log=log, whole_node=True)
 
-    def write_node_config(self, node: NodePlan) -> None:
-        """What the node is told."""
+    def write_node_config(self, node: NodePlan, names: dict[str, list[str]]) -> None:
+        """What the node is told; `names` are those that its name server knows beside the cluster's."""
         name = self.plan.name
         directory = self.state.node(name, node.name)
         config = NodeConfig(
@@ -91,6 +91,7 @@ class ClusterControl:
             api_token_file=str(self.state.api_data(name) / "system.token"),
             api_service_ip=self.plan.api_service_ip,
             directory=str(directory),
+            names=names,
         )
         save(config, directory / "node.json")
 

@@ -14,6 +14,7 @@ from isthmus_lab.supervisor.cluster import ClusterControl, remove_stale_sockets
 from isthmus_lab.supervisor.drills import Drills
 from isthmus_lab.supervisor.global_names import GlobalNames
 from isthmus_lab.supervisor.install import Installer
+from isthmus_lab.supervisor.machines import Machines, names
 from isthmus_lab.supervisor.processes import Processes
 from isthmus_lab.supervisor.progress import Progress
 from isthmus_lab.supervisor.state import StateDirectory
@@ -34,6 +35,7 @@ class Lab:
         self.processes = Processes()
         self.progress = Progress()
         self.clusters = {c.name: ClusterControl(c, plan.network(c.network), state) for c in plan.clusters}
+        self.machines = Machines(world, plan, state, self.clusters, self.processes)
         self.drills = Drills(world, plan, self.processes, self.clusters)
         self.down = asyncio.Event()
         self._host_fds = host_fds
@@ -72,6 +74,7 @@ class Lab:
                 self._start_cluster(cluster)
             await self._installer.run()
             self._installed.set()
+            await self.machines.start(self.progress)
             await self.until_ready(self.progress)
             if self.world.global_names:
                 count = await self._global_names.exchange()
@@ -86,7 +89,7 @@ class Lab:
 
     def _start_cluster(self, cluster: ClusterControl) -> None:
         for node in cluster.plan.nodes:
-            cluster.write_node_config(node)
+            cluster.write_node_config(node, names(self.world, list(self.plan.machines), cluster.plan.network))
         self.processes.start(cluster.api_program(self._host_fds[cluster.plan.name]))
         for node in cluster.plan.nodes:
             self.processes.start(cluster.node_program(node))
@@ -112,7 +115,7 @@ class Lab:
                 words += await cluster.unready()
             except (UnreachableError, ApiError, FileNotFoundError) as error:
                 words.append(f"{cluster.plan.name}: {error}")
-        return words
+        return words + await self.machines.unready()
 
     async def status(self) -> dict[str, Any]:
         """What only the supervisor knows: processes (pids of the lab's namespace), what is held and what is cut."""
@@ -134,6 +137,7 @@ class Lab:
             "meshID": self.world.mesh_id,
             "controlPlanes": [asdict(plane) for plane in self.world.control_planes],
             "clusters": clusters,
+            "machines": await self.machines.status(),
             "networks": {n.name: {"podCIDR": n.pod_cidr, "wanCIDR": n.wan_cidr} for n in self.plan.networks},
             "processes": {
                 name: {"pid": c.pid, "restarts": c.restarts, "held": c.held}

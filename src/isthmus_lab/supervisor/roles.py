@@ -56,7 +56,9 @@ def objects_here(world: World, name: str) -> list[Object]:
         env={"PROXY_MARK": str(PROXY_MARK)},
         scaling=Scaling(replicas=plane.replicas),
     )
-    gateway = _gateway(world, cluster, control=afar and not direct) if world.serves_itself(name) else []
+    joins = any(machine.cluster == name for machine in world.machines)
+    control = (afar and not direct) or joins
+    gateway = _gateway(world, cluster, control=control) if world.serves_itself(name) else []
     return [*control_plane(values), *gateway]
 
 
