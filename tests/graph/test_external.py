@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from envoy.config.cluster.v3 import cluster_pb2
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 
 from isthmus.envoy.match import Connection, Target
 from isthmus.graph.mesh import Mesh
@@ -117,8 +117,8 @@ def test_dns_is_asked_by_the_proxy_for_the_host_or_for_endpoints() -> None:
     first, second = proxy.cluster(f"outbound|80||{HOST}"), proxy.cluster("outbound|80||b.example.com")
     assert first is not None
     assert second is not None
-    assert first.type == cluster_pb2.Cluster.STRICT_DNS
-    assert second.type == cluster_pb2.Cluster.LOGICAL_DNS
+    asked = [dns_cluster_pb2.DnsCluster.FromString(one.cluster_type.typed_config.value) for one in (first, second)]
+    assert [one.all_addresses_in_single_endpoint for one in asked] == [False, True]
     assert addresses(targets(made, "203.0.113.1", 80, HOST)) == [(HOST, 80)]
     assert addresses(targets(made, "203.0.113.1", 80, "b.example.com")) == [("b.origin.net", 80)]
     assert not [name for name in made.resources(CALLER.id, EDS) if "example.com" in name]

@@ -5,9 +5,11 @@ from typing import Any
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.extensions.clusters.common.dns.v3 import dns_pb2
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 
 from isthmus.envoy import naming, tls, upstream
-from isthmus.envoy.build import Message, ads, metadata, resource, seconds, struct
+from isthmus.envoy.build import Message, ads, metadata, packed, resource, seconds, struct
 from isthmus.model.external import Resolution
 from isthmus.model.mesh import MeshService
 from isthmus.model.rows import Protocol, ServicePort, TrafficPolicy
@@ -165,12 +167,16 @@ def _discovered(name: str, service: MeshService, members: bytes) -> dict[str, An
     """Where endpoints come from: from the control plane, or from DNS, asked again as its answers expire."""
     if service.by_dns:
         one = service.resolution is Resolution.DNS_ROUND_ROBIN
+        dns = dns_cluster_pb2.DnsCluster(
+            dns_refresh_rate=seconds(DNS_REFRESH),
+            respect_dns_ttl=True,
+            dns_lookup_family=dns_pb2.V4_PREFERRED,
+            all_addresses_in_single_endpoint=one,
+        )
+        kind = Cluster.CustomClusterType(name="envoy.cluster.dns", typed_config=packed(dns))
         return {
-            "type": Cluster.LOGICAL_DNS if one else Cluster.STRICT_DNS,
+            "cluster_type": kind,
             "load_assignment": endpoint_pb2.ClusterLoadAssignment.FromString(members),
-            "dns_refresh_rate": seconds(DNS_REFRESH),
-            "respect_dns_ttl": True,
-            "dns_lookup_family": Cluster.V4_PREFERRED,
         }
     config = Cluster.EdsClusterConfig(eds_config=ads(), service_name=name)
     return {"type": Cluster.EDS, "eds_cluster_config": config}
