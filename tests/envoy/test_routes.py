@@ -52,7 +52,9 @@ def test_a_virtual_host_retries_elsewhere_and_has_no_timeout() -> None:
 def test_unknown_hosts_come_last(allow_any: bool, name: str) -> None:
     body = routes.virtual_host(view(), 80, own_namespace=False, settings=SETTINGS)
     settings = MeshSettings(config_cluster="east", allow_any=allow_any)
-    config = route_pb2.RouteConfiguration.FromString(routes.route_configuration("80", [body], settings).body)
+    config = route_pb2.RouteConfiguration.FromString(
+        routes.route_configuration("80", [routes.as_part(body)], settings).body
+    )
     assert [host.name for host in config.virtual_hosts] == [f"{FQDN}:80", name]
     assert config.ignore_port_in_host_matching
     route = config.virtual_hosts[1].routes[0]

@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from isthmus.derive.rules import host_patterns
-from isthmus.derive.visibility import exported, narrower
+from isthmus.derive.visibility import exported, is_public, narrower
 from isthmus.model.routing import (
     MESH,
     Client,
@@ -124,6 +124,11 @@ def clients(row: VirtualService) -> Iterator[Client]:
 def source_labels(row: VirtualService) -> frozenset[tuple[str, str]]:
     """The labels by which the object tells clients apart: only these of a client's labels matter."""
     return frozenset(pair for client in clients(row) for pair in client.source_labels)
+
+
+def is_special(row: VirtualService) -> bool:
+    """True if not all namespaces go by the object in the same way."""
+    return not is_public(row.export_to) or tells_namespaces_apart(row)
 
 
 def tells_namespaces_apart(row: VirtualService) -> bool:

@@ -76,7 +76,12 @@ def _encoded(name: str, names: Iterable[str], found: list[Message]) -> bytes:
     return encoded
 
 
-def route_configuration(name: str, virtual_hosts: Iterable[bytes], settings: MeshSettings) -> XdsResource:
+def as_part(virtual_host: bytes) -> bytes:
+    """An encoded virtual host as a part of a route configuration: parts are joined as they are."""
+    return length_delimited(_VIRTUAL_HOSTS, virtual_host) if virtual_host else b""
+
+
+def route_configuration(name: str, parts: Iterable[bytes], settings: MeshSettings) -> XdsResource:
     """The routes of one port number: known services, and what to do with unknown hosts."""
     head = route_pb2.RouteConfiguration(
         name=name,
@@ -84,8 +89,8 @@ def route_configuration(name: str, virtual_hosts: Iterable[bytes], settings: Mes
         ignore_port_in_host_matching=True,
         response_headers_to_remove=[upstream.GATEWAY_HEADER],
     ).SerializeToString(deterministic=True)
-    hosts = (*virtual_hosts, _unknown(settings).SerializeToString(deterministic=True))
-    return XdsResource(RDS, name, head + b"".join(length_delimited(_VIRTUAL_HOSTS, host) for host in hosts))
+    unknown = as_part(_unknown(settings).SerializeToString(deterministic=True))
+    return XdsResource(RDS, name, b"".join((head, *parts, unknown)))
 
 
 def inbound_routes(port: int, policies: Iterable[AuthorizationPolicy] = ()) -> XdsResource:

@@ -117,8 +117,14 @@ class Existing:
         self.http_hosts: Derived[OutboundView | NamespaceView, tuple[tuple[int, tuple[HostKey, ...]], ...]] = derived(
             "derive.http_ports", self._http_ports, ()
         )
-        self.http_port: Derived[tuple[NamespaceView, int], tuple[HostKey, ...]] = derived(
-            "derive.http_hosts", self._http_hosts, ()
+        self.http_spread: Derived[tuple[OutboundView | NamespaceView, int], Mapping[str, tuple[HostKey, ...]]] = (
+            derived("derive.http_spread", self._http_spread, {})
+        )
+        self.http_part: Derived[tuple[OutboundView, int, str], tuple[HostKey, ...]] = derived(
+            "derive.http_hosts", self._http_part, ()
+        )
+        self.http_places: Derived[tuple[OutboundView, int], tuple[str, ...]] = derived(
+            "derive.http_namespaces", self._http_places, ()
         )
         self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names, NOTHING)
 
@@ -199,11 +205,11 @@ class Existing:
 
     def _streamed(self, get: Get, view: NamespaceView) -> Names:
         """Address listeners of services whose VirtualService is another one for this namespace than for everybody."""
-        anybody = NamespaceView(view=view.view, namespace=ANYBODY)
+        anybody = NamespaceView(view=view.view.unbound, namespace=ANYBODY)
         found: set[str] = set()
-        for host in get(self.routing.routed, ALL):
-            mine, public = (self.routing.choice(get, one, (), host) for one in (view, anybody))
-            if mine != public and (self.routing.has_streams(get, mine) or self.routing.has_streams(get, public)):
+        for host, mine in get(self.routing.differing, view).items():
+            public = self.routing.choice(get, anybody, (), host)
+            if self.routing.has_streams(get, mine) or self.routing.has_streams(get, public):
                 found.update(name for name, _ in get(self.host_listeners, (view.view.unbound, host))[0])
         return frozenset(found & get(self.address_listeners, view.view).keys()) if found else NOTHING
 
@@ -211,7 +217,7 @@ class Existing:
         """Ports, or address listeners, of hosts whose VirtualService has something for these labels."""
         found: set[str] = set()
         place = scope.view.view.unbound
-        for host in get(self.routing.routed, ALL):
+        for host in get(self.routing.labelled, ALL):
             choice = self.routing.choice(get, scope.view, scope.labels, host)
             if choice is None or not choice.labels:
                 continue
@@ -363,7 +369,20 @@ class Existing:
                 found.setdefault(port, []).append(host)
         return tuple((port, tuple(found[port])) for port in sorted(found))
 
-    def _http_hosts(self, get: Get, key: tuple[NamespaceView, int]) -> tuple[HostKey, ...]:
+    def _http_spread(
+        self, get: Get, key: tuple[OutboundView | NamespaceView, int]
+    ) -> Mapping[str, tuple[HostKey, ...]]:
+        """The services with HTTP on a port, by namespace."""
         view, number = key
-        found = [get(self.http_hosts, view.view), get(self.http_hosts, view)]
-        return tuple(sorted(host for part in found for port, hosts in part if port == number for host in hosts))
+        found: dict[str, list[HostKey]] = {}
+        for port, hosts in get(self.http_hosts, view):
+            for host in hosts if port == number else ():
+                found.setdefault(host[0], []).append(host)
+        return {namespace: tuple(hosts) for namespace, hosts in found.items()}
+
+    def _http_part(self, get: Get, key: tuple[OutboundView, int, str]) -> tuple[HostKey, ...]:
+        view, number, namespace = key
+        return get(self.http_spread, (view, number)).get(namespace, ())
+
+    def _http_places(self, get: Get, key: tuple[OutboundView, int]) -> tuple[str, ...]:
+        return tuple(get(self.http_spread, key))

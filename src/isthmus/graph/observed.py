@@ -151,6 +151,9 @@ class Sources:
         self.labelled_virtual_services = graph.index(
             "virtual_services.labelled", self.virtual_services, lambda row: [ALL] if routing.source_labels(row) else []
         )
+        self.special_virtual_services = graph.index(
+            "virtual_services.special", self.virtual_services, lambda row: [ALL] if routing.is_special(row) else []
+        )
         self.virtual_services_at = graph.index(
             "virtual_services.by_gateway", self.virtual_services, lambda row: row.gateways
         )

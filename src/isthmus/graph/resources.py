@@ -1,5 +1,7 @@
 """The wiring of resources: how each name of each scope is made into bytes."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from isthmus.derive.horizon import Horizon
@@ -14,7 +16,7 @@ from isthmus.graph.routing import Choice
 from isthmus.model.locality import Warmup
 from isthmus.model.mesh import Assignment, Endpoint, HostKey, MeshService
 from isthmus.model.policy import AuthorizationPolicy
-from isthmus.model.rows import TrafficPolicy
+from isthmus.model.rows import Labels, TrafficPolicy
 from isthmus.model.scopes import (
     ClientView,
     InboundProfile,
@@ -44,6 +46,9 @@ class Resources:
         derived = graph.derived
         self.virtual_hosts: Derived[tuple[OutboundView, HostKey, int, bool, Choice | None], bytes] = derived(
             "envoy.virtual_hosts", self._virtual_host, b""
+        )
+        self.shared_hosts: Derived[tuple[OutboundView, int, str], bytes] = derived(
+            "envoy.shared_hosts", self._shared_hosts, b""
         )
         self.gateway_chains: Derived[tuple[HostKey, str], tuple[bytes, ...]] = derived(
             "envoy.gateway_chains", self._chains, ()
@@ -259,13 +264,36 @@ class Resources:
         labels = scope.labels if isinstance(scope, ClientView) else ()
         if not isinstance(inside, NamespaceView) or not name.isdecimal():
             return None
-        port = int(name)
-        bodies = []
-        place = inside.view.unbound
-        for host in get(self.existing.http_port, (inside, port)):
-            choice = self.routing.choice(get, inside, labels, host)
-            bodies.append(get(self.virtual_hosts, (place, host, port, host[0] == inside.namespace, choice)))
+        bodies = self._virtual_hosts_of(get, inside, labels, int(name))
         return routes.route_configuration(name, bodies, self._allowing(get, scope))
+
+    def _virtual_hosts_of(self, get: Get, view: NamespaceView, labels: Labels, port: int) -> Iterator[bytes]:
+        """The virtual hosts of a port. Those of another namespace that nobody here treats specially come as one."""
+        place = view.view.unbound
+        special = {*get(self.routing.differing, view), *(get(self.routing.labelled, ALL) if labels else ())}
+        apart = {host[0] for host in special} | {view.namespace}
+        bounded = view.view.egress is not None
+        for namespace in get(self.existing.http_places, (view.view, port)):
+            if not bounded and namespace not in apart:
+                yield get(self.shared_hosts, (place, port, namespace))
+                continue
+            for host in get(self.existing.http_part, (view.view, port, namespace)):
+                yield self._own_host(get, view, labels, host, port=port)
+        for hosts in get(self.existing.http_spread, (view, port)).values():
+            for host in hosts:
+                yield self._own_host(get, view, labels, host, port=port)
+
+    def _own_host(self, get: Get, view: NamespaceView, labels: Labels, host: HostKey, *, port: int) -> bytes:
+        choice = self.routing.choice(get, view, labels, host)
+        key = (view.view.unbound, host, port, host[0] == view.namespace, choice)
+        return routes.as_part(get(self.virtual_hosts, key))
+
+    def _shared_hosts(self, get: Get, key: tuple[OutboundView, int, str]) -> bytes:
+        """The virtual hosts of one namespace's services as everybody in other namespaces has them."""
+        place, port, namespace = key
+        anybody = NamespaceView(view=place, namespace=ANYBODY)
+        hosts = get(self.existing.http_part, (place, port, namespace))
+        return b"".join(self._own_host(get, anybody, (), host, port=port) for host in hosts)
 
     def _policies(self, get: Get, profile: InboundProfile) -> tuple[AuthorizationPolicy, ...]:
         return tuple(self.meshwide.policy(get, name) for name in profile.policies)

@@ -1,6 +1,6 @@
 """The wiring of VirtualServices: which one clients of a namespace go by, host by host."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -12,6 +12,7 @@ from isthmus.envoy.http_routes import ClusterOf
 from isthmus.envoy.outbound import NO_STREAMS, Streams
 from isthmus.envoy.routes import Rules
 from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.places import ANYBODY
 from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.routing import MESH, Destination, VirtualService
 from isthmus.model.rows import Labels
@@ -20,6 +21,9 @@ from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 
 NO_LABELS: frozenset[tuple[str, str]] = frozenset()
+
+
+Hosts = frozenset[HostKey]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -40,12 +44,17 @@ class Routing:
         self.meshwide = meshwide
         self.sources = meshwide.sources
         derived = graph.derived
-        self.routed: Derived[Key, frozenset[HostKey]] = derived("derive.routed_hosts", self._routed, frozenset())
+        self.routed: Derived[Key, Hosts] = derived("derive.routed_hosts", self._routed, frozenset())
+        self.special: Derived[Key, Hosts] = derived("derive.specially_routed_hosts", self._special, frozenset())
+        self.labelled: Derived[Key, Hosts] = derived("derive.hosts_by_label", self._labelled, frozenset())
         self.told_apart: Derived[str, frozenset[tuple[str, str]]] = derived(
             "derive.source_labels", self._told_apart, NO_LABELS
         )
         self.chosen: Derived[tuple[str, Egress | None, HostKey], Key | None] = derived(
             "derive.virtual_services", self._chosen
+        )
+        self.differing: Derived[NamespaceView, Mapping[HostKey, Choice | None]] = derived(
+            "derive.own_routes", self._differing, {}
         )
 
     def rows(self, get: Get) -> Iterator[VirtualService]:
@@ -72,9 +81,22 @@ class Routing:
             if row is not None and row.cluster == self.meshwide.settings.config_cluster:
                 yield self._effective(get, row)
 
-    def _routed(self, get: Get, key: Key) -> frozenset[HostKey]:
+    def _routed(self, get: Get, key: Key) -> Hosts:
         """Services that some VirtualService of the mesh may be about."""
-        patterns = {host for row in self.rows(get) if MESH in row.gateways for host in row.hosts}
+        return self._meant(get, self.rows(get))
+
+    def _special(self, get: Get, key: Key) -> Hosts:
+        """Services for which it matters in which namespace a client is."""
+        if get(self.meshwide.config, ALL).default_virtual_service_export_to:
+            return get(self.routed, ALL)
+        return self._meant(get, self._config_rows(get, get(self.sources.special_virtual_services, ALL)))
+
+    def _labelled(self, get: Get, key: Key) -> Hosts:
+        """Services for which it matters which labels a client has."""
+        return self._meant(get, self._config_rows(get, get(self.sources.labelled_virtual_services, ALL)))
+
+    def _meant(self, get: Get, rows: Iterable[VirtualService]) -> Hosts:
+        patterns = {host for row in rows if MESH in row.gateways for host in row.hosts}
         exact = (self.meshwide.named(get, host) for host in sorted(patterns) if not host.startswith("*"))
         found = {(service.namespace, service.name) for service in exact if service is not None}
         if any(host.startswith("*") for host in patterns):
@@ -83,6 +105,16 @@ class Routing:
                 if service is not None and not patterns.isdisjoint(host_patterns(service.host)):
                     found.add(host)
         return frozenset(found)
+
+    def _differing(self, get: Get, view: NamespaceView) -> Mapping[HostKey, Choice | None]:
+        """What clients of a namespace go by where that is not what everybody does."""
+        anybody = NamespaceView(view=view.view.unbound, namespace=ANYBODY)
+        hosts = get(self.special, ALL)
+        if view.view.egress is not None:
+            seen = (*self.meshwide.visible.hosts(get, view.view.egress), *self.meshwide.visible.own_hosts(get, view))
+            hosts = get(self.routed, ALL).intersection(seen)
+        found = {host: self.choice(get, view, (), host) for host in sorted(hosts)}
+        return {host: mine for host, mine in found.items() if mine != self.choice(get, anybody, (), host)}
 
     def _told_apart(self, get: Get, namespace: str) -> frozenset[tuple[str, str]]:
         """The labels by which clients of a namespace are told apart somewhere."""
