@@ -8,7 +8,7 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
 from isthmus.agent.log import AgentLog
-from isthmus.agent.upstreams import MOST, REPORT_EVERY, Counts, Tally, UpstreamWatch, read_counts, request
+from isthmus.agent.upstreams import MOST, REPORT_EVERY, Counters, Tally, UpstreamWatch, read_counters, request
 from isthmus.base.errors import UnreachableError
 from isthmus.edge.agent_admin import Answer
 from isthmus.xds.delta import DeltaSession
@@ -39,45 +39,73 @@ def test_counters_are_summed_by_address_over_destinations() -> None:
             "xds-grpc": [{"address": {"pipe": {"path": "x"}}, "stats": []}],
         }
     )
-    assert read_counts(body) == {A: Counts(8, 1, 2), B: Counts(0, 5, 0)}
+    assert read_counters(body) == {A: Counters(4, 1, 5, 0, 2), B: Counters(4, 4, 0, 1, 0)}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"not json", b'{"cluster_statuses": 7}'])
 def test_what_cannot_be_read_is_nothing(body: bytes) -> None:
-    assert read_counts(body) == {}
+    assert read_counters(body) == {}
+
+
+def answered(count: int, **fields: int) -> Counters:
+    return Counters(answered=count, **fields)
 
 
 def test_a_report_goes_at_once_when_an_address_turns_and_else_now_and_then() -> None:
     tally = Tally()
     looks = [
-        (0.0, {A: Counts(100)}, []),
-        (2.0, {A: Counts(105)}, [(*A, 5, 0, 0)]),
-        (4.0, {A: Counts(110)}, []),
-        (6.0, {A: Counts(110, 3)}, [(*A, 5, 3, 0)]),
-        (8.0, {A: Counts(110, 9)}, []),
-        (10.0, {A: Counts(110, 9)}, []),
-        (10.0 + REPORT_EVERY, {A: Counts(111, 9)}, [(*A, 1, 6, 0)]),
+        (0.0, {A: answered(100)}, []),
+        (2.0, {A: answered(105)}, [(*A, 5, 0, 0)]),
+        (4.0, {A: answered(110)}, []),
+        (6.0, {A: answered(110, unanswered=3)}, [(*A, 5, 3, 0)]),
+        (8.0, {A: answered(110, unanswered=9)}, []),
+        (10.0, {A: answered(110, unanswered=9)}, []),
+        (6.0 + REPORT_EVERY, {A: answered(111, unanswered=9)}, [(*A, 1, 6, 0)]),
     ]
     assert [tally.look(counts, now) for now, counts, _ in looks] == [expected for _, _, expected in looks]
 
 
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ([(0, 0), (2, 0), (2, 0)], (2, 0)),
+        ([(0, 0), (2, 0), (2, 2)], (0, 2)),
+        ([(5, 0), (7, 0), (7, 2), (9, 2), (9, 4)], (0, 4)),
+        ([(5, 1), (9, 1), (12, 2), (12, 4)], (4, 3)),
+    ],
+    ids=["they came up", "they failed", "each attempt fails late", "some of each"],
+)
+def test_a_connection_counts_when_it_is_known_how_it_went(
+    looks: list[tuple[int, int]], expected: tuple[int, int]
+) -> None:
+    """A connect takes up to a second to fail: one that was only begun has not worked yet."""
+    tally = Tally()
+    reports = [
+        tally.look({A: Counters(begun=begun, refused=refused)}, REPORT_EVERY * (n + 1))
+        for n, (begun, refused) in enumerate(looks)
+    ]
+    told = [entry for report in reports for entry in report]
+    assert (sum(entry[2] for entry in told), sum(entry[3] for entry in told)) == expected
+
+
 def test_without_traffic_there_is_no_report() -> None:
     tally = Tally()
-    assert [tally.look({A: Counts(7)}, now * REPORT_EVERY) for now in range(5)] == [[]] * 5
+    assert [tally.look({A: answered(7)}, now * REPORT_EVERY) for now in range(5)] == [[]] * 5
 
 
 def test_an_address_that_came_back_counts_from_nothing() -> None:
     tally = Tally()
-    tally.look({A: Counts(100)}, 0.0)
+    tally.look({A: answered(100)}, 0.0)
     assert tally.look({}, 2.0) == []
-    assert tally.look({A: Counts(3)}, 4.0) == [(*A, 3, 0, 0)]
+    assert tally.look({A: answered(3)}, 4.0) == [(*A, 3, 0, 0)]
+    assert tally.look({A: answered(1)}, 4.0 + REPORT_EVERY) == [(*A, 1, 0, 0)], "and while nobody looked"
 
 
 def test_a_report_is_bounded_and_has_what_fails() -> None:
     tally = Tally()
     tally.look({}, 0.0)
-    many = {(f"10.0.{i // 250}.{i % 250}", 80): Counts(1000 + i) for i in range(2 * MOST)}
-    report = tally.look(many | {B: Counts(0, 1)}, 2.0)
+    many = {(f"10.0.{i // 250}.{i % 250}", 80): answered(1000 + i) for i in range(2 * MOST)}
+    report = tally.look(many | {B: Counters(unanswered=1)}, 2.0)
     assert len(report) == MOST
     assert report[0] == (*B, 0, 1, 0)
     assert report[1][2] == 1000 + 2 * MOST - 1
@@ -100,7 +128,7 @@ class Admin:
         self.asked += 1
         if self.asked == 1:
             raise UnreachableError("not yet")
-        return Answer(200, clusters(**{"outbound|80||a": [host(*A, cx_total=self.asked)]}))
+        return Answer(200, clusters(**{"outbound|80||a": [host(*A, rq_success=self.asked)]}))
 
 
 class Clock:

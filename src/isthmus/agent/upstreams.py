@@ -14,15 +14,14 @@ from structlog.typing import FilteringBoundLogger
 from isthmus.base.clock import Clock
 from isthmus.base.errors import UnreachableError
 from isthmus.edge.agent_admin import LoopbackClient
-from isthmus.model.mesh import MAPPED
 from isthmus.xds.resource import UPSTREAMS
 
 PATH = "/clusters?format=json"
 LOOK_EVERY = 2.0
-REPORT_EVERY = 15.0
+REPORT_EVERY = 10.0
 """Seconds between looks, and between reports of what goes on as before."""
 
-SHARE = 0.01
+SHARE = 0.02
 """A look at many endpoints takes long; so much of the time may be spent on looking."""
 
 MOST = 64
@@ -36,7 +35,7 @@ class _SocketAddress(msgspec.Struct):
     port_value: int = 0
 
 
-class _Address(msgspec.Struct):
+class _HostAddress(msgspec.Struct):
     socket_address: _SocketAddress | None = None
 
 
@@ -46,7 +45,7 @@ class _Stat(msgspec.Struct):
 
 
 class _Host(msgspec.Struct):
-    address: _Address = msgspec.field(default_factory=_Address)
+    address: _HostAddress = msgspec.field(default_factory=_HostAddress)
     stats: list[_Stat] = msgspec.field(default_factory=list)
 
 
@@ -59,21 +58,35 @@ class _Clusters(msgspec.Struct):
     cluster_statuses: list[_Cluster] = msgspec.field(default_factory=list)
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """Counters of one address, summed over the destinations that it serves. They only grow while it is known."""
+class Counters(msgspec.Struct, frozen=True):
+    """Envoy's counters of one address, summed over the destinations that it serves. They grow while it is known."""
+
+    begun: int = 0
+    refused: int = 0
+    answered: int = 0
+    unanswered: int = 0
+    errors: int = 0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        return Counters(
+            *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
+        )
+
+    def began_anew(self, before: "Counters") -> bool:
+        """True if the address went and came back since."""
+        return self.begun < before.begun or self.answered < before.answered
+
+
+class Met(msgspec.Struct, frozen=True):
+    """What is new at one address: what worked, what failed, and answers that were errors."""
 
     worked: int = 0
     failed: int = 0
     errors: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.worked + other.worked, self.failed + other.failed, self.errors + other.errors)
-
-    def since(self, before: "Counts") -> "Counts":
-        """What is new; an address that went and came back began from 0."""
-        if self.worked < before.worked or self.failed < before.failed or self.errors < before.errors:
-            return self
-        return Counts(self.worked - before.worked, self.failed - before.failed, self.errors - before.errors)
+    def plus(self, other: "Met") -> "Met":
+        """Both together."""
+        return Met(self.worked + other.worked, self.failed + other.failed, self.errors + other.errors)
 
     @property
     def fails(self) -> bool:
@@ -86,68 +99,95 @@ class Counts(msgspec.Struct, frozen=True):
         return self.worked + self.failed + self.errors
 
 
-def read_counts(body: bytes) -> dict[Where, Counts]:
+def read_counters(body: bytes) -> dict[Where, Counters]:
     """The counters in the admin port's answer, by address, of destinations that the control plane named."""
     try:
         clusters = msgspec.json.decode(body, type=_Clusters).cluster_statuses
     except msgspec.MsgspecError:
         return {}
-    found: dict[Where, Counts] = {}
+    found: dict[Where, Counters] = {}
     for cluster in clusters:
         for host in cluster.host_statuses if cluster.name.startswith("outbound") else ():
             place = host.address.socket_address
             if place is not None:
-                where = (place.address.removeprefix(MAPPED), place.port_value)
-                found[where] = found.get(where, Counts()) + _counts(host.stats)
+                where = (place.address, place.port_value)
+                found[where] = found.get(where, Counters()) + _counters(host.stats)
     return found
 
 
-def _counts(stats: Iterable[_Stat]) -> Counts:
+def _counters(stats: Iterable[_Stat]) -> Counters:
     value = {stat.name: int(stat.value) for stat in stats}
-    failed = value.get("cx_connect_fail", 0)
-    return Counts(
-        # A connection that is still coming up counts as one that worked; if it fails, that is told next time.
-        worked=max(value.get("cx_total", 0) - failed, 0) + value.get("rq_success", 0),
-        failed=failed + value.get("rq_timeout", 0),
-        errors=value.get("rq_error", 0),
-    )
+    names = ("cx_total", "cx_connect_fail", "rq_success", "rq_timeout", "rq_error")
+    return Counters(*(value.get(name, 0) for name in names))
+
+
+class _Address:
+    """Follows one address."""
+
+    __slots__ = ("before", "settled")
+
+    def __init__(self, counters: Counters) -> None:
+        self.before = counters
+        self.settled = counters.begun - counters.refused
+
+    def met(self, now: Counters) -> Met:
+        """What is new. A connection that was begun counts as one that worked when it has not failed by the next look:
+        until then it may still be coming up."""
+        before = self.before
+        if now.began_anew(before):
+            before, self.settled = Counters(), 0
+        settled = max(self.settled, before.begun - now.refused)
+        found = Met(
+            worked=settled - self.settled + now.answered - before.answered,
+            failed=max(now.refused - before.refused, 0) + max(now.unanswered - before.unanswered, 0),
+            errors=max(now.errors - before.errors, 0),
+        )
+        self.before, self.settled = now, settled
+        return found
+
+
+Report = list[tuple[str, int, int, int, int]]
+"""(address, port, worked, failed, errors)."""
 
 
 class Tally:
     """Adds up what is new between reports, and knows when one is due."""
 
     def __init__(self) -> None:
-        self._last: dict[Where, Counts] | None = None
-        self._new: dict[Where, Counts] = {}
+        self._known: dict[Where, _Address] | None = None
+        self._new: dict[Where, Met] = {}
         self._failing: dict[Where, bool] = {}
         self._reported_at = 0.0
 
-    def look(self, counts: Mapping[Where, Counts], now: float) -> list[tuple[str, int, int, int, int]]:
+    def look(self, counters: Mapping[Where, Counters], now: float) -> Report:
         """Take in the counters; returns the report that is due now, empty if none is. Time in seconds."""
-        before, self._last = self._last, dict(counts)
-        if before is None:
-            return []
+        first = self._known is None
+        known = self._known or {}
+        nothing = Counters()
+        self._known = {
+            where: known.get(where) or _Address(one if first else nothing) for where, one in counters.items()
+        }
         turned = False
-        for where, count in counts.items():
-            fresh = count.since(before.get(where, Counts()))
+        for where, one in counters.items():
+            fresh = self._known[where].met(one)
             if fresh.total:
-                self._new[where] = self._new.get(where, Counts()) + fresh
+                self._new[where] = self._new.get(where, Met()).plus(fresh)
                 turned = turned or self._failing.get(where) is not fresh.fails
                 self._failing[where] = fresh.fails
-        for gone in self._failing.keys() - counts.keys():
+        for gone in self._failing.keys() - counters.keys():
             del self._failing[gone]
         if not self._new or not (turned or now - self._reported_at >= REPORT_EVERY):
             return []
         return self._take(now)
 
-    def _take(self, now: float) -> list[tuple[str, int, int, int, int]]:
+    def _take(self, now: float) -> Report:
         chosen = sorted(self._new.items(), key=lambda item: (not item[1].fails, -item[1].total))[:MOST]
         self._new.clear()
         self._reported_at = now
-        return [(*where, count.worked, count.failed, count.errors) for where, count in chosen]
+        return [(*where, met.worked, met.failed, met.errors) for where, met in chosen]
 
 
-def request(report: list[tuple[str, int, int, int, int]]) -> bytes:
+def request(report: Report) -> bytes:
     """The report as a request of the discovery stream."""
     message = discovery_pb2.DeltaDiscoveryRequest(type_url=UPSTREAMS)
     message.error_detail.message = msgspec.json.encode(report).decode()
@@ -180,7 +220,7 @@ class UpstreamWatch:
             begin = self._clock.monotonic()
             try:
                 body = (await self._admin.request("GET", self._port, PATH)).body
-                report = tally.look(read_counts(body), self._clock.monotonic())
+                report = tally.look(read_counters(body), self._clock.monotonic())
                 if report:
                     await self._send(request(report))
             except UnreachableError as error:

@@ -16,8 +16,9 @@ RISE, FALL = 2, 2
 HEARD_WITHIN = 6.0
 """Seconds without a word after which an API server counts as silent: quiet ones are asked every 3 s, for 2 s."""
 
-REPORT_WINDOW = 45.0
-"""Seconds for which a proxy's report counts; proxies repeat theirs every 15 s while they have traffic."""
+REPORT_WINDOW = 14.0
+"""Seconds for which a proxy's report counts; proxies repeat theirs every 10 s while they have traffic. What worked
+long ago must not speak for a gateway that is dead now."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
