@@ -17,7 +17,8 @@ _MTLS_PORTS = (15443, 15445)
 
 @dataclass(frozen=True)
 class Fault:
-    """Parts that are dead: API servers and gateways by cluster, control planes by name, nodes, links of networks.
+    """Parts that are dead: API servers and gateways by cluster, control planes by name, nodes, links of networks,
+    and all pods of a cluster with an `app` label.
 
     `cluster` is the one where the dead part is, if it is in one.
     """
@@ -29,6 +30,7 @@ class Fault:
     gateways: frozenset[str] = frozenset()
     nodes: frozenset[tuple[str, str]] = frozenset()
     links: frozenset[tuple[str, str]] = frozenset()
+    apps: frozenset[tuple[str, str]] = frozenset()
 
 
 NOTHING = Fault("nothing")
@@ -98,7 +100,8 @@ class Survey:
 
     def alive(self, one: PaperProxy) -> bool:
         """Whether that proxy runs."""
-        if (one.cluster, one.node) in self.fault.nodes:
+        app = one.pod["metadata"]["labels"].get("app", "")
+        if (one.cluster, one.node) in self.fault.nodes or (one.cluster, app) in self.fault.apps:
             return False
         return not (one.wan and one.cluster in self.fault.gateways)
 
@@ -109,18 +112,19 @@ class Survey:
     def call(self, client: PaperProxy) -> Ways:
         """Every way that calls of one workload take once its proxy has noticed what is dead."""
         host = self.host
-        connection = Connection(address=self.paper.resolve(client.cluster, host), port=self.port, http="http/1.1")
+        config = client.config
+        connection = Connection(address=client.resolve(host), port=self.port, http="http/1.1")
         found: dict[tuple[str, int], Ways] = {}
-        for target in client.config.leaving(connection, host=host).targets:
+        for target in config.leaving(connection, host=host).targets:
             found[target.address, target.port] = self._follow(client, client, target, ())
-        left = client.config.without(lambda member: not found[member.address, member.port])
+        left = config.without(lambda member: not found[member.address, member.port])
         return _mixed(found, left.leaving(connection, host=host).targets)
 
     def _follow(self, client: PaperProxy, hop: PaperProxy, target: Target, path: tuple[str, ...]) -> Ways:
-        gateway = self.paper.gateways.get(target.address)
-        if gateway is not None and target.port in _MTLS_PORTS:
-            return self._pass(client, hop, gateway, target, path)
         server = self.paper.proxies.get((hop.network, target.address))
+        gateway = self.paper.gateways.get(target.address) or server
+        if gateway is not None and gateway.wan and target.port in _MTLS_PORTS:
+            return self._pass(client, hop, gateway, target, path)
         if server is None or not self.alive(server):
             return {}
         arrived = server.config.arriving(_hello(target, client.identity), at=15006, host=self.host, path="/hello")

@@ -38,6 +38,7 @@ MODELS: tuple[Model, ...] = (
     Model("primary-remote-two-networks"),
     Model("external-control-plane"),
     Model("shared-and-own"),
+    Model("replicated", "helloworld.sample.global"),
     Model("blue-green"),
     Model("blue-green-isolated"),
     Model("three-regions", "nearest.sample"),

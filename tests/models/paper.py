@@ -20,11 +20,13 @@ from isthmus.graph.mesh import Mesh, MeshSettings
 from isthmus.ingest.kinds import kinds_of, observer
 from isthmus.ingest.place import Place
 from isthmus.ingest.proxy import Identity, NodeInfo, proxy
+from isthmus.install.global_names import Home, global_entries
 from isthmus.install.inject import inject
 from isthmus.install.values import MeshValues
 from isthmus.model.rows import Cluster, Proxy
+from isthmus.proto import nds_pb2
 from isthmus.tables.changes import Change, Put
-from isthmus.xds.resource import CDS, EDS, LDS, RDS
+from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 from isthmus_lab.controllers import client as kinds
 from isthmus_lab.controllers.client import Kind
 from isthmus_lab.controllers.main import ControllerSettings, controllers
@@ -158,6 +160,8 @@ class Paper:
         self.clusters = {cluster.name: self._cluster(cluster.name) for cluster in self.world.clusters}
         for name in self.clusters:
             self._served_from_afar(name)
+        if self.world.global_names:
+            self._exchange_global_names()
         self._meshes: dict[str, Mesh] = {}
 
     def _cluster(self, name: str) -> PaperCluster:
@@ -210,15 +214,15 @@ class Paper:
         """Gateways by their address on the WAN."""
         return {one.wan: one for one in self.proxies.values() if one.wan}
 
-    def resolve(self, cluster: str, host: str) -> str:
-        """The address of `<name>.<namespace>` for callers of a cluster: their own cluster's, else another's."""
-        name, namespace = host.split(".")[:2]
-        for other in sorted(self.clusters, key=lambda known: known != cluster):
-            for service in self.clusters[other].objects("Service"):
-                meta = service["metadata"]
-                if (meta["name"], meta["namespace"]) == (name, namespace):
-                    return str(service["spec"]["clusterIP"])
-        return "240.240.0.1"
+    def _exchange_global_names(self) -> None:
+        """What `isthmus global-entries` prints for each cluster, applied in all."""
+        made = [
+            entry
+            for name, cluster in self.clusters.items()
+            for entry in global_entries(Home(name), cluster.objects("Service"), cluster.objects("Pod"))
+        ]
+        for cluster in self.clusters.values():
+            cluster.apply(made)
 
     def pod(self, cluster: str, namespace: str, app: str) -> Json:
         """The first pod with this `app` label."""
@@ -285,6 +289,16 @@ class PaperProxy:
     def config(self) -> Config:
         """What it holds from the first of its control planes."""
         return self.config_of(self.sources[0])
+
+    def resolve(self, host: str) -> str:
+        """The address that the agent's name server gives for `host`: written out, or short in the cluster's domain."""
+        row = self.row()
+        (resource,) = self._paper.mesh(self.sources[0]).resources(row.id, NDS).values()
+        table = nds_pb2.NameTable.FromString(resource.body).table
+        for name in (host, f"{host}.svc.cluster.local"):
+            if name in table and table[name].ips:
+                return str(table[name].ips[0])
+        return "198.51.100.1"
 
     def config_of(self, plane: str) -> Config:
         """What it would hold from that control plane."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models.faults import Survey, lost_cluster
+from tests.models.faults import Fault, Survey, lost_cluster
 from tests.models.guarantees import DOCUMENT, MODELS, Model, row, table, written
 from tests.models.paper import Paper
 
@@ -47,6 +47,7 @@ WAYS = {
         "team-a": {("team-a", DIRECT): 0.5, ("team-b", ("team-b",)): 0.5},
         "team-b": {("team-b", DIRECT): 0.5, ("team-a", ("team-a",)): 0.5},
     },
+    "replicated": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
     "blue-green": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
     "blue-green-isolated": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
 }
@@ -89,6 +90,13 @@ def test_a_lost_cluster_leaves_the_other() -> None:
     paper = Paper("two-networks")
     survey = Survey(paper, fault=lost_cluster(paper, "east"))
     assert {cluster: {way.cluster for way in ways} for cluster, ways in survey.ways().items()} == {"west": {"west"}}
+
+
+def test_global_names_lead_from_gateway_to_gateway() -> None:
+    survey = Model("replicated", "helloworld.sample.global").survey()
+    survey.fault = Fault(apps=frozenset({("east", "helloworld")}))
+    ways = {cluster: {(way.cluster, way.gateways) for way in found} for cluster, found in survey.ways().items()}
+    assert ways == {"east": {("west", ("east", "west"))}, "west": {("west", DIRECT)}}
 
 
 def test_a_table_tells_of_what_is_lost() -> None:
