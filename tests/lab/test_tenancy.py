@@ -120,6 +120,22 @@ def test_what_is_not_exposed_stops_at_the_gateway(model: Lab) -> None:
     assert not [line for line in logged(model, "team-b", "billing", "payroll") if "team-a" in json.dumps(line)]
 
 
+def test_what_is_not_exported_does_not_exist_elsewhere(model: Lab) -> None:
+    vault = HELLO.format("vault.billing")
+    assert statuses(model, BATCH, vault) == {200}
+    (error,) = {call.error for call in model.call(STOREFRONT, vault, "--count", "2").calls}
+    assert "not known" in error
+    # In its own cluster the name is Kubernetes', but the mesh carries nobody there: without mutual TLS it is closed.
+    assert 200 not in statuses(model, LOOKALIKE, vault)
+
+
+def test_a_namespace_is_told_of_what_its_sidecar_lets_through(model: Lab) -> None:
+    listed = model.run("proxy-config", "cluster", "--context", "team-a", "deploy/storefront.shop", "-o", "json").stdout
+    hosts = {one["name"].split("|")[3] for one in json.loads(listed) if one["name"].startswith("outbound|")}
+    names = ("cart.shop", "catalog.shared", "billing.billing", "ledger.billing", "payroll.billing")
+    assert hosts == {f"{name}.svc.cluster.local" for name in names}
+
+
 # -- policies change ----------------------------------------------------------------------------------------------
 
 

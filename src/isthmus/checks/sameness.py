@@ -12,6 +12,7 @@ SERVICES = Category("services")
 POLICIES = Category("configuration")
 
 _SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease", "default"})
+FAIL_CLOSED = frozenset({"AuthorizationPolicy", "PeerAuthentication"})
 _MEMBERSHIP = ("istio-injection", "istio.io/rev", "istio.io/dataplane-mode")
 CONFIGURATION = (
     "peerauthentications", "authorizationpolicies", "destinationrules", "virtualservices", "serviceentries",
@@ -98,9 +99,16 @@ def problems(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
                 yield (POLICIES.error if broken else POLICIES.warning)(
                     text,
                     str(where["cluster"]),
-                    effect="the object has no effect, or the last good one is in force" if broken else "",
+                    effect=_effect(str(where["kind"])) if broken else "",
                     remedy=str(problem["remedy"]),
                 )
+
+
+def _effect(kind: str) -> str:
+    """What a broken object of this kind means for the mesh."""
+    if kind in FAIL_CLOSED:
+        return "it fails closed: what it guards is refused until it is corrected"
+    return "the object has no effect, or the last good one is in force"
 
 
 def _membership(namespace: Object) -> str:
