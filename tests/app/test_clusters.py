@@ -466,3 +466,43 @@ def test_secrets_may_be_in_the_cluster_where_the_control_plane_runs(tmp_path: Pa
         assert any("where the control plane runs" in str(problem) for problem in w.manager.problems())
 
     play(tmp_path, scenario)
+
+
+def test_last_contact_is_remembered_over_a_restart(tmp_path: Path) -> None:
+    """And not mistaken for the time when the checkpoint was written."""
+
+    async def scenario(w: World) -> None:
+        await w.link()
+        await w.start()
+        await w.synced()
+        await w.west.stop()
+        await until(lambda: w.status().status == "error")
+        heard = w.status().last_contact
+        w.manager._clusters["west"].dirty = True
+        await w.stop()
+        await w.start()
+        await w.synced()
+        assert w.status().stale
+        assert w.status().last_contact == heard
+
+    play(tmp_path, scenario)
+
+
+def test_digests_tell_what_was_observed(tmp_path: Path) -> None:
+    async def scenario(w: World) -> None:
+        await w.link()
+        await w.start()
+        await w.synced()
+        first = await w.manager.digests()
+        assert first.keys() == {"east", "west"}
+        await w.west.put("services", service("late"))
+        await until(lambda: w.services() == {"in-west", "late"})
+        second = await w.manager.digests()
+        assert second["east"] == first["east"]
+        assert {kind for kind in second["west"] if second["west"][kind] != first["west"][kind]} == {"Service"}
+        await w.stop()
+        await w.start()
+        await w.synced()
+        assert await w.manager.digests() == second
+
+    play(tmp_path, scenario)

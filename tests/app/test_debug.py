@@ -1,5 +1,6 @@
 """The debug pages over a mesh made of a dictionary; what they show in the whole is seen in test_serve."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
 from isthmus.app.cluster_settings import ClusterStatus
-from isthmus.app.debug import DebugPages
+from isthmus.app.debug import DebugPages, Replica
 from isthmus.base.errors import ObjectRef, Problem
 from isthmus.derive.liveness import Decision
 from isthmus.edge.journal import Entry, Journal
@@ -88,6 +89,16 @@ class Mesh:
         return {"a": XdsResource(type_url, "a", bodies[type_url], "v")} if type_url in bodies else {}
 
 
+class Clusters:
+    """One cluster."""
+
+    def statuses(self) -> list[ClusterStatus]:
+        return [STATUS]
+
+    async def digests(self) -> dict[str, dict[str, str]]:
+        return {STATUS.id: {"Pod": "01"}, "gone": {}}
+
+
 class Clock:
     def now(self) -> float:
         return 110.0
@@ -112,8 +123,8 @@ def pages() -> dict[str, Any]:
         mesh,
         streams,
         Clock(),
-        instance="istiod-1",
-        statuses=lambda: [STATUS],
+        replica=Replica("istiod-1", "canary"),
+        clusters=Clusters(),
         problems=lambda: [PROBLEM],
         trust=lambda: {"constrained": True},
         liveness=Liveness(),
@@ -124,7 +135,6 @@ def pages() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "query", "answer"),
     [
-        ("clusterz", {}, {"istiod": "istiod-1", "clusters": [asdict(STATUS) | {"liveness": STANDING}]}),
         ("liveness", {}, {"istiod": "istiod-1", "clusters": [STANDING]}),
         ("drain", {"cluster": "west"}, {"istiod": "istiod-1", "config": "", "moves": ["all of west"]}),
         ("events", {}, {"istiod": "istiod-1", "now": 110.0, "events": [FIRST, SECOND]}),
@@ -194,3 +204,11 @@ def test_what_is_no_number_is_said(pages: dict[str, Any], query: dict[str, str])
 def test_an_unknown_proxy_is_not_known(pages: dict[str, Any], query: dict[str, str]) -> None:
     with pytest.raises(KeyError):
         pages["config_dump"](query)
+
+
+def test_clusters_are_told_with_how_they_stand_and_what_was_seen(pages: dict[str, Any]) -> None:
+    assert asyncio.run(pages["clusterz"]({})) == {
+        "istiod": "istiod-1",
+        "revision": "canary",
+        "clusters": [asdict(STATUS) | {"liveness": STANDING, "digests": {"Pod": "01"}}],
+    }

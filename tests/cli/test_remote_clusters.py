@@ -12,9 +12,9 @@ import pytest
 
 from isthmus.base.errors import UnreachableError
 from isthmus.cli import main as cli
-from isthmus.cli import reach
+from isthmus.cli import reach, remote_clusters
 from isthmus.cli.reach import Answer
-from isthmus.cli.remote_clusters import as_json, as_row
+from isthmus.cli.remote_clusters import as_json, as_row, disagreements
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.kube_exec import ExecResult, Target
 from tests.fake_kube import FakeKube
@@ -29,6 +29,7 @@ EAST: dict[str, Any] = {
     "rows": 10,
     "stale": False,
     "config": True,
+    "digests": {"Pod": "01", "Service": "02"},
     "liveness": {"standing": "active", "signals": {}},
 }
 WEST = EAST | {
@@ -43,14 +44,41 @@ WEST = EAST | {
 }
 
 
+def page(*clusters: dict[str, Any], revision: str = "default") -> dict[str, Any]:
+    """What a control plane answers."""
+    return {"revision": revision, "clusters": list(clusters)}
+
+
+OTHER_WEST = WEST | {"digests": {"Pod": "09", "Service": "02"}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([page(EAST, WEST), page(WEST, EAST)], []),
+        ([page(EAST, WEST)], []),
+        ([page(EAST, WEST), page(EAST, OTHER_WEST)], ["a, b do not agree about cluster west: Pod differ"]),
+        (
+            [page(EAST, WEST), page(EAST), page(EAST, WEST)],
+            ["cluster west is not known to b; others of its replicas know it"],
+        ),
+        ([page(EAST, WEST), page(EAST, OTHER_WEST, revision="canary")], []),
+    ],
+)
+def test_replicas_that_see_a_cluster_differently_are_told_of(answers: list[dict[str, Any]], said: list[str]) -> None:
+    assert disagreements([Answer(name, body) for name, body in zip("abc", answers, strict=False)]) == said
+
+
 def test_rows_tell_age_error_and_what_is_stale() -> None:
-    seen = ("active", "unknown", "unknown")
-    assert as_row("istiod-1", EAST, 1003.0) == ("east", "", "synced", "istiod-1", *seen, "3s ago", "")
-    assert as_row("istiod-1", WEST, 1003.0) == (
+    seen = ("default", "active", "unknown", "unknown")
+    answer = Answer("istiod-1", page(EAST, WEST))
+    assert as_row(answer, EAST, 1003.0) == ("east", "", "synced", "istiod-1", *seen, "3s ago", "")
+    assert as_row(answer, WEST, 1003.0) == (
         "west",
         "istio-system/istio-remote-secret-west",
         "error (stale)",
         "istiod-1",
+        "default",
         "demoted",
         "bad",
         "good",
@@ -60,7 +88,7 @@ def test_rows_tell_age_error_and_what_is_stale() -> None:
 
 
 def test_json_has_istioctls_names_and_more() -> None:
-    east, west = as_json(Answer("istiod-1", {"clusters": [EAST, WEST]}))
+    east, west = as_json(Answer("istiod-1", page(EAST, WEST)))
     assert (east["id"], east["secretName"], east["syncStatus"]) == ("east", "", "synced")
     assert west["liveness"]["standing"] == "demoted"
     assert east["lastContact"] == "1970-01-01T00:16:40.000+00:00"
@@ -117,15 +145,16 @@ def run(*arguments: str) -> int:
     return left.value.code
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, broken: str = "") -> None:
-    """Control planes answer, but for the broken one."""
+def answering(monkeypatch: pytest.MonkeyPatch, broken: str = "", **seen: dict[str, Any]) -> None:
+    """Control planes answer, but for the broken one; `seen` is what some see of west, by pod with _ for -."""
+    later = {name.replace("_", "-"): cluster for name, cluster in seen.items()}
 
     async def execute(client: KubeClient, target: Target, command: list[str], *, within: float) -> ExecResult:
         assert command == ["isthmus", "debug", "request", "GET", "/debug/clusterz"]
         assert target.container == "discovery"
         if target.pod == broken:
             return ExecResult(b"", b"Error: not ready yet\n", 3)
-        return ExecResult(json.dumps({"istiod": target.pod, "clusters": [EAST, WEST]}).encode(), b"", 0)
+        return ExecResult(json.dumps(page(EAST, later.get(target.pod, WEST))).encode(), b"", 0)
 
     monkeypatch.setattr(reach, "execute", execute)
 
@@ -138,10 +167,20 @@ def test_every_running_control_plane_is_asked(
         assert run("--kubeconfig", kubeconfig, "--context", "east") == 0
     lines = capsys.readouterr().out.splitlines()
     assert " ".join(lines[0].split()) == (
-        "NAME SECRET STATUS ISTIOD STANDING GATEWAY DATA PLANE LAST CONTACT LAST ERROR"
+        "NAME SECRET STATUS ISTIOD REVISION STANDING GATEWAY DATA PLANE LAST CONTACT LAST ERROR"
     )
     assert [line.split()[0] for line in lines[1:]] == ["east", "west", "east", "west"]
     assert [("istiod-1" in line, "istiod-2" in line) for line in lines[1:]] == [(True, False)] * 2 + [(False, True)] * 2
+
+
+def test_replicas_that_go_on_to_disagree_are_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(remote_clusters, "SETTLE_SECONDS", 0.0)
+    answering(monkeypatch, istiod_2=OTHER_WEST)
+    with api_server(tmp_path, [istiod("istiod-1"), istiod("istiod-2")]) as kubeconfig:
+        assert run("-c", kubeconfig) == 1
+    assert "istiod-1, istiod-2 do not agree about cluster west: Pod differ" in capsys.readouterr().err
 
 
 def test_one_that_does_not_answer_is_a_warning(

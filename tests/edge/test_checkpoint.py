@@ -30,7 +30,7 @@ ROWS: Rows = {
         )
     ],
 }
-KEPT = Checkpoint("west", "istio-system/s", "https://w", 1234.5, ROWS)
+KEPT = Checkpoint("west", "istio-system/s", "https://w", 1234.5, ROWS, contact=1200.0)
 
 
 def store(path: Path) -> CheckpointStore:

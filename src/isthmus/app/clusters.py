@@ -18,9 +18,11 @@ from isthmus.base.clock import Clock
 from isthmus.base.errors import ObjectRef, Problem, UnreachableError
 from isthmus.edge.checkpoint import Checkpoint, CheckpointStore
 from isthmus.edge.kube_client import KubeClient
+from isthmus.ingest.digest import digest
 from isthmus.ingest.observed import Observed
 from isthmus.ingest.place import Place
 from isthmus.ingest.secrets import RemoteCluster
+from isthmus.model.rows import Row
 from isthmus.tables.changes import Change
 
 log = structlog.get_logger()
@@ -75,6 +77,11 @@ class ClusterManager:
         """Everything that is wrong with objects of any cluster."""
         found = [problem for cluster in self._clusters.values() for problem in cluster.problems()]
         return sorted([*self._problems, *self._local_problems(), *found])
+
+    async def digests(self) -> dict[str, dict[str, str]]:
+        """Cluster -> kind -> digest of what was observed: replicas that agree have the same."""
+        observed = {cluster.id: cluster.rows_by_kind() for cluster in self._clusters.values()}
+        return await asyncio.to_thread(_digests, observed)
 
     def client(self, cluster: str) -> KubeClient | None:
         """The client of a cluster, to ask it something; None if the cluster is not known or cannot be asked."""
@@ -265,3 +272,7 @@ class ClusterManager:
         finally:
             # Also when cancelled in between: the last write at the end makes up for it.
             cluster.dirty |= not written
+
+
+def _digests(observed: Mapping[str, Mapping[str, list[Row]]]) -> dict[str, dict[str, str]]:
+    return {cluster: {kind: digest(rows) for kind, rows in kinds.items()} for cluster, kinds in observed.items()}

@@ -1,7 +1,7 @@
 """The debug pages: what is known, as rows and plain data. Read only."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -52,6 +52,24 @@ class LivenessView(Protocol):
         """How each cluster stands."""
 
 
+class ClustersView(Protocol):
+    """What the pages read of the clusters."""
+
+    def statuses(self) -> Sequence[ClusterStatus]:
+        """How each is read."""
+
+    async def digests(self) -> Mapping[str, Mapping[str, str]]:
+        """Cluster -> kind -> digest of what was observed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """Who answers: the pod's name, and the revision of its control plane."""
+
+    instance: str
+    revision: str
+
+
 class DebugPages:
     """Answers for the admin server."""
 
@@ -61,8 +79,8 @@ class DebugPages:
         streams: Streams,
         clock: Clock,
         *,
-        instance: str,
-        statuses: Callable[[], Sequence[ClusterStatus]],
+        replica: Replica,
+        clusters: ClustersView,
         problems: Callable[[], Sequence[Problem]],
         trust: Callable[[], Mapping[str, Any]],
         liveness: LivenessView,
@@ -70,8 +88,9 @@ class DebugPages:
         self._mesh = mesh
         self._streams = streams
         self._clock = clock
-        self._instance = instance
-        self._statuses = statuses
+        self._instance = replica.instance
+        self._revision = replica.revision
+        self._clusters = clusters
         self._problems = problems
         self._trust = trust
         self._liveness = liveness
@@ -79,7 +98,7 @@ class DebugPages:
     def pages(self) -> dict[str, Answer]:
         """By name below /debug/."""
         return {
-            "clusterz": lambda _: {"istiod": self._instance, "clusters": self._clusterz()},
+            "clusterz": lambda _: self._clusterz(),
             "liveness": lambda _: {"istiod": self._instance, "clusters": self._liveness.page()},
             "events": self._events,
             "drain": self._drain,
@@ -93,15 +112,20 @@ class DebugPages:
             "config_dump": self._config_dump,
         }
 
-    def _clusterz(self) -> list[dict[str, Any]]:
-        """The clusters as they are read, each with how it stands."""
+    async def _clusterz(self) -> dict[str, Any]:
+        """The clusters as they are read, each with how it stands and what was seen of it, as a digest by kind."""
+        digests = await self._clusters.digests()
         known = {entry["cluster"]: entry for entry in self._liveness.page()}
-        return [asdict(status) | {"liveness": known.get(status.id)} for status in self._statuses()]
+        clusters = [
+            asdict(status) | {"liveness": known.get(status.id), "digests": digests.get(status.id, {})}
+            for status in self._clusters.statuses()
+        ]
+        return {"istiod": self._instance, "revision": self._revision, "clusters": clusters}
 
     def _drain(self, query: Mapping[str, str]) -> dict[str, Any]:
         """What draining would move: `?cluster=<name>`. Raises KeyError for a cluster that nobody knows."""
         cluster = query.get("cluster", "")
-        statuses = {status.id: status for status in self._statuses()}
+        statuses = {status.id: status for status in self._clusters.statuses()}
         if cluster not in statuses:
             raise KeyError(f"cluster {cluster!r}")
         own = next((status.id for status in statuses.values() if status.config), "")

@@ -131,7 +131,7 @@ class ManagedCluster:
             for name in self._observed.kinds.keys() - self._pending.listed:
                 self._pending.view.inherit(name, self._observed)
         log.info("restored from checkpoint", cluster=self.id, rows=self._observed.count(), written=self._kept.written)
-        self._seen_before = self._kept.written
+        self._seen_before = self._kept.contact
         self._kept = None
         self._stale = True
         self._swap_in(self._observed)
@@ -173,15 +173,13 @@ class ManagedCluster:
 
     def status(self) -> ClusterStatus:
         """The truth now."""
-        contacts = [s.last_contact for s in self._sessions() if s.last_contact is not None]
-        contacts += [self._seen_before] if self._seen_before is not None else []
         session = self._pending or self._live
         return ClusterStatus(
             id=self.id,
             secret=self.secret,
             server=session.access.server if session else "",
             status=self._status(),
-            last_contact=max(contacts, default=None),
+            last_contact=self._last_contact(),
             last_error=self.error,
             rows=self._observed.count(),
             stale=self._stale,
@@ -192,10 +190,21 @@ class ManagedCluster:
         """What is wrong with the cluster's objects."""
         return self._observed.problems()
 
+    def rows_by_kind(self) -> dict[str, list[Row]]:
+        """What is in force, now."""
+        return self._observed.by_kind()
+
     def checkpoint(self) -> Checkpoint:
         """What to keep for a restart."""
         server = self._live.access.server if self._live else ""
-        return Checkpoint(self.id, self.secret, server, self._clock.now(), self._observed.dump())
+        now = self._clock.now()
+        contact = self._last_contact()
+        return Checkpoint(self.id, self.secret, server, now, self._observed.dump(), now if contact is None else contact)
+
+    def _last_contact(self) -> float | None:
+        """When the server was last heard, also before a restart."""
+        contacts = [s.last_contact for s in self._sessions() if s.last_contact is not None]
+        return max(contacts, default=self._seen_before)
 
     def _status(self) -> str:
         if self._closed:

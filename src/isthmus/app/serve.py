@@ -15,7 +15,7 @@ import structlog
 from isthmus.app.caller_reports import CallerReports
 from isthmus.app.cluster_settings import SYNCED, ClusterSettings
 from isthmus.app.clusters import ClusterManager
-from isthmus.app.debug import DebugPages
+from isthmus.app.debug import DebugPages, Replica
 from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
 from isthmus.app.kube_events import EventWriter
@@ -253,8 +253,8 @@ class ControlPlane:
             self.mesh,
             self.streams,
             self.clock,
-            instance=self.settings.instance,
-            statuses=self.clusters.statuses,
+            replica=Replica(self.settings.instance, self.settings.revision),
+            clusters=self.clusters,
             problems=self._all_problems,
             trust=self._trust_page,
             liveness=self.liveness,

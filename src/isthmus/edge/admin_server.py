@@ -1,6 +1,6 @@
 """Readiness, metrics and what the control plane knows, as JSON, on loopback (15014)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 Answer = Callable[[Mapping[str, str]], Any]
-"""What a debug path answers, given the query; raises KeyError for something that does not exist."""
+"""What a debug path answers, given the query, or an awaitable of it; raises KeyError for what does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ def admin_app(pages: AdminPages) -> Starlette:
         if answer is None:
             return json_response({"error": f"there is no /debug/{path}", "paths": sorted(pages.debug)}, status=404)
         try:
-            return json_response(answer(query))
+            value = answer(query)
+            return json_response(await value if isinstance(value, Awaitable) else value)
         except KeyError as error:
             return json_response({"error": f"{error.args[0]} is not known"}, status=404)
 

@@ -29,13 +29,14 @@ Rows = dict[str, list[tuple[ObjectKey, tuple[Row, ...]]]]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What was known of one cluster at `written` (seconds since the epoch)."""
+    """What was known of one cluster at `written`, and when it was last heard (seconds since the epoch)."""
 
     cluster: str
     secret: str
     server: str
     written: float
     rows: Rows
+    contact: float = 0.0
 
 
 class _Header(msgspec.Struct):
@@ -44,6 +45,7 @@ class _Header(msgspec.Struct):
     secret: str
     server: str
     written: float
+    contact: float = 0.0
 
 
 class _Frame(msgspec.Struct):
@@ -113,7 +115,8 @@ class CheckpointStore:
 
 
 def _frames(checkpoint: Checkpoint) -> Iterator[bytes]:
-    yield _encode(_Header(FORMAT, checkpoint.cluster, checkpoint.secret, checkpoint.server, checkpoint.written))
+    of, written, contact = checkpoint.cluster, checkpoint.written, checkpoint.contact
+    yield _encode(_Header(FORMAT, of, checkpoint.secret, checkpoint.server, written, contact))
     for kind, objects in checkpoint.rows.items():
         by_table: dict[str, list[tuple[str, str, Row]]] = {}
         for (namespace, name), rows in objects:
@@ -141,7 +144,8 @@ def _read(path: Path) -> Checkpoint:
         for namespace, name, row in _decoders[part.table].decode(part.rows):
             objects[namespace, name] = (*objects.get((namespace, name), ()), row)
     kept = {kind: list(objects.items()) for kind, objects in rows.items()}
-    return Checkpoint(header.cluster, header.secret, header.server, header.written, kept)
+    contact = header.contact or header.written
+    return Checkpoint(header.cluster, header.secret, header.server, header.written, kept, contact)
 
 
 def _with_length(frame: bytes) -> bytes:

@@ -70,6 +70,10 @@ class Observed:
                 for seen in objects.values():
                     yield from (row for row in seen.rows if not table or table == row.TABLE)
 
+    def by_kind(self) -> dict[str, list[Row]]:
+        """The rows in force by the kind of object they are of."""
+        return {name: [row for seen in found.values() for row in seen.rows] for name, found in self._seen.items()}
+
     def count(self) -> int:
         """How many rows are in force."""
         return sum(len(seen.rows) for objects in self._seen.values() for seen in objects.values())
