@@ -296,3 +296,22 @@ def test_what_is_no_dump_says_so(data: bytes) -> None:
         config_dump.parse(data, "the dump")
     assert refused.value.remedy
     assert config_dump.parse(json.dumps(ROUTES).encode(), "x") == ROUTES
+
+
+@pytest.mark.parametrize(
+    ("match", "text"),
+    [
+        ({"prefix": "/", "headers": [{"name": "x", "string_match": {"exact": "a"}}]}, "/* x=a"),
+        (
+            {"prefix": "/", "headers": [{"name": "x", "string_match": {"prefix": "a"}, "invert_match": True}]},
+            "/* !x=a*",
+        ),
+        ({"headers": [{"name": "x", "present_match": True}]}, "/* x"),
+        (
+            {"path": "/p", "query_parameters": [{"name": "q", "string_match": {"safe_regex": {"regex": "a+"}}}]},
+            "/p q?a+",
+        ),
+    ],
+)
+def test_a_match_shows_what_else_it_looks_at(match: dict[str, Any], text: str) -> None:
+    assert config_dump.route_match(match) == text

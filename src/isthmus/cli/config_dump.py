@@ -262,7 +262,22 @@ def _domains(host: Json) -> str:
 
 
 def route_match(match: Json) -> str:
-    """What a route takes, in short: `/*`, `/exact`, `regex …`."""
+    """What a route takes, in short: `/*`, `/exact`, `regex …`, and headers and parameters that it looks at."""
+    conditions = [_condition(one, "=") for one in match.get("headers", ())]
+    conditions += [_condition(one, "?") for one in match.get("query_parameters", ())]
+    return " ".join((_path_match(match), *conditions))
+
+
+def _condition(matcher: Json, sign: str) -> str:
+    """`name=value`, `name=prefix*`, `name` alone for presence; `!` turns it round."""
+    text = matcher.get("string_match") or {}
+    turned = "!" if matcher.get("invert_match") else ""
+    regex = (text.get("safe_regex") or {}).get("regex", "")
+    value = text.get("exact") or (f"{text['prefix']}*" if "prefix" in text else regex)
+    return f"{turned}{matcher.get('name', '')}{sign}{value}" if text else f"{turned}{matcher.get('name', '')}"
+
+
+def _path_match(match: Json) -> str:
     if "prefix" in match:
         return f"{match['prefix']}*"
     if "path_separated_prefix" in match:
@@ -271,7 +286,7 @@ def route_match(match: Json) -> str:
         return str(match["path"])
     if "safe_regex" in match:
         return f"regex {match['safe_regex'].get('regex', '')}"
-    return "/*" if not match else ",".join(sorted(match))
+    return "/*" if not match.keys() - {"headers", "query_parameters", "case_sensitive"} else ",".join(sorted(match))
 
 
 def secret_rows(dump: Json, now: float) -> list[tuple[str, ...]]:
