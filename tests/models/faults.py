@@ -42,6 +42,7 @@ def faults(paper: Paper) -> dict[str, list[Fault]]:
     gateways = {one.cluster for one in paper.gateways.values()}
     links = [tuple(sorted(pair)) for pair in combinations((n.name for n in world.networks), 2)]
     nodes = [(c.name, n.name) for c in world.clusters for n in c.nodes]
+    nodes += [(m.cluster, m.name) for m in world.machines if m.group]
     return {
         "API server": [Fault(c.name, c.name, api_servers=frozenset({c.name})) for c in world.clusters],
         "control plane": [Fault(p.name, p.cluster, planes=frozenset({p.name})) for p in world.control_planes],

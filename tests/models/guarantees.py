@@ -41,6 +41,7 @@ MODELS: tuple[Model, ...] = (
     Model("replicated", "helloworld.sample.global"),
     Model("blue-green"),
     Model("blue-green-isolated"),
+    Model("vm", "inventory.sample", 80),
     Model("three-regions", "nearest.sample"),
     Model("tenancy", "catalog.shared", app=("shop", "storefront")),
 )

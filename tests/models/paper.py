@@ -15,13 +15,16 @@ import jsonpatch
 
 from isthmus.agent.bootstrap import build_node
 from isthmus.agent.settings import Mounts, ProxySettings, parse_settings
+from isthmus.derive.registration import Machine as Registrant
+from isthmus.derive.registration import manifest
 from isthmus.envoy.match import Config
 from isthmus.graph.mesh import Mesh, MeshSettings
-from isthmus.ingest.kinds import kinds_of, observer
+from isthmus.ingest.kinds import KINDS, kinds_of, observer
 from isthmus.ingest.place import Place
 from isthmus.ingest.proxy import Identity, NodeInfo, proxy
 from isthmus.install.global_names import Home, global_entries
 from isthmus.install.inject import inject
+from isthmus.install.machine import MachineValues, environment, read_group
 from isthmus.install.values import MeshValues
 from isthmus.model.rows import Cluster, Proxy
 from isthmus.proto import nds_pb2
@@ -32,15 +35,17 @@ from isthmus_lab.controllers.client import Kind
 from isthmus_lab.controllers.main import ControllerSettings, controllers
 from isthmus_lab.kubelet.sandbox import WAN_ANNOTATION
 from isthmus_lab.labfile.load import load
-from isthmus_lab.net.plan import ClusterPlan, Plan, make_plan
+from isthmus_lab.net.plan import ClusterPlan, MachinePlan, Plan, make_plan
 from isthmus_lab.supervisor.manifests import objects_for
 from isthmus_lab.supervisor.roles import exposing_service, objects_afar, objects_here
-from isthmus_lab.world import World
+from isthmus_lab.world import Machine, World
 from tests.lab_pkg.controllers.world import Json, Simulation, lease, merged
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 PROXY = "istio-proxy"
 WAN_ADDRESS = "lab.isthmus.dev/wan-ip"
+_GROUPS = next(kind for kind in KINDS if kind.name == "WorkloadGroup")
+_HEALTHY: Json = {"status": {"conditions": [{"type": "Healthy", "status": "True"}]}}
 _FIELDS: dict[str, Callable[[Json], str]] = {
     "metadata.name": lambda pod: pod["metadata"]["name"],
     "metadata.namespace": lambda pod: pod["metadata"]["namespace"],
@@ -162,6 +167,9 @@ class Paper:
             self._served_from_afar(name)
         if self.world.global_names:
             self._exchange_global_names()
+        self.machines = [PaperMachine(self, machine) for machine in self.world.machines if machine.group]
+        for machine in self.machines:
+            self.clusters[machine.cluster].apply([machine.entry()])
         self._meshes: dict[str, Mesh] = {}
 
     def _cluster(self, name: str) -> PaperCluster:
@@ -207,7 +215,8 @@ class Paper:
     def proxies(self) -> dict[tuple[str, str], "PaperProxy"]:
         """Every proxy by (network, address of its pod)."""
         found = (PaperProxy(self, name, pod) for name in self.clusters for pod in self.clusters[name].objects("Pod"))
-        return {(one.network, one.address): one for one in found if one.container}
+        pods = {(one.network, one.address): one for one in found if one.container}
+        return pods | {(one.network, one.address): one for one in self.machines}
 
     @cached_property
     def gateways(self) -> dict[str, "PaperProxy"]:
@@ -305,6 +314,42 @@ class PaperProxy:
         mesh, row = self._paper.mesh(plane), self.row()
         mesh.connect(row)
         return Config({type_url: mesh.resources(row.id, type_url) for type_url in (CDS, EDS, LDS, RDS)})
+
+
+class PaperMachine(PaperProxy):
+    """A machine that joined by its WorkloadGroup."""
+
+    def __init__(self, paper: Paper, machine: Machine) -> None:
+        namespace, name = machine.group.split("/")
+        groups = paper.clusters[machine.cluster].objects("WorkloadGroup")
+        self._manifest = next(group for group in groups if group["metadata"]["name"] == name)
+        group = read_group(self._manifest)
+        about = {"name": machine.name, "namespace": namespace, "labels": group.labels}
+        spec = {"serviceAccountName": group.service_account, "nodeName": machine.name, "containers": []}
+        pod = {"metadata": about, "spec": spec}
+        super().__init__(paper, machine.cluster, {**pod, "status": {"podIP": self._plan(paper, machine).ip}})
+        self.network = machine.network
+
+    @staticmethod
+    def _plan(paper: Paper, machine: Machine) -> MachinePlan:
+        return next(plan for plan in paper.plan.machines if plan.name == machine.name)
+
+    def settings(self) -> ProxySettings:
+        """What the files that it joins with say."""
+        about = self._paper.world.cluster(self.cluster)
+        values = MachineValues(cluster=self.cluster, group=self._manifest, network=about.mesh_network)
+        meta = self.pod["metadata"]
+        env = {**environment(values, read_group(self._manifest)), "POD_NAME": meta["name"], "INSTANCE_IP": self.address}
+        return parse_settings(["proxy", "sidecar"], env, mounts=Mounts(), read=lambda _: None)
+
+    def entry(self) -> Json:
+        """The WorkloadEntry that it is registered as, and healthy."""
+        (group,) = observer(_GROUPS, Place(self.cluster))(json.dumps(self._manifest).encode()).rows or ()
+        metadata = self.settings().metadata
+        machine = Registrant(
+            namespace=group.namespace, group=group.name, address=self.address, network=metadata["NETWORK"]
+        )
+        return merged(manifest(machine, group, instance="paper", now=0), _HEALTHY)
 
 
 def _expanded(word: str, env: Mapping[str, str]) -> str:

@@ -43,6 +43,7 @@ WAYS = {
         },
     },
     "three-regions": {region: {(region, DIRECT): 1.0} for region in ("eu", "us", "asia")},
+    "vm": {"east": {("east", DIRECT): 1.0}, "west": {("east", ("east",)): 1.0}},
     "tenancy": {
         "team-a": {("team-a", DIRECT): 0.5, ("team-b", ("team-b",)): 0.5},
         "team-b": {("team-b", DIRECT): 0.5, ("team-a", ("team-a",)): 0.5},
