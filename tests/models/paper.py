@@ -26,6 +26,7 @@ from isthmus.install.global_names import Home, global_entries
 from isthmus.install.inject import inject
 from isthmus.install.machine import MachineValues, environment, read_group
 from isthmus.install.values import MeshValues
+from isthmus.model.external import WorkloadGroup
 from isthmus.model.rows import Cluster, Proxy
 from isthmus.proto import nds_pb2
 from isthmus.tables.changes import Change, Put
@@ -345,6 +346,7 @@ class PaperMachine(PaperProxy):
     def entry(self) -> Json:
         """The WorkloadEntry that it is registered as, and healthy."""
         (group,) = observer(_GROUPS, Place(self.cluster))(json.dumps(self._manifest).encode()).rows or ()
+        assert isinstance(group, WorkloadGroup)
         metadata = self.settings().metadata
         machine = Registrant(
             namespace=group.namespace, group=group.name, address=self.address, network=metadata["NETWORK"]
