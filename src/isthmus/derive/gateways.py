@@ -11,6 +11,9 @@ HTTP_PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB")
 TLS_PROTOCOLS = ("HTTPS", "TLS")
 TERMINATING = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL")
 
+CONTROL_PLANE_GATEWAY = "istiod-gateway"
+"""Name of the Gateway that exposes the control plane (PR1)."""
+
 
 class Takes(StrEnum):
     """What a server does with a connection."""

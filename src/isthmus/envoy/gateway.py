@@ -8,11 +8,12 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 
-from isthmus.envoy import filters, streams, tls
+from isthmus.envoy import filters, rbac, streams, tls
 from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import Message, ads, boolean, packed
 from isthmus.envoy.http_routes import routes as rule_routes
 from isthmus.envoy.routes import Rules
+from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import GatewayServer
 from isthmus.xds.resource import RDS, XdsResource
 
@@ -70,6 +71,7 @@ def http_chain(server: GatewayServer, socket: Message | None) -> Message:
     http = filters.http_manager(
         name,
         GATEWAY,
+        before=rbac.http_filters(),
         rds=hcm_pb2.Rds(config_source=ads(), route_config_name=name),
         use_remote_address=boolean(True),
         forward_client_cert_details=manager.SANITIZE_SET if socket is not None else manager.SANITIZE,
@@ -83,10 +85,21 @@ def http_chain(server: GatewayServer, socket: Message | None) -> Message:
     return message
 
 
-def stream_chains(found: Iterable[streams.Stream], server: GatewayServer, socket: Message | None) -> list[Message]:
-    """The filter chains of a server that carries bytes: TLS by its SNI, or whatever comes."""
+def stream_chains(
+    found: Iterable[streams.Stream],
+    server: GatewayServer,
+    socket: Message | None,
+    policies: Iterable[AuthorizationPolicy] = (),
+) -> list[Message]:
+    """The filter chains of a server that carries bytes: TLS by its SNI, or whatever comes, if the policies allow it."""
     with_tls = bool(server.tls_mode)
-    return [streams.chain(stream, GATEWAY, tls=with_tls, socket=socket) for stream in found]
+    guards = rbac.network_filters(policies)
+    made = [streams.chain(stream, GATEWAY, tls=with_tls, socket=socket) for stream in found]
+    for chain in made:
+        carriers = list(chain.filters)
+        del chain.filters[:]
+        chain.filters.extend([*guards, *carriers])
+    return made
 
 
 def leave_out(chain: Message, seen: set[tuple[str, str, str]]) -> bool:
@@ -123,12 +136,15 @@ def redirecting_host(host: str, port: int, rest: Message | None) -> Message:
     return message
 
 
-def route_configuration(name: str, virtual_hosts: Iterable[Message]) -> XdsResource:
-    """The routes of a server; a host that is not among them is answered 404."""
+def route_configuration(
+    name: str, virtual_hosts: Iterable[Message], policies: Iterable[AuthorizationPolicy] = ()
+) -> XdsResource:
+    """The routes of a server, for whom the policies let in; a host that is not among them is answered 404."""
     message = route_pb2.RouteConfiguration(
         name=name,
         validate_clusters=boolean(False),
         ignore_port_in_host_matching=True,
         virtual_hosts=list(virtual_hosts),
+        typed_per_filter_config=rbac.route_rules(policies),
     )
     return XdsResource(RDS, name, message.SerializeToString(deterministic=True))

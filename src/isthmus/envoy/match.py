@@ -201,7 +201,11 @@ class Config:
         for route in virtual_host.routes:
             if match_routes.matches(route.match, headers):
                 verdict = msgspec.structs.replace(verdict, virtual_host=virtual_host.name, route=route.name)
-                overrides = {**virtual_host.typed_per_filter_config, **route.typed_per_filter_config}
+                overrides = {
+                    **config.typed_per_filter_config,
+                    **virtual_host.typed_per_filter_config,
+                    **route.typed_per_filter_config,
+                }
                 if (rule := match_rbac.refusal(manager.http_filters, asked, overrides)) is not None:
                     return msgspec.structs.replace(verdict, closed=f"403: RBAC: {rule}")
                 if route.HasField("direct_response"):

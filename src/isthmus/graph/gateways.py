@@ -9,6 +9,7 @@ from isthmus.envoy.build import Message
 from isthmus.envoy.routes import Rules
 from isthmus.graph.observed import ALL, Meshwide
 from isthmus.graph.routing import Routing, source_of
+from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import VirtualService
 from isthmus.model.rows import GatewayServer
 from isthmus.model.scopes import RouterView
@@ -85,12 +86,20 @@ class Gateways:
     def _chains(self, get: Get, view: RouterView, server: GatewayServer) -> list[Message]:
         socket = None
         if gateways.opens_tls(server):
-            socket = gateway.server_socket(server, get(self.meshwide.effective, ALL).trust_domains)
+            socket = gateway.server_socket(server, get(self.meshwide.accepted_domains, ALL))
             if socket is None:
                 return []
         if gateways.takes(server) is Takes.HTTP:
             return [gateway.http_chain(server, socket)]
-        return gateway.stream_chains(self._streams(get, view, server), server, socket)
+        return gateway.stream_chains(
+            self._streams(get, view, server), server, socket, self._policies(get, view, server)
+        )
+
+    def _policies(self, get: Get, view: RouterView, server: GatewayServer) -> tuple[AuthorizationPolicy, ...]:
+        """Who may come in. The control plane asks its callers for tokens itself, or a mesh closed by default would
+        close its own control plane to other clusters."""
+        exempt = f"{self.meshwide.settings.system_namespace}/{gateways.CONTROL_PLANE_GATEWAY}"
+        return () if server.gateway == exempt else self.meshwide.policies(get, view.policies)
 
     def route_names(self, view: RouterView) -> Names:
         """The route configurations of a gateway."""
@@ -112,4 +121,5 @@ class Gateways:
         for server in servers:
             for host in server.hosts if server.redirects else ():
                 hosts[host] = gateway.redirecting_host(host, port, hosts.get(host))
-        return gateway.route_configuration(name, (hosts[host] for host in sorted(hosts)))
+        guard = self.meshwide.policies(get, view.policies)
+        return gateway.route_configuration(name, (hosts[host] for host in sorted(hosts)), guard)

@@ -1,6 +1,6 @@
 """The wiring, first half: observed rows, the ways to find them, and what the mesh makes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import msgspec
@@ -318,6 +318,10 @@ class Meshwide:
             row = get(self.sources.policies, key)
             if row is not None and row.cluster == self.settings.config_cluster:
                 yield row
+
+    def policies(self, get: Get, keys: Iterable[PolicyKey]) -> tuple[AuthorizationPolicy, ...]:
+        """The policies of a profile or router."""
+        return tuple(self.policy(get, key) for key in keys)
 
     def policy(self, get: Get, key: PolicyKey) -> AuthorizationPolicy:
         """A policy that holds for somebody, with callers under all their names; closed where it cannot be found."""
@@ -693,13 +697,17 @@ class Scopes:
             families=families,
             namespace=proxy.namespace,
             egress_ports=proxies.egress_ports(services),
+            policies=self._policies(get, proxy),
         )
+
+    def _policies(self, get: Get, proxy: Proxy) -> tuple[PolicyKey, ...]:
+        return policies.selected(get(self.meshwide.bound_policies, proxy.namespace), proxy.labels)
 
     def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
         workload = get(self.sources.workloads, proxy.key)
         entry = self.meshwide.external.entry_of(get, proxy) if workload is None else None
         behind = [proxies.as_service(row) for row in self.meshwide.external.behind(get, proxy)]
-        held = policies.selected(get(self.meshwide.bound_policies, proxy.namespace), proxy.labels)
+        held = self._policies(get, proxy)
         mode = get(self.workload_mode, proxy.key)
         receiver = proxies.receiver(workload, entry)
         return proxies.inbound_profile([*self._services_of(get, proxy), *behind], receiver, mode, held)

@@ -15,7 +15,6 @@ from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
 from isthmus.model.locality import Warmup
 from isthmus.model.mesh import Assignment, Endpoint, HostKey, MeshService
-from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import Labels, TrafficPolicy
 from isthmus.model.scopes import (
     ClientView,
@@ -188,7 +187,7 @@ class Resources:
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
         if isinstance(scope, InboundProfile):
-            guard = inbound.Guard(get(self.meshwide.accepted_domains, ALL), self._policies(get, scope))
+            guard = inbound.Guard(get(self.meshwide.accepted_domains, ALL), self.meshwide.policies(get, scope.policies))
             return inbound.virtual_inbound(scope, guard)
         if name == naming.VIRTUAL_OUTBOUND:
             return outbound.virtual_outbound(self._allowing(get, scope))
@@ -295,13 +294,10 @@ class Resources:
         hosts = get(self.existing.http_part, (place, port, namespace))
         return b"".join(self._own_host(get, anybody, (), host, port=port) for host in hosts)
 
-    def _policies(self, get: Get, profile: InboundProfile) -> tuple[AuthorizationPolicy, ...]:
-        return tuple(self.meshwide.policy(get, name) for name in profile.policies)
-
     def _inbound_routes(self, get: Get, profile: InboundProfile, name: str) -> XdsResource | None:
         for port in profile.ports:
             if port.protocol.is_http and naming.inbound(port.port) == name:
-                return routes.inbound_routes(port.port, self._policies(get, profile))
+                return routes.inbound_routes(port.port, self.meshwide.policies(get, profile.policies))
         return None
 
     def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool, Choice | None]) -> bytes:

@@ -111,7 +111,8 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
     """What a gateway serves: the servers that select it, seen from its cluster and network (SN5, SH24).
 
     What others export counts as it does for the gateway's namespace (SN6). `egress_ports`: where it listens to its
-    own cluster's pods, to lead them to other clusters.
+    own cluster's pods, to lead them to other clusters. `policies` say who may come in by servers that VirtualServices
+    lead on from; what is passed on by SNI alone is judged at the workload.
     """
 
     cluster: str
@@ -121,6 +122,7 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
     families: tuple[int, ...] = ()
     namespace: str = ""
     egress_ports: tuple[int, ...] = ()
+    policies: tuple[PolicyKey, ...] = ()
 
     def __str__(self) -> str:
         ports = ",".join(f"{server.port}/{server.tls_mode}" for server in self.servers)
