@@ -104,6 +104,7 @@ class LivenessMachine:
 
     def __init__(self, memories: Mapping[str, Memory] | None = None) -> None:
         self.memories: dict[str, Memory] = dict(memories or {})
+        self._known: set[tuple[str, Signal]] = set()
 
     def step(self, now: float, seen: Mapping[str, Observation]) -> list[Decision]:
         """Take in what is seen of all clusters now; returns what changed, for the journal."""
@@ -113,7 +114,7 @@ class LivenessMachine:
         for cluster, one in seen.items():
             memory = self.memories[cluster]
             note = _Note(now, cluster, out)
-            _note_signals(memory, one, note)
+            _note_signals(memory, one, self._told(cluster, one), note)
             allowed = _limited(called[cluster], healthy, len(seen), one.policy.minimum_healthy)
             _move(memory, one, allowed, note)
             _note_withheld(memory, called[cluster], allowed, note)
@@ -126,6 +127,11 @@ class LivenessMachine:
         """How the clusters stand, by name; those in full use are left out."""
         rows = (standing(cluster, memory) for cluster, memory in sorted(self.memories.items()))
         return [row for row in rows if not row.plain]
+
+    def _told(self, cluster: str, one: Observation) -> set[Signal]:
+        """The signals that said something in this process; what a restart does not know yet is no news."""
+        self._known |= {(cluster, name) for name, look in one.readings.items() if look.health is not Health.UNKNOWN}
+        return {name for known, name in self._known if known == cluster}
 
     def _membership(self, now: float, seen: Mapping[str, Observation]) -> list[Decision]:
         out = []
@@ -209,12 +215,10 @@ class _Note:
         self._out.append(Decision(self.now, self._cluster, what, before, after, reason))
 
 
-def _note_signals(memory: Memory, one: Observation, note: _Note) -> None:
+def _note_signals(memory: Memory, one: Observation, told: set[Signal], note: _Note) -> None:
     """Signals that turned bad or good again; what becomes known is no news."""
-    for signal in Signal:
+    for signal in sorted(told):
         reading = one.readings.get(signal, Reading())
-        if not reading.since:
-            continue
         before = memory.healths.get(signal.value, Health.UNKNOWN)
         memory.healths[signal.value] = reading.health
         if reading.health is not before and Health.BAD in (reading.health, before):
