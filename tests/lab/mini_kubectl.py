@@ -228,8 +228,9 @@ class MiniKubectl:
             places = [self._place(item, words) for item in self._documents(words, stdin)]
         else:
             places = [(r, r.path(words.namespace), name) for r, name in self._selected(words)]
+        missing_is_good, wait = words.flags.get("ignore-not-found") == "true", words.flags.get("wait") != "false"
         for resource, path, name in places:
-            if self._remove(path, name, missing_is_good=words.flags.get("ignore-not-found") == "true"):
+            if self._remove(path, name, missing_is_good=missing_is_good, wait=wait):
                 yield f'{resource.shown} "{name}" deleted'
 
     def _selected(self, words: Words) -> Iterator[tuple[Resource, str]]:
@@ -244,7 +245,7 @@ class MiniKubectl:
             for item in self._ask("GET", resource.path(words.namespace), query=query)["items"]:
                 yield resource, item["metadata"]["name"]
 
-    def _remove(self, path: str, name: str, *, missing_is_good: bool) -> bool:
+    def _remove(self, path: str, name: str, *, missing_is_good: bool, wait: bool = True) -> bool:
         """Waits, as kubectl does, until it is gone. False: it was not there."""
         if (uid := self._uid(path, name)) is None:
             if missing_is_good:
@@ -252,7 +253,7 @@ class MiniKubectl:
             self._ask("GET", f"{path}/{name}")  # says in the server's words that there is none
         with contextlib.suppress(ApiError):
             self._ask("DELETE", f"{path}/{name}", {"preconditions": {"uid": uid}})
-        while self._uid(path, name) == uid:
+        while wait and self._uid(path, name) == uid:
             time.sleep(_POLL)
         return True
 

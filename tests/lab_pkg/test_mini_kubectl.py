@@ -45,6 +45,15 @@ def test_apply_get_and_delete(kubectl: MiniKubectl) -> None:
     assert said(kubectl, "delete", "-n", "n", "--ignore-not-found", "-f", "-", stdin=SERVICE) == ""
 
 
+def test_a_namespace_need_not_be_waited_for(kubectl: MiniKubectl) -> None:
+    said(kubectl, "create", "namespace", "late")
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "finalizers": ["example.com/stays"]}}
+    said(kubectl, "create", "-n", "late", "-f", "-", stdin=json.dumps(body))
+    assert said(kubectl, "delete", "namespace", "late", "--wait=false") == 'namespace "late" deleted\n'
+    patch = json.dumps({"metadata": {"finalizers": None}})
+    said(kubectl, "patch", "configmap", "a", "-n", "late", "--type", "merge", "-p", patch)
+
+
 def test_patch_label_and_replace(kubectl: MiniKubectl) -> None:
     said(kubectl, "create", "configmap", "-n", "n", "c", "--from-literal=a=b")
     said(kubectl, "patch", "configmap/c", "-n", "n", "-p", '{"data": {"d": "e"}}')
