@@ -5,7 +5,7 @@ import pytest
 from tests.lab.harness import HELLO, SLEEP, Lab
 from tests.lab.served import connected, roots, served_by
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "primary-remote"
 BOTH = {"east", "west"}

@@ -7,7 +7,7 @@ import pytest
 from tests.lab.harness import HELLO, SLEEP, Lab, eventually
 from tests.lab.served import connected, control_plane_addresses, environment, handshake, roots, served_by
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "primary-remote-two-networks"
 BOTH = {"east", "west"}

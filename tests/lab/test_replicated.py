@@ -4,7 +4,7 @@ import pytest
 
 from tests.lab.harness import SLEEP, Lab, Way, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "replicated"
 GLOBAL = "http://helloworld.sample.global:5000/hello"

@@ -8,7 +8,7 @@ import pytest
 from tests.lab.harness import HELLO, SLEEP, Lab, eventually
 from tests.lab.served import connected, served_by
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "shared-and-own"
 ALL = {"east", "west", "north"}

@@ -16,7 +16,7 @@ from isthmus.trust.issue import DAY, PemPair, Validity, make_intermediate, seria
 from isthmus.trust.pem import key_to_pem, new_key
 from tests.lab.harness import Lab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "tenancy"
 STOREFRONT, INTERN = "team-a/shop/storefront", "team-a/shop/intern"

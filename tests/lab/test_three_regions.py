@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.harness import SLEEP, Calls, Lab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "three-regions"
 CLIENT = "eu/sample/sleep"

@@ -42,7 +42,10 @@ class Calls:
 
 @dataclass
 class Report:
-    """Everything that was found. `reported` is what control planes say of objects; `problems` fail the command."""
+    """Everything that was found. `reported` is what control planes say of objects; `problems` fail the command.
+
+    The API servers of `silent` clusters do not answer: what is in them is not known.
+    """
 
     status: Document
     reaches: list[Reach] = field(default_factory=list)
@@ -51,6 +54,7 @@ class Report:
     calls: list[Calls] = field(default_factory=list)
     reported: list[Document] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
 
     def document(self) -> Document:
         """As JSON."""
@@ -74,15 +78,30 @@ def gather(state: StateDirectory, world: World) -> Report:
     report.problems += [f"{p} is not ready" for p in _unready(report.status)]
     report.reaches = reaches.try_all(state, report.status)
     report.problems += [reach.complaint for reach in report.reaches if not reach.good]
-    for name, cluster in clusters.items():
-        report.gateways += gateways_of(state, name, cluster["meshNetwork"])
-    report.services = services_of(state, list(clusters))
+    answering = _answering(state, report)
+    for name in answering:
+        report.gateways += gateways_of(state, name, clusters[name]["meshNetwork"])
+    report.services = services_of(state, answering)
     if world.check is not None:
         for client in world.check.clients:
             _call(state, world.check, client, report)
     for plane in report.status["controlPlanes"]:
         report.reported += _reported_by(state, report.status, plane)
     return report
+
+
+def _answering(state: StateDirectory, report: Report) -> list[str]:
+    """The clusters whose API servers answer; the others are problems, and do not keep the rest from being shown."""
+    found = []
+    for name in report.status["clusters"]:
+        try:
+            talk.api(state, name, "/version")
+        except IsthmusError as error:
+            report.problems.append(f"{name}: {error}")
+            report.silent.append(name)
+        else:
+            found.append(name)
+    return found
 
 
 def _call(state: StateDirectory, check: Check, client: str, report: Report) -> None:

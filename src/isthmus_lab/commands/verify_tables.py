@@ -41,7 +41,8 @@ def tables(report: Report) -> list[Table]:
         for name, c in status["clusters"].items()
     ]
     names = list(status["clusters"])
-    services = [[s["name"], *(s["endpoints"].get(c, "-") for c in names)] for s in report.services]
+    missing = {name: "?" if name in report.silent else "-" for name in names}
+    services = [[s["name"], *(s["endpoints"].get(c, missing[c]) for c in names)] for s in report.services]
     gateways = [
         [g["cluster"], g["network"], g["name"], " ".join(g["addresses"]) or "none yet", " ".join(map(str, g["ports"]))]
         for g in report.gateways
