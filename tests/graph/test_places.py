@@ -7,6 +7,7 @@ import pytest
 
 from isthmus.envoy.spread import nothing_gone, spread
 from isthmus.graph.mesh import Mesh
+from isthmus.model.external import EntryAddress, Resolution, ServiceEntry
 from isthmus.model.locality import Distribution, LocalitySetting
 from isthmus.model.mesh_config import MeshConfig
 from isthmus.model.rows import (
@@ -21,7 +22,10 @@ from isthmus.model.rows import (
 )
 from isthmus.xds.resource import CDS, EDS
 from tests.graph.calls import config
-from tests.graph.world import App, cluster, cross_network, drop, gateway, helloworld, mesh, put, sleep
+from tests.graph.test_gateways import HTTP, at
+from tests.graph.test_gateways import gateway as gateway_at
+from tests.graph.test_routing import to
+from tests.graph.world import App, cluster, cross_network, drop, gateway, helloworld, mesh, port, put, router, sleep
 
 HELLO = "outbound|5000||helloworld.sample.svc.cluster.local"
 OUTLIERS = OutlierDetection(interval=1)
@@ -212,3 +216,39 @@ def test_a_pod_that_is_not_ready_makes_its_zone_hand_on_what_it_cannot_carry() -
     )
     made.apply([put(msgspec.structs.replace(slice_row, endpoints=endpoints))])
     assert shares(made, caller("a")) == {"a": 0.7, "c": 0.3}
+
+
+def test_a_gateway_that_opens_requests_prefers_what_is_near_it() -> None:
+    route = at({"http": [to("helloworld")]})
+    made = world(gateway_at(HTTP), route, traffic_distribution="PreferSameZone")
+    found = []
+    for where in ("a", "c"):
+        proxy = msgspec.structs.replace(
+            router("east", "net-east", pod=f"gw-{where}"), node=where, requested_network_view=()
+        )
+        found.append(shares(made, proxy))
+    assert found == [{"a": 1}, {"c": 1}]
+
+
+@pytest.mark.parametrize("of", ["entry", "namespace"])
+def test_traffic_distribution_of_a_service_entry_and_its_namespace_lb9(of: str) -> None:
+    said: dict[str, Any] = {"traffic_distribution": "PreferRegion"}
+    entry = ServiceEntry(
+        cluster="east",
+        namespace="sample",
+        name="vms",
+        hosts=("vms.example",),
+        addresses=("240.0.0.9",),
+        ports=(port(80),),
+        internal=True,
+        resolution=Resolution.STATIC,
+        endpoints=tuple(
+            EntryAddress(address=address, locality=Locality(region), network="net-east")
+            for address, region in (("10.0.9.1", "r1"), ("10.0.9.2", "r2"))
+        ),
+        **(said if of == "entry" else {}),
+    )
+    made = world(entry, Namespace(cluster="east", name="sample", **(said if of == "namespace" else {})))
+    found = config(made, caller("a")).assignment("outbound|80||vms.example")
+    assert found is not None
+    assert [(one.member.address, one.share) for one in spread(found)] == [("10.0.9.1", 1), ("10.0.9.2", 0)]

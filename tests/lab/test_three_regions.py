@@ -103,3 +103,45 @@ def test_pods_a_zone_a_region_and_a_gateway_are_lost_one_after_the_other(broken:
 def test_it_returns_to_what_is_near(model: Lab) -> None:
     answered(model, "nearest", "eu-a", within=40)
     answered(model, "eastward", "eu-a")
+
+
+def test_calls_go_on_without_the_control_plane(model: Lab) -> None:
+    with model.under_load(CLIENT, url("spread"), 4) as calls, model.killed("eu/istiod"):
+        alone = model.call(CLIENT, url("nearest"), "--count", "20")
+    assert not alone.failures
+    assert set(places(alone)) == {"eu-a"}
+    assert not calls.failures
+
+
+@pytest.mark.full
+def test_the_region_in_use_is_cut_off(broken: Lab) -> None:
+    """Packets vanish, as when a cable is pulled: nothing is refused, nothing is closed. America takes over."""
+    for zone in ("eu-a", "eu-b"):
+        broken.kubectl("eu", "scale", "-n", "sample", f"deployment/helloworld-{zone}", "--replicas=0")
+    answered(broken, "eastward", "asia")
+    with broken.under_load(CLIENT, url("eastward"), 12) as calls:
+        answered(broken, "eastward", "asia")
+        with broken.cut("pacific"):
+            answered(broken, "eastward", "us-a", "us-b")
+    for zone in ("eu-a", "eu-b"):
+        broken.kubectl("eu", "scale", "-n", "sample", f"deployment/helloworld-{zone}", "--replicas=1")
+    answered(broken, "eastward", "eu-a", within=40)
+    assert len(calls.failures) <= 0.05 * len(calls.calls), calls.failures[:5]
+
+
+@pytest.mark.full
+def test_a_whole_cluster_is_gone_and_comes_back(broken: Lab) -> None:
+    """America with its API server: what it had is failed over to Asia, and the mesh keeps what it knew of it."""
+    for zone in ("eu-a", "eu-b"):
+        broken.kubectl("eu", "scale", "-n", "sample", f"deployment/helloworld-{zone}", "--replicas=0")
+    answered(broken, "nearest", "us-a", "us-b")
+    with broken.under_load(CLIENT, url("nearest"), 12) as calls:
+        for part in ("apiserver", "node/us-1", "node/us-2"):
+            broken.lab("kill", f"us/{part}")
+        answered(broken, "nearest", "asia")
+        broken.lab("restore")
+        answered(broken, "nearest", "us-a", "us-b", within=60)
+    for zone in ("eu-a", "eu-b"):
+        broken.kubectl("eu", "scale", "-n", "sample", f"deployment/helloworld-{zone}", "--replicas=1")
+    answered(broken, "nearest", "eu-a", within=40)
+    assert len(calls.failures) <= 0.01 * len(calls.calls), calls.failures[:5]

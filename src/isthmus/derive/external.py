@@ -57,6 +57,7 @@ def service(host: str, rows: Iterable[ServiceEntry], allocated: Sequence[str]) -
         ports=tuple(ports.values()),
         addresses=((EVERY_CLUSTER, addresses),) if addresses else (),
         clusters=(first.cluster,),
+        traffic_distribution=first.traffic_distribution,
         # Endpoints of global names are the mesh's to find, whatever the object says.
         resolution=Resolution.STATIC if stands_for else first.resolution,
         stands_for=stands_for,

@@ -32,6 +32,9 @@ class ExternalSources:
         self.entries_of_host = graph.index(
             "service_entries.by_host", self.service_entries, lambda row: [(row.namespace, host) for host in row.hosts]
         )
+        self.placed_entries = graph.index(
+            "service_entries.placed", self.service_entries, lambda row: [ALL] if row.traffic_distribution else []
+        )
         self.entries_named = graph.index("service_entries.by_name", self.service_entries, lambda row: row.hosts)
         self.entries_at = graph.index("service_entries.by_address", self.service_entries, lambda row: row.addresses)
         self.entries_for_label = graph.index("service_entries.by_selector", self.service_entries, _selector_entry)

@@ -47,10 +47,10 @@ Listeners = tuple[tuple[str, str], ...]
 
 def client_of(scope: Scope, name: str = "") -> str:
     """The namespace whose rules a scope goes by for a cluster. What gateways pass on is the same for all."""
-    if isinstance(scope, RouterView):
-        return ANYBODY if naming.is_sni_dnat(name) else scope.namespace
     if isinstance(scope, LocalityView | ClientView):
         scope = scope.view
+    if isinstance(scope, RouterView):
+        return ANYBODY if naming.is_sni_dnat(name) else scope.namespace
     return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
 
 
@@ -233,14 +233,17 @@ class Existing:
 
     def _locality_names(self, get: Get, scope: LocalityView) -> Names:
         """Destinations that differ by the labels that this view knows of its clients."""
-        found = get(self.meshwide.places.names, (client_of(scope), tuple(key for key, _ in scope.place)))
+        router = isinstance(scope.view, RouterView)
+        found = get(self.meshwide.places.names, (client_of(scope), router, tuple(key for key, _ in scope.place)))
         view = outbound_of(scope)
-        if view is None or view.egress is None:
+        if view is not None and view.egress is None:
             return found
         return found & self._names_within(get, scope.view)
 
-    def _names_within(self, get: Get, view: OutboundView | NamespaceView) -> Names:
-        """The endpoints of a view that a Sidecar bounds."""
+    def _names_within(self, get: Get, view: OutboundView | NamespaceView | RouterView) -> Names:
+        """The endpoints of a view that a Sidecar bounds, or that a gateway has."""
+        if isinstance(view, RouterView):
+            return self._router_names(get, view, EDS)
         if isinstance(view, OutboundView):
             return self._outbound_names(get, view, EDS)
         return self._namespace_names(get, view, EDS)

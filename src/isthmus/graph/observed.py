@@ -20,6 +20,7 @@ from isthmus.derive import (
 from isthmus.derive import globals as global_names
 from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
+from isthmus.derive.proxies import AUTO_PASSTHROUGH
 from isthmus.derive.rules import Rule
 from isthmus.derive.standing import StandingOf
 from isthmus.graph.externals import Externals, ExternalSources
@@ -255,6 +256,8 @@ class Meshwide:
             service_rows=sources.services,
             placed_services=sources.placed_services,
             placed_namespaces=sources.placed_namespaces,
+            placed_entries=sources.external.placed_entries,
+            entry_rows=sources.external.service_entries,
             rule_rows=sources.destination_rules,
             all_rules=sources.all_rules,
             rules_in=sources.rules_in,
@@ -636,7 +639,10 @@ class Scopes:
         network = proxy.network or networks.network_of(proxy.labels, get(self.meshwide.homes, proxy.cluster), address)
         families = networks.families(proxy.addresses)
         if proxy.type == "router":
-            return (self._router(get, proxy, network, families),)
+            router = self._router(get, proxy, network, families)
+            passes_on = all(server.tls_mode == AUTO_PASSTHROUGH for server in router.servers)
+            place = {} if passes_on else self._place(get, proxy, network)
+            return (*self._near(get, router, proxy.namespace, place), router)
         outbound = self._outbound(get, proxy, network, families)
         inside = NamespaceView(view=outbound, namespace=proxy.namespace)
         told_apart = get(self._told_apart, proxy.namespace)
@@ -676,10 +682,10 @@ class Scopes:
         }
 
     def _near(
-        self, get: Get, view: NamespaceView | OutboundView, client: str, place: dict[str, str]
+        self, get: Get, view: NamespaceView | OutboundView | RouterView, client: str, place: dict[str, str]
     ) -> Iterator[LocalityView]:
         """A view for each set of labels by which something is preferred, as far as the proxy has any of them (LB6)."""
-        for keys in get(self.meshwide.places.kinds, client):
+        for keys in get(self.meshwide.places.kinds, (client, isinstance(view, RouterView))) if place else ():
             values = tuple((key, place.get(key, "")) for key in keys)
             if any(value for _, value in values):
                 yield LocalityView(view=view, place=values)

@@ -7,6 +7,7 @@ from isthmus.derive import nearness, rules
 from isthmus.derive.rules import Rule
 from isthmus.derive.services import rank
 from isthmus.envoy import naming
+from isthmus.model.external import ServiceEntry
 from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.mesh_config import MeshConfig
 from isthmus.model.preference import NO_PREFERENCE, Preference
@@ -40,6 +41,8 @@ class Grounds:
     service_rows: Source[Service]
     placed_services: Index[tuple[()], Service]
     placed_namespaces: Index[tuple[()], Namespace]
+    placed_entries: Index[tuple[()], ServiceEntry]
+    entry_rows: Source[ServiceEntry]
     rule_rows: Source[DestinationRule]
     all_rules: Index[tuple[()], DestinationRule]
     rules_in: Index[str, DestinationRule]
@@ -75,8 +78,8 @@ class Places:
         self.placed: Derived[tuple[str, HostKey], tuple[tuple[Keys, Names], ...]] = derived(
             "derive.placed", self._placed, ()
         )
-        self.names: Derived[tuple[str, Keys], Names] = derived("derive.placed_names", self._names, NOTHING)
-        self.kinds: Derived[str, tuple[Keys, ...]] = derived("derive.place_kinds", self._kinds, ())
+        self.names: Derived[tuple[str, bool, Keys], Names] = derived("derive.placed_names", self._names, NOTHING)
+        self.kinds: Derived[tuple[str, bool], tuple[Keys, ...]] = derived("derive.place_kinds", self._kinds, ())
 
     # -- what is preferred ----------------------------------------------------------------------------------------
 
@@ -94,8 +97,11 @@ class Places:
         for row in rows:
             if row.traffic_distribution:
                 return row.traffic_distribution, spill_below
-        for row in rows:
-            namespace = get(grounds.namespaces, (row.cluster, "", row.namespace))
+        service = get(grounds.services, host)
+        if not rows and service is not None and service.traffic_distribution:
+            return service.traffic_distribution, 0
+        for cluster in service.clusters if service is not None else ():
+            namespace = get(grounds.namespaces, (cluster, "", host[0]))
             if namespace is not None and namespace.traffic_distribution:
                 return namespace.traffic_distribution, spill_below
         return "", spill_below
@@ -122,6 +128,8 @@ class Places:
         rows = (get(self.grounds.rule_rows, key) for key in get(self.grounds.all_rules, ALL))
         patterns = {row.host for row in rows if row is not None and rules.is_about_places(row)}
         services = {(str(key[1]), str(key[2])) for key in get(self.grounds.placed_services, ALL)}
+        entries = (get(self.grounds.entry_rows, key) for key in get(self.grounds.placed_entries, ALL))
+        services.update((row.namespace, name) for row in entries if row is not None for name in row.hosts)
         namespaces = {str(key[2]) for key in get(self.grounds.placed_namespaces, ALL)}
         if not patterns and not services and not namespaces:
             return ()
@@ -148,22 +156,27 @@ class Places:
                 found.setdefault(preference.keys, set()).add(naming.outbound(port, service.host, subset))
         return tuple((keys, frozenset(found[keys])) for keys in sorted(found))
 
-    def _hosts(self, get: Get, client: str) -> tuple[HostKey, ...]:
+    def _hosts(self, get: Get, client: str, *, router: bool) -> tuple[HostKey, ...]:
+        """Where a namespace's clients differ: by rules of their own, as the rest is in a view that all share.
+
+        A `router` shares no view, so everything is in its own.
+        """
         candidates = get(self.candidates, ALL)
-        if client == ANYBODY or not candidates:
+        if client == ANYBODY or router or not candidates:
             return candidates
         own = set(get(self.overrides, client))
         return tuple(host for host in candidates if host in own)
 
-    def _names(self, get: Get, key: tuple[str, Keys]) -> Names:
+    def _names(self, get: Get, key: tuple[str, bool, Keys]) -> Names:
         """The destinations that clients with certain labels see differently."""
-        client, keys = key
-        parts = (part for host in self._hosts(get, client) for part in get(self.placed, (client, host)))
+        client, router, keys = key
+        parts = (part for host in self._hosts(get, client, router=router) for part in get(self.placed, (client, host)))
         return NOTHING.union(*(names for of, names in parts if of == keys))
 
-    def _kinds(self, get: Get, client: str) -> tuple[Keys, ...]:
+    def _kinds(self, get: Get, key: tuple[str, bool]) -> tuple[Keys, ...]:
         """The sets of labels that decide for some destination."""
-        parts = (part for host in self._hosts(get, client) for part in get(self.placed, (client, host)))
+        client, router = key
+        parts = (part for host in self._hosts(get, client, router=router) for part in get(self.placed, (client, host)))
         return tuple(sorted({keys for keys, _ in parts}))
 
     # -- rules of the client's namespace --------------------------------------------------------------------------

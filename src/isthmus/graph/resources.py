@@ -34,6 +34,13 @@ WARMUP = Warmup(10.0)
 """How the endpoints of a service that is ranked by place come back: the first ready one is not to be overrun."""
 
 
+def _may_cross(service: MeshService, home: str) -> bool:
+    """True if gateways may stand for endpoints of the service. Those of a ServiceEntry are wherever it says."""
+    if service.external:
+        return False
+    return service.name == service.host or any(cluster != home for cluster in service.clusters)
+
+
 class Resources:
     """A derived table for each type, keyed by scope and name; encoded when first demanded, then shared."""
 
@@ -89,7 +96,7 @@ class Resources:
             port=port,
             subset=parsed.subset,
             policy=self._policy(get, client, host, port=port.port, subset=parsed.subset),
-            gateways=any(cluster != (view.cluster if view else home) for cluster in service.clusters),
+            gateways=_may_cross(service, view.cluster if view else home),
             peers=get(self.meshwide.identities, host),
             headless_mtls=headless_mtls,
             balanced=isinstance(scope, RouterView),
@@ -163,14 +170,17 @@ class Resources:
 
     def horizon(self, get: Get, scope: Scope, service: MeshService, *, passes_on: bool = False) -> Horizon:
         """Where a scope stands when it looks at a service; `passes_on`: as a gateway that opens nothing."""
-        if isinstance(scope, RouterView):
+        place = scope.place if isinstance(scope, LocalityView) else ()
+        router = scope.view if isinstance(scope, LocalityView) else scope
+        if isinstance(router, RouterView):
             return Horizon(
-                network=scope.network,
-                families=scope.families,
-                networks=scope.network_view,
+                network=router.network,
+                families=router.families,
+                networks=router.network_view,
                 mtls_only=passes_on,
-                only_cluster=scope.cluster if service.cluster_local else "",
-                home=self.meshwide.home(get, scope.cluster),
+                only_cluster=router.cluster if service.cluster_local else "",
+                place=place,
+                home=self.meshwide.home(get, router.cluster),
             )
         view = outbound_of(scope)
         if view is None:
@@ -180,7 +190,7 @@ class Resources:
             families=view.families,
             only_cluster=view.cluster if service.cluster_local or service.node_local else "",
             only_node=scope.node if isinstance(scope, NodeView) else "",
-            place=scope.place if isinstance(scope, LocalityView) else (),
+            place=place,
             home=self.meshwide.home(get, view.cluster),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from isthmus.ingest.finding import Reader, Result, is_address, is_host
+from isthmus.ingest.locality import distribution
 from isthmus.ingest.place import Place
 from isthmus.ingest.service import port_protocol
 from isthmus.kube import objects
@@ -57,6 +58,7 @@ def service_entry(place: Place, obj: objects.Custom) -> Result:
         subject_alt_names=read.strings(spec.get("subjectAltNames"), "spec.subjectAltNames"),
         allocates=(meta.labels or {}).get(ALLOCATE_LABEL, "true").lower() != "false",
         allocated=_allocated(obj.status),
+        traffic_distribution=distribution(read, meta.annotations),
         created=meta.creation_timestamp or "",
     )
     _check_together(read, row, has_selector=bool(selector))

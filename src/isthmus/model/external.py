@@ -74,6 +74,7 @@ class ServiceEntry(Row, frozen=True, kw_only=True, gc=False):
     subject_alt_names: tuple[str, ...] = ()
     allocates: bool = True
     allocated: tuple[tuple[str, str], ...] = ()
+    traffic_distribution: str = ""
     created: str = ""
 
 

@@ -34,6 +34,7 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     node_local: bool = False
     addresses: tuple[tuple[str, tuple[str, ...]], ...] = ()
     clusters: tuple[str, ...] = ()
+    traffic_distribution: str = ""
     resolution: Resolution | None = None
     external: bool = False
     export_to: tuple[str, ...] = ()

@@ -66,10 +66,11 @@ class LocalityView(msgspec.Struct, frozen=True, cache_hash=True):
     """What differs by the client's place: endpoints of services that prefer near ones (LB2-LB5).
 
     `place` are the values of the labels that decide for these services, so that a proxy has one such view for each
-    set of labels in use. Its rules are those of a namespace, or the public ones.
+    set of labels in use. Its rules are those of a namespace, or the public ones; for a gateway that opens what it
+    gets, those of the gateway's.
     """
 
-    view: NamespaceView | OutboundView
+    view: "NamespaceView | OutboundView | RouterView"
     place: Labels
 
     def __str__(self) -> str:
