@@ -171,7 +171,12 @@ async def _addresses(client: KubeClient, namespace: str, name: str) -> Sequence[
 
 async def _mesh(client: KubeClient, namespace: str) -> dict[str, Any]:
     found = await client.find(CONFIG_MAPS, namespace, "istio")
-    document = yaml.safe_load(((found or {}).get("data") or {}).get("mesh") or "{}")
+    try:
+        document = yaml.safe_load(((found or {}).get("data") or {}).get("mesh") or "{}")
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"the mesh configuration in ConfigMap {namespace}/istio is not YAML ({error})", "Mend it"
+        ) from None
     return document if isinstance(document, dict) else {}
 
 
