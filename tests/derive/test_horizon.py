@@ -231,6 +231,7 @@ def test_a_gateway_comes_with_the_nearest_behind_it_and_with_the_weight_of_those
 
 def test_ranked_endpoints_that_are_not_ready_are_told_so_that_the_rest_is_not_overloaded() -> None:
     candidates = [
+        endpoint("a", "10.0.0.1", locality=R1, ready=False),
         endpoint("a", "10.0.0.1", locality=R1),
         endpoint("a", "10.0.0.2", locality=R1, ready=False),
         endpoint("a", "10.0.0.3", locality=R1, ready=False, terminating=True),

@@ -252,3 +252,21 @@ def test_traffic_distribution_of_a_service_entry_and_its_namespace_lb9(of: str) 
     found = config(made, caller("a")).assignment("outbound|80||vms.example")
     assert found is not None
     assert [(one.member.address, one.share) for one in spread(found)] == [("10.0.9.1", 1), ("10.0.9.2", 0)]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"locality": LocalitySetting(failover=(("r1", "r3"),))}, True),
+        ({"locality": LocalitySetting(failover_priority=("k",))}, True),
+        ({"locality": LocalitySetting(failover_priority=("k",)), "outlier_detection": OUTLIERS}, False),
+        ({"locality": LocalitySetting(failover_priority=("k",), enabled=False)}, False),
+        ({"locality": LocalitySetting()}, False),
+    ],
+)
+def test_failover_without_outlier_detection_is_told(said: dict[str, Any], told: bool) -> None:
+    made = world(rule(**said))
+    before = {problem.field for problem in made.problems()}
+    assert ("spec.trafficPolicy.loadBalancer.localityLbSetting" in before) is told
+    made.apply([put(MeshConfig(cluster="east", name="istio", outlier_detection=OUTLIERS))])
+    assert "spec.trafficPolicy.loadBalancer.localityLbSetting" not in {problem.field for problem in made.problems()}

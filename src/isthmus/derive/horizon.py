@@ -124,10 +124,10 @@ def _cluster_of(usable: Usable) -> str:
 
 
 def _once(usable: Iterable[Usable], *, unready: bool) -> list[Usable]:
-    """Each direct address once. Those that are not ready only if wanted and reached directly."""
+    """Each direct address once, ready if it is so anywhere. What is not ready only if wanted and reached directly."""
     found: list[Usable] = []
     seen: set[tuple[str, int]] = set()
-    for candidate, route in usable:
+    for candidate, route in sorted(usable, key=lambda one: not one[0].endpoint.ready):
         if not candidate.endpoint.ready and (route is not None or not unready):
             continue
         address = (candidate.endpoint.address, candidate.port)

@@ -8,8 +8,8 @@ from isthmus.base.errors import ObjectRef, Problem, Severity
 from isthmus.derive import networks
 from isthmus.derive.services import rank
 from isthmus.model.mesh import MeshService, NetworkGateway, ServiceView, SliceEndpoints
-from isthmus.model.mesh_config import NetworkDefinition, NetworkEntry
-from isthmus.model.rows import Protocol, Service, ServicePort, Workload
+from isthmus.model.mesh_config import MeshConfig, NetworkDefinition, NetworkEntry
+from isthmus.model.rows import DestinationRule, Protocol, Service, ServicePort, Workload
 from isthmus.model.settings import MeshSettings
 
 
@@ -130,6 +130,25 @@ def borrowed(view: ServiceView, cluster: str) -> Iterator[Problem]:
                 message=f"address {address}, borrowed from another cluster, is another service's here on port "
                 f"{', '.join(ports)}",
                 remedy=f"Create the Service in cluster {cluster}, too: it then has an address of its own",
+                severity=Severity.WARNING,
+            )
+
+
+def idle_failover(row: DestinationRule, config: MeshConfig) -> Iterator[Problem]:
+    """Failover that cannot happen: nothing says when an endpoint fails (LB2)."""
+    policies = [("spec.trafficPolicy", row.policy)]
+    policies += [(f"spec.subsets[{i}].trafficPolicy", subset.policy) for i, subset in enumerate(row.subsets)]
+    for field, policy in policies:
+        setting = policy.locality if policy is not None else None
+        outer = row.policy.outlier_detection if row.policy is not None else None
+        if policy is None or setting is None or policy.outlier_detection or outer or config.outlier_detection:
+            continue
+        if setting.enabled and (setting.failover or setting.failover_priority):
+            yield Problem(
+                where=ObjectRef(row.cluster, "DestinationRule", row.namespace, row.name),
+                field=f"{field}.loadBalancer.localityLbSetting",
+                message="failover has no effect without outlier detection",
+                remedy="Add outlierDetection to the same policy; outlierDetection: {} takes the defaults",
                 severity=Severity.WARNING,
             )
 

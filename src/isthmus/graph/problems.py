@@ -103,6 +103,11 @@ class Problems:
             if row is not None:
                 found.update(problems.gateway_service(row, self._meshwide.gateways_of_service(get, row)))
         found.update(self._routes.all(get))
+        config = get(self._meshwide.config, ALL)
+        for rule in get(sources.all_rules, ALL):
+            said = get(sources.destination_rules, rule)
+            if said is not None:
+                found.update(problems.idle_failover(said, config))
         for definition in get(self._meshwide.definitions, ALL):
             found.update(self._of_definition(get, definition))
         return tuple(sorted(found))
