@@ -48,6 +48,7 @@ def refused(made: Mesh, peer: str = "", **request: str) -> tuple[bool, bool]:
     return bool(call(made, HTTP, peer, **request)), bool(call(made, TCP, peer))
 
 
+NOTED = ("dry_run_deny", "dry_run_deny_rule", "dry_run_allow", "dry_run_allow_rule", "audit")
 RULE_NAME = "ns[sample]-policy[p]-rule[0]"
 
 
@@ -238,6 +239,21 @@ def test_open_http_connections_follow_a_changed_policy() -> None:
     assert changed == {f"inbound_{port}_{kind}" for port in (TCP, "any") for kind in ("mtls", "plain", "tls")} | {
         f"inbound_{HTTP}_tls"
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields"),
+    [
+        ([policy("p", action="DENY", rules=[{}])], set()),
+        ([policy("p", action="DENY", rules=[{}], dry_run=True)], {"dry_run_deny", "dry_run_deny_rule"}),
+        ([policy("p", dry_run=True)], {"dry_run_allow", "dry_run_allow_rule"}),
+        ([policy("p", action="AUDIT", rules=[{}])], {"audit"}),
+    ],
+)
+def test_what_is_only_noted_is_in_the_access_log(rows: list[AuthorizationPolicy], fields: set[str]) -> None:
+    listener = config(world(*rows), APP.sidecar()).listeners["virtualInbound"]
+    found = {field for field in NOTED if f"{field}\x12".encode() in listener.SerializeToString()}
+    assert found == fields
 
 
 # -- trust domains ------------------------------------------------------------------------------------------------

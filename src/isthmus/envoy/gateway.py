@@ -64,7 +64,7 @@ def server_names(server: GatewayServer) -> list[str]:
     return [] if "*" in server.hosts else sorted({host.lower() for host in server.hosts})
 
 
-def http_chain(server: GatewayServer, socket: Message | None) -> Message:
+def http_chain(server: GatewayServer, socket: Message | None, policies: Iterable[AuthorizationPolicy] = ()) -> Message:
     """The filter chain of an HTTP server; what callers say of themselves in headers is replaced by what is known."""
     name = http_routes_name(server)
     manager = hcm_pb2.HttpConnectionManager
@@ -72,6 +72,7 @@ def http_chain(server: GatewayServer, socket: Message | None) -> Message:
         name,
         GATEWAY,
         before=rbac.http_filters(),
+        log=rbac.log_fields(policies, rbac.HTTP_FILTER),
         rds=hcm_pb2.Rds(config_source=ads(), route_config_name=name),
         use_remote_address=boolean(True),
         forward_client_cert_details=manager.SANITIZE_SET if socket is not None else manager.SANITIZE,

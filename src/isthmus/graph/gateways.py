@@ -90,7 +90,7 @@ class Gateways:
             if socket is None:
                 return []
         if gateways.takes(server) is Takes.HTTP:
-            return [gateway.http_chain(server, socket)]
+            return [gateway.http_chain(server, socket, self.meshwide.policies(get, view.policies))]
         return gateway.stream_chains(
             self._streams(get, view, server), server, socket, self._policies(get, view, server)
         )

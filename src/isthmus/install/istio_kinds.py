@@ -1,5 +1,7 @@
 """Schemas of `networking.istio.io` and `security.istio.io`: exact where Isthmus reads, open elsewhere."""
 
+from collections.abc import Iterable
+
 from isthmus.install.schema import (
     LABELS,
     PORT_NUMBER,
@@ -196,7 +198,20 @@ def peer_authentication() -> Manifest:
 
 
 def authorization_policy() -> Manifest:
-    """AuthorizationPolicy.spec."""
+    """AuthorizationPolicy.spec. Unknown fields are kept: dropped, they would make an ALLOW rule wider than it says."""
+    who = ("principals", "requestPrincipals", "namespaces", "serviceAccounts", "trustDomains")
+    blocks = ("ipBlocks", "remoteIpBlocks")
+    what = ("hosts", "ports", "methods", "paths")
+    source = record(_with_negatives((*who, *blocks)))
+    operation = record(_with_negatives(what))
+    condition = record({"key": text(), "values": STRINGS, "notValues": STRINGS}, required=("key",))
+    rule = record(
+        {
+            "from": listing(record({"source": source})),
+            "to": listing(record({"operation": operation})),
+            "when": listing(condition),
+        }
+    )
     return record(
         {
             "selector": SELECTOR,
@@ -204,11 +219,13 @@ def authorization_policy() -> Manifest:
             "targetRefs": listing(anything()),
             "action": text(choices=("ALLOW", "DENY", "AUDIT", "CUSTOM")),
             "provider": record({"name": text()}),
-            "rules": listing(
-                record({"from": listing(anything()), "to": listing(anything()), "when": listing(anything())})
-            ),
+            "rules": listing(rule),
         }
     )
+
+
+def _with_negatives(names: Iterable[str]) -> dict[str, Manifest]:
+    return {one: STRINGS for name in names for one in (name, f"not{name[0].upper()}{name[1:]}")}
 
 
 def request_authentication() -> Manifest:
