@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ def _example(directory: Path) -> Document:
 
 
 def _title(directory: Path) -> str:
-    """The first heading of its README.md, or else the comment at the top of its lab.yaml."""
+    """The first heading of its README.md, or else how the comment at the top of its lab.yaml begins."""
     for file in ("README.md", "lab.yaml"):
         with contextlib.suppress(OSError):
             lines = (directory / file).read_text().splitlines()
             if lines and lines[0].startswith("# "):
-                return lines[0].removeprefix("# ").strip()
+                return re.split(r"[.:] ", lines[0].removeprefix("# "))[0].strip(" .")
     return ""
 
 
