@@ -28,7 +28,11 @@ FQDN = "web.ns.svc.cluster.local"
         (view("10.0.0.1"), True, [FQDN, "web", "web.ns", "web.ns.svc", "10.0.0.1"]),
         (view("10.0.0.1", "fd00::1"), False, [FQDN, "web.ns", "web.ns.svc", "10.0.0.1", "[fd00::1]"]),
         (view("10.0.0.1", blocked=(("10.0.0.1", 80),)), False, [FQDN, "web.ns", "web.ns.svc"]),
-        (view(headless=True), False, [FQDN, "web.ns", "web.ns.svc", f"*.{FQDN}"]),
+        (
+            view(headless=True),
+            False,
+            [FQDN, "web.ns", "web.ns.svc", f"*.{FQDN}", "*.web.ns", "*.web.ns.svc"],
+        ),
     ],
 )
 def test_names_of_a_service(seen: ServiceView, own: bool, expected: list[str]) -> None:

@@ -103,3 +103,13 @@ def test_a_defect_is_reported_and_the_others_go_on(monkeypatch: pytest.MonkeyPat
         f"RuntimeError: cannot do {name}"
         for name in ("web", "other")
     }
+
+
+def test_a_headless_service_in_two_networks_is_reported_dn3() -> None:
+    peers = App("west", "peers", ["10.0.0.21", "10.0.0.22"], vip="")
+    world = mesh("east", two_networks(), App("east", "peers", ["10.0.0.21"], vip="").rows(), peers.rows())
+    (found,) = world.problems()
+    assert (str(found.where), found.field) == ("Service sample/peers in cluster west", "spec.clusterIP")
+    assert found.message.startswith("2 ready pods in network net-west have no names in network net-east")
+    world.apply([put(App("west", "peers", [], vip="").slice_row())])
+    assert world.problems() == []

@@ -1,5 +1,6 @@
 """What the mesh cannot do as somebody might expect: reported, never silent."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -62,6 +63,24 @@ def out_of_reach(
                 message=f"{plain} of {ready} ready endpoints in network {network} take no mutual TLS on some port, "
                 f"so network {home} cannot reach them there",
                 remedy="Inject sidecars into these pods, or remove the PeerAuthentication that disables mutual TLS",
+                severity=Severity.WARNING,
+            )
+
+
+def headless_apart(service: MeshService, home: str, found: Iterable[Reach]) -> Iterator[Problem]:
+    """Pods of a headless service in other networks: callers choose a pod's address, which means nothing here (DN3)."""
+    totals: Counter[tuple[str, str]] = Counter()
+    for part in found:
+        totals[part.cluster, part.network] += part.ready
+    for (cluster, network), ready in sorted(totals.items()):
+        if ready and network and network != home:
+            yield Problem(
+                where=_about("Service", service, cluster),
+                field="spec.clusterIP",
+                message=f"{ready} ready pods in network {network} have no names in network {home}: a headless service "
+                "does not cross networks",
+                remedy="Where they are to be called from there, give them a Service with a ClusterIP; for single pods "
+                "of a StatefulSet one each, with selector statefulset.kubernetes.io/pod-name",
                 severity=Severity.WARNING,
             )
 

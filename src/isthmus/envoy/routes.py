@@ -34,7 +34,7 @@ def domains(view: ServiceView, port: int, *, own_namespace: bool, domain: str) -
         forms += [service.name] if own_namespace else []
         forms += [base, f"{base}.svc"]
     if service.headless:
-        forms += [f"*.{service.host}"]
+        forms += [f"*.{form}" for form in forms]
     forms += [_literal(address) for address in view.listens_at(port) if "/" not in address]
     return tuple(dict.fromkeys(forms))
 

@@ -81,9 +81,16 @@ class Problems:
             found.extend(problems.borrowed(view, settings.config_cluster))
         home = get(meshwide.homes, settings.config_cluster).network
         enters = any(networks.label(row.labels, networks.NETWORK_LABEL) for row in rows)
-        if home and not service.cluster_local and not service.headless and not own and not enters:
-            found.extend(self._out_of_reach(get, host, home))
+        if home and not service.cluster_local and not own and not enters:
+            found.extend(self._apart(get, host, home) if service.headless else self._out_of_reach(get, host, home))
         return tuple(found)
+
+    def _apart(self, get: Get, host: HostKey, home: str) -> Iterator[Problem]:
+        """Pods of a headless service that have no names here."""
+        service = get(self._meshwide.services, host)
+        parts = (get(self.reach, key) for key in get(self._meshwide.sources.slices_of_host, host))
+        if service is not None:
+            yield from problems.headless_apart(service, home, [one for part in parts for one in part])
 
     def _out_of_reach(self, get: Get, host: HostKey, home: str) -> Iterator[Problem]:
         meshwide = self._meshwide

@@ -52,6 +52,13 @@ def _replica_set(obj: JsonObject) -> None:
     podspec.defaults(section(section(section(obj, "spec"), "template"), "spec"))
 
 
+def _stateful_set(obj: JsonObject) -> None:
+    _replica_set(obj)
+    update = obj.setdefault("spec", {}).setdefault("updateStrategy", {})
+    if update.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        update.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+
+
 def _secret(obj: JsonObject) -> None:
     import base64
 
@@ -84,7 +91,7 @@ _DEFAULTS: dict[str, Callable[[JsonObject], None]] = {
     "services": servicespec.defaults,
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
-    "statefulsets.apps": _replica_set,
+    "statefulsets.apps": _stateful_set,
     "secrets": _secret,
     "namespaces": _namespace,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
