@@ -21,7 +21,7 @@ kind: StatefulSet
 metadata: {name: peer, namespace: sample}
 spec:
   serviceName: peers
-  replicas: REPLICAS
+  replicas: %(replicas)s
   selector: {matchLabels: {app: peers}}
   template:
     metadata: {labels: {app: peers}}
@@ -31,7 +31,7 @@ spec:
         - name: helloworld
           image: isthmus/helloworld
           args: ["--port", "5000"]
-          env: [{name: CLUSTER_ID, value: CLUSTER}]
+          env: [{name: CLUSTER_ID, value: "%(cluster)s"}]
           ports: [{name: http, containerPort: 5000}]
           readinessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 1}
 """
@@ -42,7 +42,7 @@ CLIENT = "east/sample/sleep"
 def peers(model: Lab) -> Lab:
     """peer-0 in both clusters, peer-1 in west alone."""
     for cluster, replicas in (("east", 1), ("west", 2)):
-        text = PEERS.replace("REPLICAS", str(replicas)).replace("CLUSTER", cluster)
+        text = PEERS % {"replicas": replicas, "cluster": cluster}
         model.kubectl(cluster, "apply", "-f", "-", stdin=text)
     for cluster, replicas in (("east", 1), ("west", 2)):
         model.kubectl(cluster, "rollout", "status", "-n", "sample", "statefulset/peer", "--timeout=60s")
