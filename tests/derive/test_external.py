@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from isthmus.derive.external import POOL, allocate
+from isthmus.derive.external import POOL, allocate, unwritten
 from isthmus.model.external import Resolution, ServiceEntry
 
 
@@ -50,3 +50,12 @@ def test_a_written_address_wins_and_among_allocated_the_older_keeps_it() -> None
 def test_an_address_out_of_the_pool_is_not_kept() -> None:
     ((_, address),) = allocate([entry("x", "h.example.com", allocated=(("h.example.com", "10.0.0.1"),))])
     assert address.startswith("240.240.")
+
+
+def test_what_the_status_does_not_say_yet() -> None:
+    ((key, address),) = allocate([entry("x", "h.example.com")])
+    assert unwritten([entry("x", "h.example.com")])[0][1] == (("h.example.com", address),)
+    told = entry("x", "h.example.com", allocated=((key[2], address),))
+    assert unwritten([told]) == []
+    unwilling = entry("x", "h.example.com", allocated=((key[2], address),), allocates=False)
+    assert unwritten([unwilling]) == [(unwilling, ())]

@@ -79,6 +79,17 @@ def test_a_server_outside_is_reached_without_an_identity(model: Lab, client: str
     assert model.answered_by(client, url, {"bank"}, "--count", "4").identities == {""}
 
 
+def test_hosts_get_addresses_on_which_both_clusters_agree(model: Lab) -> None:
+    def written(cluster: str) -> list[dict[str, str]]:
+        status = model.get(cluster, "serviceentry", "-n", "sample", "ledger").get("status") or {}
+        return list(status.get("addresses") or [])
+
+    (east,) = eventually(lambda: written("east"), within=20, what="east wrote the address of ledger.internal")
+    assert east["host"] == "ledger.internal"
+    assert east["value"].startswith("240.240.")
+    assert eventually(lambda: written("west"), within=20, what="west did, too") == [east]
+
+
 def test_with_registry_only_nothing_but_what_is_named_is_reached(model: Lab) -> None:
     def allow(mode: str) -> None:
         mesh = yaml.safe_load(model.get("east", *CONFIG)["data"]["mesh"]) | {"outboundTrafficPolicy": {"mode": mode}}

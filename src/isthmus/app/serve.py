@@ -24,6 +24,7 @@ from isthmus.app.settings import ServeSettings
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError, Problem
 from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
+from isthmus.edge.address_writer import AddressWriter
 from isthmus.edge.admin_server import AdminPages, admin_app
 from isthmus.edge.authenticate import Authenticator, Machines
 from isthmus.edge.ca_server import CertificateService
@@ -44,6 +45,7 @@ from isthmus.graph.mesh import Mesh
 from isthmus.graph.settings import MeshSettings
 from isthmus.ingest.proxy import Identity, NodeInfo, proxy
 from isthmus.install.inject import inject
+from isthmus.model.external import ServiceEntry
 from isthmus.model.rows import Locality, Namespace, Proxy
 from isthmus.tables.changes import Change, Replace
 from isthmus.trust.caller import Caller
@@ -106,6 +108,7 @@ class ControlPlane:
         )
         self.reports = CallerReports(self.mesh, self.clock)
         self.liveness = self._liveness_keeper()
+        self.addresses = AddressWriter(rows=self._service_entries, client=self._own_client)
         self.ports: dict[str, int] = {}
         self._values = settings.injected
         self._webhook_tls = server_context()
@@ -159,6 +162,7 @@ class ControlPlane:
             self._waiting_for = "the clusters to be listed"
             parts.append(group.create_task(self.liveness.run(), name="liveness"))
             await self._looked_at_everything()
+            parts.append(group.create_task(self.addresses.run(), name="addresses"))
             self._waiting_for = ""
             # What was built until now stays: the collector need not walk through it again and again.
             gc.freeze()
@@ -311,6 +315,8 @@ class ControlPlane:
             else:
                 self.duties.poke(cluster)
         self.inbox.put(changes)
+        if any(change.table == ServiceEntry.TABLE for change in changes):
+            self.addresses.poke()
 
     def _apply(self, batch: list[Change]) -> None:
         """One revision, and the streams it concerns."""
@@ -388,6 +394,10 @@ class ControlPlane:
             entries=lambda: [row for _, row in tables.external.workload_entries.rows() if row.cluster == cluster],
             instances=lambda: {row.name for _, row in tables.workloads.rows() if row.namespace == system},
         )
+
+    def _service_entries(self) -> list[ServiceEntry]:
+        rows = self.mesh.sources.external.service_entries.rows()
+        return [row for _, row in rows if row.cluster == self.settings.cluster]
 
     def _is_machine(self, trust_domain: str, namespace: str, account: str) -> bool:
         """True if a WorkloadGroup of our cluster gives its machines this identity."""

@@ -190,3 +190,15 @@ def _endpoint(
         weight=entry.weight,
         workload=described(owner.name, owner.namespace, labels=labels, cluster=owner.cluster),
     )
+
+
+def unwritten(rows: Sequence[ServiceEntry]) -> list[tuple[ServiceEntry, tuple[tuple[str, str], ...]]]:
+    """Objects whose status does not say the addresses that their hosts have, and what it should say (DN9, DN10)."""
+    given = dict(allocate(rows))
+    found = []
+    for row in rows:
+        keys = ((host, given.get((row.namespace, row.name, host))) for host in row.hosts)
+        wanted = tuple((host, address) for host, address in keys if address is not None)
+        if wanted != row.allocated:
+            found.append((row, wanted))
+    return found
