@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from isthmus.checks import before, links, networks, reach, sameness, trust
 from isthmus.checks.every import installed, precheck
 from isthmus.checks.finding import Finding, Level
 from isthmus.checks.snapshot import ControlPlane, Probe, Snapshot
+from isthmus.trust.authority import from_secret, secret_data
+from isthmus.trust.constraints import described
+from isthmus.trust.issue import make_intermediate, make_root
+from isthmus.trust.pem import new_key
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0
@@ -90,13 +95,26 @@ def test_versions() -> None:
 
 def authority(domain: str, *permitted: str, days: float = 300) -> dict[str, Any]:
     """The page trust."""
-    return {
+    certificate = {
         "fingerprint": f"f-{domain}",
         "subject": f"CN={domain}",
-        "not_after": NOW + days * DAY,
-        "trust_domain": domain,
-        "permitted_domains": list(permitted),
+        "notAfter": datetime.fromtimestamp(NOW + days * DAY, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "trustDomains": list(permitted) or None,
     }
+    return {"trustDomain": domain, "chain": [certificate]}
+
+
+def test_the_page_is_read_as_control_planes_write_it() -> None:
+    root = make_root(new_key(), now=NOW, serial=1)
+    pair = make_intermediate(root, new_key(), now=NOW, serial=2, cluster="a", trust_domains=("x", "z"))
+    signer = from_secret(secret_data(pair, b"", root.certificate), now=NOW)
+    page = described(signer, {"a": "x", "b": "y"}, own="a")
+    (read,) = trust.authorities_of(cluster("a", "", plane(trust=page)))
+    assert (read["trust_domain"], read["permitted_domains"]) == ("x", ("x", "z"))
+    assert read["not_after"] == signer.not_after
+    other = cluster("b", "", plane(trust=authority("y", "y")))
+    found = list(trust.trust([cluster("a", "", plane(trust=page)), other], NOW))
+    assert "the intermediate may sign identities of x, z only" in [one.message for one in found]
 
 
 def test_roots_that_differ() -> None:
@@ -109,6 +127,7 @@ def test_roots_that_differ() -> None:
     ("page", "expected"),
     [
         (authority("x", "x"), []),
+        (authority("x", "w", "x"), []),
         (authority("x"), ["the intermediate of trust domain x is not constrained to it"]),
         (authority("x", "z"), ["the intermediate of trust domain x is constrained to z"]),
         (authority("x", "x", days=10), ["CN=x expires in 10 days"]),

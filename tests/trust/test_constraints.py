@@ -46,7 +46,8 @@ def test_a_root_that_signs_itself_is_unbound() -> None:
 
 
 def test_what_is_told() -> None:
-    told = described(authority("west.example"), {"west": "west.example", "east": "east.example"})
+    told = described(authority("west.example"), {"west": "west.example", "east": "east.example"}, own="west")
+    assert (told["cluster"], told["trustDomain"]) == ("west", "west.example")
     assert told["constrained"]
     assert [one["trustDomains"] for one in told["chain"]] == [("west.example",)]
     assert told["clusters"] == [

@@ -293,7 +293,7 @@ class ControlPlane:
         if not self.trust.ready:
             raise KeyError("an authority")
         issued = self.certificates.issued if self.ports.get("tls") else 0
-        found = described(self.trust.authority, self._trust_domains())
+        found = described(self.trust.authority, self._trust_domains(), own=self.settings.cluster)
         return {"istiod": self.settings.instance, "issued": issued, **found}
 
     def _on_serving(self, serving: Serving) -> None:

@@ -1,6 +1,7 @@
 """Do all clusters trust each other's certificates, and only as far as they should?"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from isthmus.checks.finding import Category, Finding
@@ -25,12 +26,22 @@ def trust(snapshots: Sequence[Snapshot], now: float) -> Iterator[Finding]:
 
 
 def authorities_of(one: Snapshot) -> list[Mapping[str, Any]]:
-    """The authorities that the cluster's control planes sign with, each once."""
+    """The authorities that the cluster's control planes sign with, each once, as their page /debug/trust tells them.
+
+    Keys: `fingerprint`, `subject`, `not_after` (seconds since the epoch), `trust_domain` of this cluster,
+    `permitted_domains` (empty: any).
+    """
     found: dict[str, Mapping[str, Any]] = {}
     for plane in one.planes:
         page = plane.pages.get("trust") or {}
-        if page.get("fingerprint"):
-            found.setdefault(str(page["fingerprint"]), page)
+        for certificate in list(page.get("chain") or ())[:1]:
+            found[certificate["fingerprint"]] = {
+                "fingerprint": certificate["fingerprint"],
+                "subject": certificate["subject"],
+                "not_after": datetime.fromisoformat(certificate["notAfter"]).timestamp(),
+                "trust_domain": page.get("trustDomain", ""),
+                "permitted_domains": certificate["trustDomains"] or (),
+            }
     return list(found.values())
 
 
@@ -77,8 +88,8 @@ def _life(cluster: str, authority: Mapping[str, Any], now: float) -> Iterator[Fi
 def _constraint(cluster: str, authority: Mapping[str, Any]) -> Iterator[Finding]:
     domain = str(authority.get("trust_domain", ""))
     permitted = [str(one) for one in authority.get("permitted_domains") or ()]
-    if permitted == [domain]:
-        yield TRUST.good(f"the intermediate may sign identities of {domain} only", cluster)
+    if domain in permitted:
+        yield TRUST.good(f"the intermediate may sign identities of {', '.join(permitted)} only", cluster)
         return
     yield TRUST.error(
         f"the intermediate of trust domain {domain} is "

@@ -48,9 +48,14 @@ def bound(authority: Authority) -> bool:
     return any(permitted_domains(one) is not None for one in signers(authority))
 
 
-def described(authority: Authority, clusters: Mapping[str, str]) -> dict[str, Any]:
-    """Plain data on an authority and the clusters it is asked for; `clusters` are their trust domains."""
+def described(authority: Authority, clusters: Mapping[str, str], *, own: str) -> dict[str, Any]:
+    """Plain data on an authority and the clusters it is asked for.
+
+    `clusters` are their trust domains, `own` the one whose control plane signs.
+    """
     return {
+        "cluster": own,
+        "trustDomain": clusters.get(own, ""),
         "constrained": bound(authority),
         "chain": [_certificate(one) for one in signers(authority)],
         "roots": [_certificate(one) for one in authority.roots],
