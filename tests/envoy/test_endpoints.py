@@ -81,3 +81,11 @@ def test_bytes_are_those_of_the_messages(groups: list[list[LbEndpoint]]) -> None
     for factor in (100, 140):
         made = load_assignment("outbound|80||h", Assignment(flat, overprovisioning=factor))
         assert made.body == built("outbound|80||h", groups, factor)
+
+
+def test_a_gateway_to_any_network_is_known_as_one() -> None:
+    out = member("1.1.1.1", 15445, gateway=True, network="")
+    body = load_assignment("x", Assignment((out,))).body
+    message = endpoint_pb2.ClusterLoadAssignment.FromString(body)
+    (found,) = (one for group in message.endpoints for one in group.lb_endpoints)
+    assert found.metadata.filter_metadata["istio"]["gateway"] == "*"

@@ -185,9 +185,11 @@ def test_gateways_come_and_go_with_the_entry_and_the_names_in_it() -> None:
     named = EntryAddress(address="gw.west.example", ports=(("http", 443),))
     east.apply([put(entry("east", endpoints=(named,), resolution=Resolution.DNS))])
     assert out() == set()
+    assert [str(one.where) for one in east.problems()] == ["ServiceEntry sample/helloworld in cluster east"]
     assert east.hostnames() == ("gw.west.example",)
     east.apply([put(ResolvedName(cluster="east", name="gw.west.example", addresses=("9.9.9.9",)))])
     assert out() == {"9.9.9.9"}
+    assert east.problems() == []
     east.apply([drop(entry("east"))])
     assert SNI not in east.resources(gateway.id, CDS)
     assert "0.0.0.0_15446" not in east.resources(gateway.id, LDS)

@@ -8,6 +8,7 @@ import msgspec
 from isthmus.base.errors import ObjectRef, Problem, Severity
 from isthmus.derive import networks
 from isthmus.derive.services import rank
+from isthmus.model.external import ServiceEntry
 from isthmus.model.mesh import MeshService, NetworkGateway, ServiceView, SliceEndpoints
 from isthmus.model.mesh_config import MeshConfig, NetworkDefinition, NetworkEntry
 from isthmus.model.rows import DestinationRule, Protocol, Service, ServicePort, Workload
@@ -214,6 +215,16 @@ def lost_entry(where: ObjectRef, network: NetworkDefinition, entry: NetworkEntry
         message = f"Service {entry.service} is in none of the network's clusters: {clusters}"
         remedy = "Correct the name, or create the Service"
     return Problem(where, f"data.meshNetworks.networks.{network.name}.gateways", message, remedy)
+
+
+def lost_name(entry: ServiceEntry, name: str) -> Problem:
+    """A gateway in the entry of a global name that leads nowhere."""
+    return Problem(
+        where=ObjectRef(entry.cluster, "ServiceEntry", entry.namespace, entry.name),
+        field="spec.endpoints",
+        message=f"host name {name} means no address, so nothing goes out to that gateway",
+        remedy="See that the name servers of the control plane know it",
+    )
 
 
 def overlaps(rows: Iterable[tuple[str, Workload]]) -> Iterator[Problem]:

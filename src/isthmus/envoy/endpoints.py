@@ -15,6 +15,9 @@ from isthmus.model.rows import Locality
 from isthmus.xds.resource import EDS, XdsResource
 from isthmus.xds.wire import length_delimited, varint
 
+ANY_NETWORK = "*"
+"""Stands for the network of a gateway that leads to several, such as the way out of a cluster."""
+
 GATEWAY_KEY = "gateway"
 """In a member's metadata `istio`: the network that it is a gateway of; endpoints themselves have no such key."""
 
@@ -88,7 +91,8 @@ class _Encoder:
 def _metadata(member: LbEndpoint) -> bytes:
     """A Metadata; keys in order, as deterministic encoding has them."""
     about = {"cluster": member.cluster}
-    about |= {GATEWAY_KEY: member.network} if member.gateway else {}
+    # Never empty: Envoy leaves out a header without a value, and then the gateway would pass for an endpoint.
+    about |= {GATEWAY_KEY: member.network or ANY_NETWORK} if member.gateway else {}
     about |= {"network": member.network, "workload": member.workload}
     istio = _entry("istio", b"".join(_text(key, about[key]) for key in about))
     return _MESH_TLS + istio if member.mtls else istio

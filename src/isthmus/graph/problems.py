@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from isthmus.base.errors import ObjectRef, Problem
+from isthmus.derive import globals as global_names
 from isthmus.derive import networks, problems
 from isthmus.derive.networks import Home
 from isthmus.derive.problems import Reach
@@ -117,7 +118,20 @@ class Problems:
                 found.update(problems.idle_failover(said, config))
         for definition in get(self._meshwide.definitions, ALL):
             found.update(self._of_definition(get, definition))
+        found.update(self._of_global_names(get))
         return tuple(sorted(found))
+
+    def _of_global_names(self, get: Get) -> Iterator[Problem]:
+        """Gateways in ServiceEntries of global names whose host names mean nothing."""
+        external = self._meshwide.external
+        for host in get(external.hosts, ALL):
+            if global_names.meaning(host[1]) is None:
+                continue
+            names = networks.names_in(one.address for part in get(external.endpoints, host) for one in part.endpoints)
+            for row in external.entries(get, host):
+                mine = {endpoint.address for endpoint in row.endpoints}
+                lost = [name for name in names if name in mine and not self._meshwide.resolve(get, name)]
+                yield from (problems.lost_name(row, name) for name in dict.fromkeys(lost))
 
     def _of_definition(self, get: Get, definition: NetworkDefinition) -> Iterator[Problem]:
         """Gateways of `meshNetworks` that lead nowhere."""
