@@ -1,5 +1,6 @@
 """What is reported, about which object, with which remedy."""
 
+import msgspec
 import pytest
 
 from isthmus.derive import problems
@@ -73,6 +74,16 @@ def test_endpoints_out_of_reach(
 def test_the_same_service_said_differently(other: Service, fields: list[str]) -> None:
     said = list(problems.differences([other, service("east", HTTP, TCP)], SETTINGS))
     assert [(problem.field, problem.where.cluster) for problem in said] == [(field, "west") for field in fields]
+
+
+@pytest.mark.parametrize(("mine", "other", "count"), [(("*",), ("*",), 0), ((), (".",), 1), ((".",), ("a",), 1)])
+def test_a_service_exported_differently(mine: tuple[str, ...], other: tuple[str, ...], count: int) -> None:
+    rows = [
+        msgspec.structs.replace(service(name, HTTP), export_to=words)
+        for name, words in (("east", mine), ("west", other))
+    ]
+    said = list(problems.differences(rows, SETTINGS))
+    assert [(one.where.cluster, "exportTo" in one.field) for one in said] == [("west", True)] * count
 
 
 @pytest.mark.parametrize(

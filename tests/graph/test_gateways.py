@@ -11,6 +11,9 @@ from isthmus.graph.mesh import Mesh
 from isthmus.install.eastwest import exposed_control_plane
 from isthmus.install.values import MeshValues
 from isthmus.model.rows import Gateway, Protocol, Row, Service, labels
+from isthmus.trust.authority import from_pem, workload_names
+from isthmus.trust.issue import Validity, make_root
+from isthmus.trust.pem import key_to_pem, new_key
 from isthmus.xds.resource import LDS, RDS
 from tests.envoy.acceptance import everything, validate
 from tests.graph.calls import config
@@ -19,6 +22,7 @@ from tests.graph.test_routing import HELLO, VIP, clusters, subsets, to, virtual_
 from tests.graph.world import SYSTEM, App, cluster, mesh, port, put, router
 from tests.ingest.check import check
 
+NOW = 1_700_000_000
 APPS = (
     App("east", "helloworld", ["10.0.0.11"], vip=VIP, pod_labels={"version": "v1"}),
     App("east", "other", ["10.0.0.21"], vip="10.96.0.21"),
@@ -239,3 +243,38 @@ def test_envoy_takes_all_of_it(tmp_path: Path) -> None:
     found = everything(made, proxy.id)
     assert {one.name for one in found[LDS]} == {f"0.0.0.0_{n}" for n in (80, 443, 8443, 9000, 9443)}
     assert validate(tmp_path, found) == ""
+
+
+def test_tls_ends_with_certificates_of_the_pod(tmp_path: Path) -> None:
+    root, key = make_root(new_key(), now=NOW, serial=1), new_key()
+    signer = from_pem(root.key, root.certificate, b"", now=NOW)
+    names = workload_names("spiffe://t/ns/a/sa/b")
+    issued = signer.issue(key.public_key(), names, validity=Validity(NOW, 600), serial=2)
+    (tmp_path / "key.pem").write_bytes(key_to_pem(key))
+    (tmp_path / "cert.pem").write_bytes(issued.leaf)
+    (tmp_path / "ca.pem").write_bytes(root.certificate)
+    files = {"serverCertificate": str(tmp_path / "cert.pem"), "privateKey": str(tmp_path / "key.pem")}
+    simple = {
+        "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
+        "hosts": ["a.example"],
+        "tls": {"mode": "SIMPLE", **files},
+    }
+    tls = {"mode": "MUTUAL", **files, "caCertificates": str(tmp_path / "ca.pem"), "subjectAltNames": ["x.example"]}
+    mutual = {**simple, "hosts": ["b.example"], "tls": tls}
+    closed = {**simple, "hosts": ["c.example"], "tls": {"mode": "SIMPLE", "credentialName": "c"}}
+    made = world(gateway(simple, mutual, closed), at({"http": [to("other")]}))
+    proxy = router("east", "net-east")
+    made.connect(proxy)
+    assert validate(tmp_path, everything(made, proxy.id)) == ""
+    gate = held(made)
+    asked = {
+        name: gate.arriving(Connection(address="x", port=443, tls=True, sni=f"{name}.example"), host=f"{name}.example")
+        for name in "abc"
+    }
+    assert {name: verdict.closed for name, verdict in asked.items()} == {
+        "a": "",
+        "b": "",
+        "c": "no filter chain matches",
+    }
+    demanded = {name: v.server_tls.client_certificate for name, v in asked.items() if v.server_tls is not None}
+    assert demanded == {"a": False, "b": True}

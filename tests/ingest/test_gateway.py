@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from isthmus.base.errors import Severity
 from isthmus.model.rows import Gateway, GatewayServer
 from tests.ingest.check import check, complaints
 
@@ -65,3 +66,33 @@ def test_malformed_gateways_are_refused_and_told(spec: Any, field: str) -> None:
     assert found.rows is None
     assert [name for name, _ in complaints(found)] == [field]
     assert all(problem.remedy for problem in found.problems)
+
+
+HTTPS = {"port": {"number": 443, "protocol": "HTTPS"}, "hosts": ["*"]}
+
+
+@pytest.mark.parametrize(
+    ("server", "field"),
+    [
+        (TLS | {"hosts": ["team/*.local"]}, "hosts"),
+        (HTTPS | {"tls": {"mode": "SIMPLE", "credentialName": "c"}}, "tls.credentialName"),
+        (HTTPS | {"tls": {"mode": "SIMPLE"}}, "tls"),
+        (HTTPS | {"tls": {"mode": "MUTUAL", "serverCertificate": "/c", "privateKey": "/k"}}, "tls.caCertificates"),
+    ],
+)
+def test_what_a_server_does_not_do_is_told_and_the_others_count(server: dict[str, Any], field: str) -> None:
+    found = check("Gateway", {"spec": {"servers": [server, TLS]}})
+    assert found.rows
+    assert [(one.field, one.severity) for one in found.problems] == [(f"spec.servers[0].{field}", Severity.WARNING)]
+
+
+def test_files_of_the_pod_are_named_and_who_may_bind() -> None:
+    tls = {"mode": "MUTUAL", "serverCertificate": "/c", "privateKey": "/k", "caCertificates": "/a"}
+    found = check("Gateway", {"spec": {"servers": [HTTPS | {"hosts": ["./a.example", "b.example"], "tls": tls}]}})
+    assert found.problems == ()
+    assert found.rows
+    (row,) = found.rows
+    assert isinstance(row, Gateway)
+    (server,) = row.servers
+    assert (server.certificate_file, server.key_file, server.ca_file) == ("/c", "/k", "/a")
+    assert (server.hosts, server.binds) == (("a.example", "b.example"), ("a", "*"))

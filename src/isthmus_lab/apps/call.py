@@ -91,7 +91,10 @@ class Client:
             self._streams = None
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, bytes]:
-        headers = [("host", self._authority), ("user-agent", "isthmus-lab-call"), *self._options.headers]
+        # A request for a gateway names a host that is not where it is sent.
+        given = {name.lower() for name, _ in self._options.headers}
+        own = [("host", self._authority), ("user-agent", "isthmus-lab-call")]
+        headers = [*(pair for pair in own if pair[0] not in given), *self._options.headers]
         if not self._options.keep_alive:
             headers.append(("connection", "close"))
         request = h11.Request(method="GET", target=self._target, headers=headers)

@@ -120,3 +120,16 @@ def test_a_report_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_http_url_is_refused() -> None:
     with pytest.raises(ValueError, match="no http URL"):
         asyncio.run(call.call(Options("https://a")))
+
+
+def test_a_given_host_replaces_the_one_of_the_url() -> None:
+    seen: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    assert [one.status for one in results(handler, headers=(("Host", "a.example"),))] == [200]
+    assert [line for line in seen[0].lower().split(b"\r\n") if line.startswith(b"host")] == [b"host: a.example"]
