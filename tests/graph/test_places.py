@@ -270,3 +270,17 @@ def test_failover_without_outlier_detection_is_told(said: dict[str, Any], told: 
     assert ("spec.trafficPolicy.loadBalancer.localityLbSetting" in before) is told
     made.apply([put(MeshConfig(cluster="east", name="istio", outlier_detection=OUTLIERS))])
     assert "spec.trafficPolicy.loadBalancer.localityLbSetting" not in {problem.field for problem in made.problems()}
+
+
+def test_readiness_is_told_both_ways() -> None:
+    made = world(rule(outlier_detection=OUTLIERS))
+    follow(made, caller("a"))
+    slice_row = helloworld("east", "10.0.0.11", "10.0.0.12", "10.0.0.13").slice_row()
+    for ready, expected in ((False, {"b": 1}), (True, {"a": 1}), (False, {"b": 1}), (True, {"a": 1})):
+        endpoints = tuple(
+            msgspec.structs.replace(e, node=n, ready=ready or n != "a")
+            for e, n in zip(slice_row.endpoints, "abc", strict=True)
+        )
+        dirty = made.apply([put(msgspec.structs.replace(slice_row, endpoints=endpoints))])
+        assert dirty == {caller("a").id: {EDS: {HELLO}}}
+        assert shares(made, caller("a")) == expected
