@@ -231,3 +231,26 @@ def test_another_object_of_a_host_changes_only_that_host() -> None:
     made.resources(CALLER.id, EDS)
     dirty = made.apply([put(entry(addresses=("192.0.2.1",), endpoints=(at("198.51.100.2"),)))])
     assert dirty[CALLER.id][EDS] == {f"outbound|80||{HOST}"}
+
+
+# -- what is told -----------------------------------------------------------------------------------------------------
+
+
+def told(made: Mesh) -> list[tuple[str, str, str]]:
+    return sorted((problem.where.kind, problem.where.name, problem.field) for problem in made.problems())
+
+
+def test_endpoints_that_cannot_cross_networks_are_told() -> None:
+    made = mesh(
+        "east",
+        two_networks(),
+        entry(internal=True, endpoints=(at("198.51.100.1", network="net-west"),)),
+        machine("vm", "10.0.5.1", cluster_name="west", labels={"app": "helloworld"}, service_account=""),
+    )
+    assert told(made) == [("Service", "helloworld", "endpoints"), ("ServiceEntry", HOST, "endpoints")]
+
+
+def test_a_host_of_a_kubernetes_service_is_told() -> None:
+    hosts = ("helloworld.sample.svc.cluster.local",)
+    made = small(*helloworld("east", "10.0.0.11").rows(), entry(hosts=hosts, endpoints=(at("198.51.100.1"),)))
+    assert told(made) == [("ServiceEntry", "api", "spec.hosts")]

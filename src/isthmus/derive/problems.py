@@ -36,7 +36,20 @@ def reach(endpoints: SliceEndpoints) -> tuple[Reach, ...]:
 
 
 def _about(kind: str, row: Service | MeshService, cluster: str) -> ObjectRef:
+    if isinstance(row, MeshService) and row.resolution is not None:
+        kind = "ServiceEntry"
     return ObjectRef(cluster, kind, row.namespace, row.name)
+
+
+def taken_host(row: ServiceEntry, service: MeshService) -> Problem:
+    """A ServiceEntry for a host that a Kubernetes Service has."""
+    return Problem(
+        where=ObjectRef(row.cluster, "ServiceEntry", row.namespace, row.name),
+        field="spec.hosts",
+        message=f"{service.host} is the Service {service.namespace}/{service.name}, so this object has no effect on it",
+        remedy="Give the host another name; for more endpoints of the Service write WorkloadEntries with its labels",
+        severity=Severity.WARNING,
+    )
 
 
 def out_of_reach(
@@ -63,7 +76,8 @@ def out_of_reach(
                 field="endpoints",
                 message=f"{plain} of {ready} ready endpoints in network {network} take no mutual TLS on some port, "
                 f"so network {home} cannot reach them there",
-                remedy="Inject sidecars into these pods, or remove the PeerAuthentication that disables mutual TLS",
+                remedy="Inject sidecars into these pods, give endpoints that are none a serviceAccount, "
+                "or remove the PeerAuthentication that disables mutual TLS",
                 severity=Severity.WARNING,
             )
 

@@ -86,6 +86,16 @@ class Problems:
             found.extend(self._apart(get, host, home) if service.headless else self._out_of_reach(get, host, home))
         return tuple(found)
 
+    def _taken_hosts(self, get: Get) -> Iterator[Problem]:
+        """ServiceEntries whose host is a Kubernetes Service's."""
+        sources = self._meshwide.sources
+        for key in get(sources.external.all_entries, ALL):
+            row = get(sources.external.service_entries, key)
+            for host in row.hosts if row is not None else ():
+                named = self._meshwide.named(get, host)
+                if row is not None and named is not None and named.resolution is None:
+                    yield problems.taken_host(row, named)
+
     def _apart(self, get: Get, host: HostKey, home: str) -> Iterator[Problem]:
         """Pods of a headless service that have no names here."""
         service = get(self._meshwide.services, host)
@@ -98,6 +108,7 @@ class Problems:
         service = get(meshwide.services, host)
         slices = get(meshwide.sources.slices_of_host, host)
         found = [part for key in slices for part in get(self.reach, key)]
+        found += [part for piece in get(meshwide.external.endpoints, host) for part in problems.reach(piece)]
         away = {part.network for part in found} - {"", home}
         gateways: dict[str, tuple[NetworkGateway, ...]] = {name: get(meshwide.gateways, name) for name in sorted(away)}
         if service is not None:
@@ -106,6 +117,7 @@ class Problems:
     def _all(self, get: Get, key: Key) -> tuple[Problem, ...]:
         sources = self._meshwide.sources
         found = {problem for host in get(self._meshwide.hosts, ALL) for problem in get(self.of_host, host)}
+        found.update(self._taken_hosts(get))
         for gateway in get(sources.all_gateway_services, ALL):
             row = get(sources.services, gateway)
             if row is not None:
