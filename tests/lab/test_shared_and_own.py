@@ -70,6 +70,7 @@ def test_a_dead_api_server_changes_nothing(model: Lab) -> None:
     assert not calls.failures
 
 
+@pytest.mark.full
 def test_a_cut_between_the_networks_leaves_each_side_its_control_plane(model: Lab) -> None:
     with model.cut("north-net", "south-net"):
         model.answered_by(SLEEPS["west"], HELLO, {"east", "west"})
