@@ -7,11 +7,12 @@ from isthmus.base.errors import Problem
 from isthmus.derive.moves import Move
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.names import Existing
-from isthmus.graph.observed import ALL, Meshwide, Scopes, Sources
+from isthmus.graph.observed import ALL, Meshwide, Sources
 from isthmus.graph.preview import Preview
 from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
 from isthmus.graph.routing import Routing
+from isthmus.graph.scoping import Scopes
 from isthmus.graph.settings import MeshSettings
 from isthmus.graph.subscriptions import Dirty, Subscriptions, split
 from isthmus.model.mesh import NetworkGateway

@@ -1,0 +1,165 @@
+"""The wiring of scopes: from a connected proxy to what it shares with others."""
+
+from collections.abc import Iterator
+
+from isthmus.derive import (
+    networks,
+    peers,
+    policies,
+    proxies,
+    visibility,
+)
+from isthmus.derive.proxies import AUTO_PASSTHROUGH
+from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.places import ANYBODY
+from isthmus.model import preference
+from isthmus.model.mesh import (
+    WorkloadMode,
+)
+from isthmus.model.policy import PolicyKey
+from isthmus.model.rows import (
+    MtlsMode,
+    Proxy,
+    Service,
+    labels_match,
+)
+from isthmus.model.scopes import (
+    ClientView,
+    InboundProfile,
+    LocalityView,
+    NamespaceView,
+    NodeView,
+    OutboundView,
+    RouterView,
+    Scope,
+)
+from isthmus.tables.changes import Key
+from isthmus.tables.graph import Derived, Get, Graph
+
+
+class Scopes:
+    """From a proxy's row to the scopes it shares with others."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        meshwide: Meshwide,
+        told_apart: Derived[str, frozenset[tuple[str, str]]],
+    ) -> None:
+        self.meshwide = meshwide
+        self.sources = meshwide.sources
+        self._told_apart = told_apart
+        self.workload_mode: Derived[Key, WorkloadMode] = graph.derived(
+            "derive.workload_mode", self._workload_mode, WorkloadMode(MtlsMode.STRICT)
+        )
+        self.of_proxy: Derived[Key, tuple[Scope, ...]] = graph.derived("derive.scopes", self._scopes, ())
+
+    def _workload_mode(self, get: Get, key: Key) -> WorkloadMode:
+        proxy = get(self.sources.proxies, key)
+        if proxy is None:
+            return WorkloadMode()
+        return peers.workload_mode(get(self.meshwide.peer_policy, proxy.namespace), proxy.labels)
+
+    def _scopes(self, get: Get, key: Key) -> tuple[Scope, ...]:
+        proxy = get(self.sources.proxies, key)
+        if proxy is None:
+            return ()
+        address = proxy.addresses[0] if proxy.addresses else ""
+        network = proxy.network or networks.network_of(proxy.labels, get(self.meshwide.homes, proxy.cluster), address)
+        families = networks.families(proxy.addresses)
+        if proxy.type == "router":
+            router = self._router(get, proxy, network, families)
+            passes_on = all(server.tls_mode == AUTO_PASSTHROUGH for server in router.servers)
+            place = {} if passes_on else self._place(get, proxy, network)
+            return (*self._near(get, router, proxy.namespace, place), router)
+        outbound = self._outbound(get, proxy, network, families)
+        inside = NamespaceView(view=outbound, namespace=proxy.namespace)
+        told_apart = get(self._told_apart, proxy.namespace)
+        place = self._place(get, proxy, network)
+        mine = tuple(sorted(pair for pair in place.items() if pair in told_apart))
+        special = (ClientView(view=inside, labels=mine),) if mine else ()
+        near_inside = self._near(get, inside, proxy.namespace, place)
+        near = self._near(get, outbound, ANYBODY, place)
+        stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)
+        same_node = (NodeView(view=outbound, node=proxy.node),) if stays else ()
+        return (self._inbound(get, proxy), *special, *same_node, *near_inside, inside, *near, outbound)
+
+    def _outbound(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> OutboundView:
+        """What the proxy's part of the mesh sees, as far as a Sidecar lets it."""
+        rows = get(self.meshwide.visible.sidecars, proxy.namespace)
+        row = next((row for row in rows if labels_match(row.selector, proxy.labels)), None)
+        egress = visibility.egress(row.egress, proxy.namespace) if row is not None and row.egress is not None else None
+        return OutboundView(
+            cluster=proxy.cluster,
+            network=network,
+            families=families,
+            egress=egress,
+            allow_any=row.allow_any if row is not None else None,
+        )
+
+    def _place(self, get: Get, proxy: Proxy, network: str) -> dict[str, str]:
+        """The labels of a proxy with those that say where it is: its node's place, else its own word (LB15)."""
+        node = get(self.sources.nodes, (proxy.cluster, "", proxy.node)) if proxy.node else None
+        where = node.locality if node is not None and node.locality.region else proxy.locality
+        return dict(proxy.labels) | {
+            preference.CLUSTER: proxy.cluster,
+            preference.NETWORK: network,
+            preference.REGION: where.region,
+            preference.ZONE: where.zone,
+            preference.SUBZONE: where.subzone,
+            preference.HOSTNAME: proxy.node,
+        }
+
+    def _near(
+        self, get: Get, view: NamespaceView | OutboundView | RouterView, client: str, place: dict[str, str]
+    ) -> Iterator[LocalityView]:
+        """A view for each set of labels by which something is preferred, as far as the proxy has any of them (LB6)."""
+        for keys in get(self.meshwide.places.kinds, (client, isinstance(view, RouterView))) if place else ():
+            values = tuple((key, place.get(key, "")) for key in keys)
+            if any(value for _, value in values):
+                yield LocalityView(view=view, place=values)
+
+    def _router(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> RouterView:
+        rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))
+        config = self.meshwide.settings.config_cluster
+        gateways = [row for row in rows if row is not None and row.cluster == config]
+        services = self._services_of(get, proxy)
+        return RouterView(
+            cluster=proxy.cluster,
+            network=network,
+            network_view=proxy.requested_network_view,
+            servers=proxies.router_servers(gateways, proxy.labels, services),
+            families=families,
+            namespace=proxy.namespace,
+            egress_ports=proxies.egress_ports(services),
+            policies=self._policies(get, proxy),
+        )
+
+    def _policies(self, get: Get, proxy: Proxy) -> tuple[PolicyKey, ...]:
+        return policies.selected(get(self.meshwide.bound_policies, proxy.namespace), proxy.labels)
+
+    def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
+        workload = get(self.sources.workloads, proxy.key)
+        entry = self.meshwide.external.entry_of(get, proxy) if workload is None else None
+        behind = [proxies.as_service(row) for row in self.meshwide.external.behind(get, proxy)]
+        held = self._policies(get, proxy)
+        mode = get(self.workload_mode, proxy.key)
+        receiver = proxies.receiver(workload, entry)
+        return proxies.inbound_profile([*self._services_of(get, proxy), *behind], receiver, mode, held)
+
+    def _services_of(self, get: Get, proxy: Proxy) -> list[Service]:
+        """The services of its own cluster that pick the proxy by labels, or by a slice that names its pod (AG4)."""
+        found: dict[Key, Service] = {}
+        for pair in proxy.labels:
+            for key in get(self.sources.services_for_label, (proxy.cluster, proxy.namespace, pair)):
+                row = get(self.sources.services, key)
+                if row is not None and proxies.selects(row, proxy.labels):
+                    found[key] = row
+        for slice_key in get(self.sources.slices_of_pod, proxy.key):
+            piece = get(self.sources.slices, slice_key)
+            if piece is not None:
+                key = (proxy.cluster, proxy.namespace, piece.service)
+                row = get(self.sources.services, key)
+                if row is not None and not row.selector:
+                    found[key] = row
+        return [found[key] for key in sorted(found)]
