@@ -24,7 +24,7 @@ test: check  ## everything: checks, unit, playbooks, lab scenarios
 
 test-all: check  ## the same with the full matrix of models and faults: about an hour
 	$(BIN)/pytest tests -m "not lab"
-	$(BIN)/pytest tests -m lab --durations=20
+	ISTHMUS_MATRIX=docs/matrix.md $(BIN)/pytest tests -m lab --durations=20
 
 unit: $(STAMP)  ## the tests that need no namespaces
 	$(BIN)/pytest tests -m "not lab"

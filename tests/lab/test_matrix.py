@@ -1,0 +1,121 @@
+"""The full matrix: every single fault of every model, in the lab, against what the produced resources promise.
+
+    make test-all    # also writes docs/matrix.md
+
+Who answers with real Envoys must be who answers on paper (`tests/models`), for the callers of every cluster.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from isthmus_lab.world import MACHINES
+from tests.lab.conftest import Stage
+from tests.lab.harness import Lab, eventually
+from tests.models.faults import Fault, Survey, faults
+from tests.models.guarantees import MODELS, Model
+
+pytestmark = [pytest.mark.lab, pytest.mark.kubectl, pytest.mark.full]
+
+RESULTS = os.environ.get("ISTHMUS_MATRIX", "")
+"""Where to write the results; empty: nowhere."""
+
+CASES = [(model, kind) for model in MODELS for kind in faults(model.survey().paper)]
+
+
+@pytest.fixture(scope="module")
+def results() -> Iterator[list[str]]:
+    """Lines of the table, written when all cases are through."""
+    lines: list[str] = []
+    yield lines
+    if RESULTS and lines:
+        Path(RESULTS).write_text(document(lines, datetime.now(UTC)))
+
+
+def document(lines: list[str], when: datetime) -> str:
+    """The page with the last results."""
+    head = [
+        "# The full matrix, as it was last run",
+        "",
+        f"{when:%Y-%m-%d}, {len(lines)} faults, with real Envoys: every single part of every example is killed, and",
+        "callers of every cluster that lives are answered by exactly the clusters that the produced resources promise.",
+        "`make test-all` runs it and writes this page; [deployment models](deployment-models.md) says what it means.",
+        "",
+        "| example | killed | what | answered by |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def targets(survey: Survey, fault: Fault) -> list[str]:
+    """What `isthmus lab kill` is told. Whoever loses all nodes of a cluster loses what runs on them."""
+    world = survey.paper.world
+    machines = {machine.name for machine in world.machines}
+    found = [f"{MACHINES if node in machines else cluster + '/node'}/{node}" for cluster, node in sorted(fault.nodes)]
+    found += [f"{name}/apiserver" for name in sorted(fault.api_servers)]
+    if not fault.nodes:
+        found += [f"{world.plane(name).cluster}/istiod" for name in sorted(fault.planes)]
+        found += [f"{name}/gateway" for name in sorted(fault.gateways)]
+    return found
+
+
+@contextmanager
+def broken(lab: Lab, survey: Survey) -> Iterator[None]:
+    """The lab while the survey's fault lasts."""
+    with ExitStack() as stack:
+        for pair in sorted(survey.fault.links):
+            stack.enter_context(lab.cut(*pair))
+        stack.enter_context(lab.killed(*targets(survey, survey.fault)))
+        yield
+
+
+def answering(lab: Lab, model: Model, cluster: str) -> set[str]:
+    """The clusters that answer callers of a cluster now; a call that fails counts as answered by nobody."""
+    url = f"http://{model.host}:{model.port}/hello"
+    calls = lab.call(f"{cluster}/{'/'.join(model.app)}", url, "--count", "40", "--timeout", "3", "--concurrency", "4")
+    return set(calls.clusters) | ({""} if calls.failures else set())
+
+
+def becomes(lab: Lab, model: Model, survey: Survey) -> dict[str, set[str]]:
+    """Wait until every living caller is answered as on paper."""
+    expected = {cluster: {way.cluster for way in ways} or {""} for cluster, ways in survey.ways().items()}
+    for cluster, wanted in expected.items():
+        seen: list[set[str]] = []
+
+        def same(cluster: str = cluster, wanted: set[str] = wanted, seen: list[set[str]] = seen) -> bool:
+            seen.append(answering(lab, model, cluster))
+            return seen[-1] == wanted
+
+        try:
+            eventually(same, within=60, what=f"callers in {cluster} are answered by {sorted(wanted)}")
+        except AssertionError as error:
+            context = survey.paper.world.plane(survey.paper.world.cluster(cluster).sources[0]).config
+            told = "\n".join(
+                lab.run(*words, "--context", context, check=False).stdout
+                for words in (("remote-clusters",), ("events",))
+            )
+            raise AssertionError(f"{error}; answered by {[sorted(one) for one in seen[-3:]]}\n{told}") from None
+    return expected
+
+
+@pytest.mark.parametrize(("model", "kind"), CASES, ids=[f"{model.example}-{kind}" for model, kind in CASES])
+def test_what_is_promised_is_kept(stage: Stage, results: list[str], model: Model, kind: str) -> None:
+    lab, calm = stage.lab(model.example), model.survey()
+    becomes(lab, model, calm)
+    for fault in faults(calm.paper)[kind]:
+        survey = replace(calm, fault=fault)
+        with broken(lab, survey):
+            found = becomes(lab, model, survey)
+        results.append(line(model.example, kind, fault.name, found))
+        becomes(lab, model, calm)
+
+
+def line(example: str, kind: str, name: str, found: dict[str, set[str]]) -> str:
+    """One row of the table."""
+    words = [f"{cluster}: {', '.join(sorted(who)) or 'nobody'}" for cluster, who in found.items()]
+    return f"| `{example}` | {kind} | {name} | {'; '.join(words) or 'no caller is left'} |"
