@@ -1,6 +1,5 @@
 """Probes of gateways, against servers on loopback that behave as gateways, dead ones and strangers do."""
 
-import asyncio
 import socket
 import ssl
 import threading
@@ -10,6 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography import x509
 
 from isthmus.edge.gateway_probe import GatewayProber, Probe
@@ -47,6 +47,7 @@ def serving(context: ssl.SSLContext | None, *, silent: bool = False) -> Iterator
         while not over.is_set():
             with suppress(OSError):
                 connection, _ = listener.accept()
+                connection.settimeout(5)
                 with connection, context.wrap_socket(connection, server_side=True) if context else nullcontext():
                     over.wait(60 if silent else 0)
 
@@ -70,7 +71,7 @@ def test_a_gateway_that_shakes_hands_serves(root: PemPair, tmp_path: Path) -> No
         with serving(identity(root, tmp_path)) as port:
             return await probe(port, root)
 
-    found = asyncio.run(scenario())
+    found = uvloop.run(scenario())
     assert (found.good, found.answered) == (True, True)
     assert found.text.startswith("serves, ")
 
@@ -81,7 +82,7 @@ def test_one_of_another_root_is_told(root: PemPair, tmp_path: Path) -> None:
         with serving(identity(stranger, tmp_path)) as port:
             return await probe(port, root)
 
-    found = asyncio.run(scenario())
+    found = uvloop.run(scenario())
     assert not found.good
     assert found.text.startswith("its certificate is not trusted: ")
 
@@ -91,7 +92,7 @@ def test_an_open_port_without_answer_is_less_than_a_gateway(root: PemPair) -> No
         with serving(None) as port:
             return await probe(port, root)
 
-    assert asyncio.run(scenario()) == Probe(True, False, "takes connections, answers no probe")
+    assert uvloop.run(scenario()) == Probe(True, False, "takes connections, answers no probe")
 
 
 def test_one_that_hangs_is_not_waited_for(root: PemPair) -> None:
@@ -99,7 +100,7 @@ def test_one_that_hangs_is_not_waited_for(root: PemPair) -> None:
         with serving(None, silent=True) as port:
             return await probe(port, root, within=0.2)
 
-    assert asyncio.run(scenario()) == Probe(False, False, "no TLS within 0.2 s")
+    assert uvloop.run(scenario()) == Probe(False, False, "no answer within 0.2 s")
 
 
 def test_nobody_there(root: PemPair) -> None:
@@ -108,7 +109,7 @@ def test_nobody_there(root: PemPair) -> None:
             pass
         return await probe(port, root)
 
-    assert asyncio.run(scenario()) == Probe(False, False, "connection refused")
+    assert uvloop.run(scenario()) == Probe(False, False, "connection refused")
 
 
 def test_roots_may_change_between_probes(root: PemPair, tmp_path: Path) -> None:
@@ -122,4 +123,4 @@ def test_roots_may_change_between_probes(root: PemPair, tmp_path: Path) -> None:
             ]
         return [one.good for one in found]
 
-    assert asyncio.run(scenario()) == [False, True, True]
+    assert uvloop.run(scenario()) == [False, True, True]

@@ -4,12 +4,18 @@ The handshake is the answer: at this server name it is the gateway that shakes h
 """
 
 import asyncio
+import errno
 import os
 import ssl
 import time
 from dataclasses import dataclass
 
 from isthmus.envoy.naming import PROBE_SNI
+
+_NO_WAY = frozenset(
+    (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EACCES)
+)
+"""What says that nobody took the connection; any other error comes from somebody who did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +37,20 @@ class GatewayProber:
     async def probe(self, address: str, port: int, *, roots: bytes, within: float) -> Probe:
         """Connect and shake hands within so many seconds. Never raises for what it meets."""
         begin = time.monotonic()
-        connected = False
         try:
             async with asyncio.timeout(within):
-                # In two steps, so that an open port is told from a handshake that fails.
-                _, writer = await asyncio.open_connection(address, port)
-                connected = True
-                try:
-                    await writer.start_tls(self._trusting(roots), server_hostname=PROBE_SNI)
-                finally:
-                    writer.transport.abort()
+                _, writer = await asyncio.open_connection(
+                    address, port, ssl=self._trusting(roots), server_hostname=PROBE_SNI
+                )
+                writer.transport.abort()
         except ssl.SSLCertVerificationError as error:
             return Probe(False, False, f"its certificate is not trusted: {error.verify_message}")
         except TimeoutError:
-            return Probe(False, False, f"{'no TLS' if connected else 'no connection'} within {within:g} s")
+            return Probe(False, False, f"no answer within {within:g} s")
         except OSError as error:
-            if connected:
-                return Probe(True, False, "takes connections, answers no probe")
-            return Probe(False, False, _reason(error))
+            if error.errno in _NO_WAY:
+                return Probe(False, False, os.strerror(error.errno).lower())
+            return Probe(True, False, "takes connections, answers no probe")
         return Probe(True, True, f"serves, {(time.monotonic() - begin) * 1000:.1f} ms")
 
     def _trusting(self, roots: bytes) -> ssl.SSLContext:
@@ -60,8 +62,3 @@ class GatewayProber:
             context.load_verify_locations(cadata=roots.decode())
             self._roots, self._context = roots, context
         return self._context
-
-
-def _reason(error: OSError) -> str:
-    """In few words: the text of a failed connect depends on the event loop, its number does not."""
-    return (os.strerror(error.errno) if error.errno else str(error) or type(error).__name__).lower()
