@@ -39,7 +39,18 @@ def test_counters_are_summed_by_address_over_destinations() -> None:
             "xds-grpc": [{"address": {"pipe": {"path": "x"}}, "stats": []}],
         }
     )
-    assert read_counters(body) == {A: Counters(4, 1, 5, 0, 2), B: Counters(4, 4, 0, 1, 0)}
+    assert read_counters(body) == {A: Counters(4, 1, 5, 0, 2, used=2), B: Counters(4, 4, 0, 1, 0, used=1)}
+
+
+def test_an_address_that_envoy_took_out_fails_whatever_worked_before() -> None:
+    out = host(*A, cx_total=9, rq_success=5) | {"health_status": {"failed_outlier_check": True}}
+    one = read_counters(clusters(**{"outbound|80||a": [out]}))
+    assert one[A].ejected == one[A].used == 1
+    tally = Tally()
+    tally.look({A: Counters(9, 0, 0, used=1)}, 0.0)
+    assert tally.look(one, 2.0) == [(*A, 0, 1, 0)]
+    some = clusters(**{"outbound|80||a": [out], "outbound|80||b": [host(*A, cx_total=1, rq_success=4)]})
+    assert tally.look(read_counters(some), 4.0) == [(*A, 4, 0, 0)], "one destination of two is not most of them"
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"not json", b'{"cluster_statuses": 7}'])

@@ -162,6 +162,14 @@ def test_a_rule_acts_after_its_time_and_the_cluster_returns_after_recovery(world
     assert world.row("west") is None
 
 
+def test_an_excuse_that_turns_from_bad_to_unknown_is_none_all_the_time(world: World) -> None:
+    world.set("west", {API: False, GATEWAY: False, DATA: False})
+    world.run(5)
+    world.set("west", {DATA: None})
+    world.run(5)
+    assert world.standing("west") == "dropped", "ten seconds without a good sign"
+
+
 def test_a_blip_shorter_than_the_rule_is_nothing(world: World) -> None:
     for _ in range(5):
         world.set("west", {GATEWAY: False, DATA: None})

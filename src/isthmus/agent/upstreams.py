@@ -5,7 +5,7 @@ address begins to fail or to work, and otherwise now and then while there is tra
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from envoy.service.discovery.v3 import discovery_pb2
@@ -44,7 +44,12 @@ class _Stat(msgspec.Struct):
     value: int | str = 0
 
 
+class _Health(msgspec.Struct):
+    failed_outlier_check: bool = False
+
+
 class _Host(msgspec.Struct):
+    health_status: _Health = msgspec.field(default_factory=_Health)
     address: _HostAddress = msgspec.field(default_factory=_HostAddress)
     stats: list[_Stat] = msgspec.field(default_factory=list)
 
@@ -59,13 +64,19 @@ class _Clusters(msgspec.Struct):
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """Envoy's counters of one address, summed over the destinations that it serves. They grow while it is known."""
+    """Envoy's counters of one address, summed over the destinations that it serves. They grow while it is known.
+
+    `used`: how many destinations ever used it; `ejected`: from how many of these Envoy has taken it out now, because
+    calls to it fail.
+    """
 
     begun: int = 0
     refused: int = 0
     answered: int = 0
     unanswered: int = 0
     errors: int = 0
+    used: int = 0
+    ejected: int = 0
 
     def __add__(self, other: "Counters") -> "Counters":
         return Counters(
@@ -111,14 +122,16 @@ def read_counters(body: bytes) -> dict[Where, Counters]:
             place = host.address.socket_address
             if place is not None:
                 where = (place.address, place.port_value)
-                found[where] = found.get(where, Counters()) + _counters(host.stats)
+                found[where] = found.get(where, Counters()) + _counters(host)
     return found
 
 
-def _counters(stats: Iterable[_Stat]) -> Counters:
-    value = {stat.name: int(stat.value) for stat in stats}
+def _counters(host: _Host) -> Counters:
+    value = {stat.name: int(stat.value) for stat in host.stats}
     names = ("cx_total", "cx_connect_fail", "rq_success", "rq_timeout", "rq_error")
-    return Counters(*(value.get(name, 0) for name in names))
+    used = bool(value.get("cx_total"))
+    ejected = used and host.health_status.failed_outlier_check
+    return Counters(*(value.get(name, 0) for name in names), int(used), int(ejected))
 
 
 class _Address:
@@ -143,6 +156,9 @@ class _Address:
             errors=max(now.errors - before.errors, 0),
         )
         self.before, self.settled = now, settled
+        if 2 * now.ejected > now.used:
+            # What worked before Envoy took it out speaks for it no more.
+            return Met(0, max(found.failed, 1), found.errors)
         return found
 
 

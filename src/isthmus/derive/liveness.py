@@ -171,7 +171,7 @@ def holds_since(rule: LivenessRule, readings: Mapping[Signal, Reading]) -> float
     excuses = [readings.get(signal, Reading()) for signal in rule.unless]
     if any(one.health is not Health.BAD for one in bad) or any(one.health is Health.GOOD for one in excuses):
         return None
-    return max(one.since for one in (*bad, *excuses))
+    return max(*(one.since for one in bad), *(one.not_good_since for one in excuses), 0.0)
 
 
 def standing(cluster: str, memory: Memory) -> ClusterStanding:

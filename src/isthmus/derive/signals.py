@@ -22,15 +22,19 @@ long ago must not speak for a gateway that is dead now."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What a signal says, since when (seconds since the epoch), and what was seen."""
+    """What a signal says, since when (seconds since the epoch), and what was seen. `not_good_since`: since when it is
+    not good, be it bad or unknown."""
 
     health: Health = Health.UNKNOWN
     since: float = 0.0
     text: str = "never seen"
+    not_good_since: float = 0.0
 
     def now(self, health: Health, now: float, text: str) -> "Reading":
         """The reading after another look."""
-        return Reading(health, self.since if health is self.health and self.since else now, text)
+        since = self.since if health is self.health and self.since else now
+        lost = 0.0 if health is Health.GOOD else self.not_good_since or now
+        return Reading(health, since, text, lost)
 
 
 class Track:
