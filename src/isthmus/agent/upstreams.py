@@ -128,10 +128,16 @@ def read_counters(body: bytes) -> dict[Where, Counters]:
 
 def _counters(host: _Host) -> Counters:
     value = {stat.name: int(stat.value) for stat in host.stats}
-    names = ("cx_total", "cx_connect_fail", "rq_success", "rq_timeout", "rq_error")
     used = bool(value.get("cx_total"))
-    ejected = used and host.health_status.failed_outlier_check
-    return Counters(*(value.get(name, 0) for name in names), int(used), int(ejected))
+    return Counters(
+        begun=value.get("cx_total", 0),
+        refused=value.get("cx_connect_fail", 0),
+        answered=value.get("rq_success", 0),
+        unanswered=value.get("rq_timeout", 0),
+        errors=value.get("rq_error", 0),
+        used=int(used),
+        ejected=int(used and host.health_status.failed_outlier_check),
+    )
 
 
 class _Address:
