@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.graph.mesh import Mesh
+from isthmus.model.external import EntryAddress, Resolution, ServiceEntry
 from isthmus.model.rows import (
     ConnectionPool,
     DestinationRule,
@@ -14,6 +15,7 @@ from isthmus.model.rows import (
     Protocol,
     Proxy,
     Row,
+    ServicePort,
     Subset,
     TrafficPolicy,
     labels,
@@ -137,10 +139,39 @@ def policies() -> list[Row]:
     ]
 
 
+def outside() -> list[Row]:
+    """ServiceEntries of every kind: resolutions, locations, ranges, wildcards, hosts without address."""
+    ports = tuple(ServicePort(one.name, one.port, one.protocol) for one in PORTS)
+    there = EntryAddress(address="198.51.100.1", weight=3, network="net-west", service_account="x")
+    endpoints = (EntryAddress(address="198.51.100.2", ports=(("http-80", 8080),)), there)
+    made: list[Row] = []
+    for resolution in Resolution:
+        for internal in (False, True):
+            name = f"{resolution.lower().replace('_', '-')}-{internal}".lower()
+            listed = {Resolution.STATIC: endpoints, Resolution.DNS: (EntryAddress(address="o.net"), there)}
+            hosts = (f"{name}.example.com", *([f"*.{name}.example.com"] if resolution is not Resolution.DNS else []))
+            if resolution is Resolution.DNS_ROUND_ROBIN:
+                hosts = hosts[:1]
+            made.append(
+                ServiceEntry(
+                    cluster="east",
+                    namespace="sample",
+                    name=name,
+                    hosts=hosts,
+                    ports=ports,
+                    internal=internal,
+                    resolution=resolution,
+                    endpoints=listed.get(resolution, ()),
+                    addresses=("192.0.2.0/24", "192.0.2.7", "fd00::7") if internal else (),
+                )
+            )
+    return made
+
+
 def world(**settings: object) -> Mesh:
     """Every kind of service, rule and policy on two networks."""
     apps = [row for app in (MIXED, HEADLESS, REMOTE, PLAIN, EMPTY) for row in app.rows()]
-    return mesh("east", two_networks(), apps, rules(), policies(), **settings)
+    return mesh("east", two_networks(), apps, rules(), policies(), outside(), **settings)
 
 
 @pytest.mark.parametrize(

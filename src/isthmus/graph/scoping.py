@@ -98,9 +98,15 @@ class Scopes:
         )
 
     def _place(self, get: Get, proxy: Proxy, network: str) -> dict[str, str]:
-        """The labels of a proxy with those that say where it is: its node's place, else its own word (LB15)."""
+        """The labels of a proxy with those that say where it is: its node's place, else its own word (LB15).
+
+        A machine, which has no node, is where its WorkloadEntry says.
+        """
         node = get(self.sources.nodes, (proxy.cluster, "", proxy.node)) if proxy.node else None
         where = node.locality if node is not None and node.locality.region else proxy.locality
+        if not where.region and not proxy.node and proxy.type == "sidecar":
+            entry = self.meshwide.external.entry_of(get, proxy)
+            where = entry.endpoint.locality if entry is not None else where
         return dict(proxy.labels) | {
             preference.CLUSTER: proxy.cluster,
             preference.NETWORK: network,
