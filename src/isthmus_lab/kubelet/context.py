@@ -104,12 +104,17 @@ class PodPlace:
 
     def environment(self, pod: Object, container: Object) -> dict[str, str]:
         """The container's environment. ConfigError: something is missing."""
-        base = images.base_environment() | {
-            "HOSTNAME": pod["metadata"]["name"],
-            "KUBERNETES_SERVICE_HOST": self.context.config.api_service_ip,
-            "KUBERNETES_SERVICE_PORT": "443",
-            "KUBERNETES_SERVICE_PORT_HTTPS": "443",
-        }
+        own = dict(images.find(container["image"]).environment)
+        base = (
+            images.base_environment()
+            | own
+            | {
+                "HOSTNAME": pod["metadata"]["name"],
+                "KUBERNETES_SERVICE_HOST": self.context.config.api_service_ip,
+                "KUBERNETES_SERVICE_PORT": "443",
+                "KUBERNETES_SERVICE_PORT_HTTPS": "443",
+            }
+        )
         return env.environment(container, pod, self.context.lookup, base)
 
     def log(self, pod: Object, container: Object, attempt: int) -> Path:

@@ -4,6 +4,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+from isthmus.install.capture_rules import PROXY_MARK
+
 PROXY_IMAGE = "isthmus/proxy"
 
 
@@ -11,12 +13,13 @@ PROXY_IMAGE = "isthmus/proxy"
 class Image:
     """`entry` is a Python function that runs in a fork of the runtime; without it `argv` is executed.
 
-    `default` are the arguments when the container names none.
+    `default` are the arguments when the container names none, `environment` is what an image may say of that itself.
     """
 
     argv: tuple[str, ...]
     entry: str | None = None
     default: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 class UnknownImageError(Exception):
@@ -34,7 +37,8 @@ IMAGES: dict[str, Image] = {
     "isthmus/sleep": Image(("sleep",), "isthmus_lab.apps.sleep:main"),
     "isthmus/tcp-echo": Image(("tcp-echo",), "isthmus_lab.apps.tcp_echo:main"),
     "isthmus/init": Image(("isthmus-lab-init",), "isthmus_lab.init:main"),
-    "isthmus/pilot": Image(_ISTHMUS, default=("serve",)),
+    # Processes of the lab all have one user, by which capture cannot tell proxies: these mark their connections.
+    "isthmus/pilot": Image(_ISTHMUS, default=("serve",), environment=(("PROXY_MARK", str(PROXY_MARK)),)),
     PROXY_IMAGE: Image(_ISTHMUS, default=("agent",)),
 }
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from isthmus.install import access
-from isthmus.install.capture_rules import PROXY_MARK
 from isthmus.install.eastwest import cross_network_gateway
 from isthmus.install.istiod import common_labels, namespace, own_rights
 from isthmus.install.manifests import control_plane, definitions, east_west_gateway, remote
@@ -53,7 +52,6 @@ def objects_here(world: World, name: str) -> list[Object]:
         config_cluster=plane.config if plane.external else "",
         service_type="LoadBalancer" if direct else "ClusterIP",
         pod_annotations=_ON_THE_WAN if direct else {},
-        env={"PROXY_MARK": str(PROXY_MARK)},
         scaling=Scaling(replicas=plane.replicas),
     )
     joins = any(machine.cluster == name for machine in world.machines)

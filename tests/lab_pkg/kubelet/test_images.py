@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from isthmus.install.capture_rules import PROXY_MARK
 from isthmus_lab.kubelet import images
 
 
@@ -39,3 +40,9 @@ def test_command_and_args_as_kubernetes_combines_them(
 def test_proxies_are_known() -> None:
     assert images.is_proxy("isthmus/proxy:v1")
     assert not images.is_proxy("isthmus/pilot")
+
+
+def test_control_planes_of_the_lab_make_proxies_mark_their_connections_however_they_are_installed() -> None:
+    """Capture goes by the user on Kubernetes; in the lab all processes have the same one, and unmarked calls loop."""
+    assert dict(images.find("registry.example/isthmus/pilot:1.0").environment) == {"PROXY_MARK": str(PROXY_MARK)}
+    assert images.find("isthmus/sleep").environment == ()
