@@ -99,9 +99,7 @@ class Progress:
             for by, entry in known.items():
                 self._line(by, entry, synced.get(by, ("-", False))[0], open_connections)
             if drained and (stopped := next((e["stopped"] for e in known.values() if e["stopped"]), "")):
-                raise DrainStoppedError(
-                    f"the drain was stopped: {stopped}", "All traffic is as it was; see isthmus events"
-                )
+                raise DrainStoppedError(f"the drain was stopped: {stopped}", "Traffic is as it was; see isthmus events")
             done = bool(known) and all(_is(entry, drained=drained) for entry in known.values())
             acknowledged = all(synced.get(by, ("", False))[1] for by in known)
             if done and acknowledged and not (wait_for_connections and open_connections):
