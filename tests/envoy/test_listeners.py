@@ -2,6 +2,7 @@
 
 import pytest
 from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.network.direct_response.v3 import config_pb2 as direct_response_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
@@ -188,6 +189,7 @@ def test_a_gateway_answers_probes_without_wanting_an_identity() -> None:
     assert not context.common_tls_context.HasField("combined_validation_context")
     (only,) = probe.filters
     assert only.name == "envoy.filters.network.direct_response"
+    assert direct_response_pb2.Config.FromString(only.typed_config.value).response.inline_string, "else no handshake"
 
 
 def test_a_gateway_with_nothing_to_expose_has_no_listener() -> None:

@@ -109,6 +109,11 @@ def test_a_dead_api_server_alone_changes_nothing(world: Lab) -> None:
     assert all(after == "active" for _, after in decided(world, mark))
 
 
+def test_gateways_answer_probes(world: Lab) -> None:
+    seen = clusters(world)
+    assert all("serves, " in seen[cluster]["signals"]["gateway"]["text"] for cluster in ("east", "west")), seen
+
+
 def test_a_dead_gateway_moves_traffic(world: Lab) -> None:
     eventually(lambda: signals(world) == ["good", "good"], within=20, what="west is seen to live")
     mark = newest(world)

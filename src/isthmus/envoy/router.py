@@ -21,6 +21,8 @@ AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
 PEEK_SECONDS = 5
 """How long a gateway waits for a ClientHello before it closes."""
 
+PROBE_ANSWER = "isthmus gateway\n"
+
 _FILTER_CHAINS = 3
 """Number of the repeated field in Listener."""
 
@@ -67,6 +69,8 @@ def probe_chain() -> bytes:
     A probe needs no identity, so that a control plane that is none of the mesh's workloads can look. It meets the
     gateway's certificate, which whoever calls through the gateway trusts the issuer of, and reaches nothing else.
     """
+    # With nothing to say the connection would be closed before the handshake.
+    answer = direct_response_pb2.Config(response=base_pb2.DataSource(inline_string=PROBE_ANSWER))
     message = listener_components_pb2.FilterChain(
         name=naming.PROBE_SNI,
         filter_chain_match=listener_components_pb2.FilterChainMatch(
@@ -75,9 +79,7 @@ def probe_chain() -> bytes:
         transport_socket=tls.probed_socket(),
         transport_socket_connect_timeout=seconds(PEEK_SECONDS),
         filters=[
-            listener_components_pb2.Filter(
-                name="envoy.filters.network.direct_response", typed_config=packed(direct_response_pb2.Config())
-            )
+            listener_components_pb2.Filter(name="envoy.filters.network.direct_response", typed_config=packed(answer))
         ],
     )
     encoded: bytes = message.SerializeToString(deterministic=True)
