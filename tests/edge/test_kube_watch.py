@@ -140,6 +140,21 @@ def test_nudges_reach_a_stream_and_a_wait() -> None:
     play(scenario, slow)
 
 
+def test_word_of_contact_does_not_end_a_stream_that_has_it() -> None:
+    """Others of the cluster's watches may have regained contact later: whoever watches already must go on."""
+
+    async def scenario(server: FakeKube, watcher: Watcher[str], seen: Seen) -> None:
+        await seen.until(lambda: sum("watch=1" in request for request in server.requests) == 1)
+        await asyncio.sleep(0.05)
+        watcher.nudge(ContactRegained())
+        await asyncio.sleep(0.05)
+        await server.put("pods", pod("d"))
+        await seen.until(lambda: "d" in seen.names)
+        assert sum("watch=1" in request for request in server.requests) == 1
+
+    play(scenario, WatchOptions(idle_timeout=3600.0))
+
+
 def test_a_silent_stream_is_replaced() -> None:
     async def scenario(server: FakeKube, watcher: Watcher[str], seen: Seen) -> None:
         await seen.until(lambda: sum("watch=1" in request for request in server.requests) >= 3)

@@ -195,6 +195,6 @@ class Session:
             self._reachable = False
             self._nudge(ContactLost())
 
-    def _nudge(self, event: Event) -> None:
+    def _nudge(self, event: ContactLost | ContactRegained) -> None:
         for watcher in self._watchers.values():
             watcher.nudge(event)

@@ -131,12 +131,15 @@ class KubeClient:
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The body of the answer as it comes, in pieces; without time limit between them."""
+        """The body of the answer as it comes, in pieces: they may be long in coming, the head of the answer may not."""
         built = await self._build(request, read_timeout=None)
         try:
-            response = await self._http.send(built, stream=True)
+            async with asyncio.timeout(self.options.connect_timeout + self.options.read_timeout):
+                response = await self._http.send(built, stream=True)
         except ERRORS as error:
             raise self._unreachable(error) from error
+        except TimeoutError as error:
+            raise UnreachableError(f"{self.server}: no answer in time", _reach_remedy(self.server)) from error
         try:
             if response.status_code >= 400:
                 await response.aread()

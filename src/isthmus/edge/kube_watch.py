@@ -8,6 +8,8 @@ from isthmus.base.errors import IsthmusError
 from isthmus.edge.kube_client import KubeClient, KubeError
 from isthmus.kube.events import (
     CloseWatch,
+    ContactLost,
+    ContactRegained,
     Event,
     Fact,
     LineArrived,
@@ -59,9 +61,9 @@ class Watcher(Generic[T]):
         while True:
             action = await self._perform(action)
 
-    def nudge(self, event: Event) -> None:
-        """Tell the machine something from outside (ContactLost, ContactRegained), now."""
-        if self._timer is not None and not self._timer.expired():
+    def nudge(self, event: ContactLost | ContactRegained) -> None:
+        """Tell the machine something from outside, now. What it does not mind must not end the stream it follows."""
+        if self._timer is not None and not self._timer.expired() and self._machine.minds(event):
             self._nudge = event
             self._timer.reschedule(0.0)
 

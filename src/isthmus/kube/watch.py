@@ -130,6 +130,10 @@ class WatchMachine(Generic[T]):
             case _:
                 return self._nudged(event, now)
 
+    def minds(self, contact: ContactLost | ContactRegained) -> bool:
+        """Whether word of the server's contact changes anything now: who watches is not to be told that it may."""
+        return self.phase is (Phase.WATCHING if isinstance(contact, ContactLost) else Phase.WAITING)
+
     def _nudged(self, event: Event, now: float) -> list[Output[T]]:
         """Events about time and contact, which mean something only in some phases."""
         match event:
@@ -140,9 +144,9 @@ class WatchMachine(Generic[T]):
             case WokeUp() if self.phase is Phase.WATCHING:
                 # A stream that says nothing, not even a bookmark, may hang on a dead connection.
                 return [CloseWatch(), *self._watch()]
-            case ContactLost() if self.phase is Phase.WATCHING:
+            case ContactLost() if self.minds(event):
                 return [CloseWatch(), *self._wait(now)]
-            case ContactRegained() if self.phase is Phase.WAITING:
+            case ContactRegained() if self.minds(event):
                 return self._resume()
             case _:
                 return []
