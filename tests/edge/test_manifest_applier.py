@@ -61,8 +61,8 @@ def test_a_kind_can_be_used_right_after_its_definition(server: Loopback) -> None
 def test_a_kind_without_definition_is_named(server: Loopback) -> None:
     async def scenario() -> None:
         async with applying(server) as (applier, _, _):
-            with pytest.raises(UsageError, match=r"knows no StatefulSet of apps/v1"):
-                await applier.apply([{**DEPLOYMENT, "kind": "StatefulSet"}], within=5)
+            with pytest.raises(UsageError, match=r"knows no ControllerRevision of apps/v1"):
+                await applier.apply([{**DEPLOYMENT, "kind": "ControllerRevision"}], within=5)
 
     asyncio.run(scenario())
 

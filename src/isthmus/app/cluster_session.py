@@ -16,7 +16,7 @@ from isthmus.edge.kube_watch import Watcher
 from isthmus.ingest.kinds import Kind, Observation, observer
 from isthmus.ingest.observed import Observed
 from isthmus.ingest.place import Place
-from isthmus.kube.events import Applied, ContactLost, ContactRegained, Deleted, Event, Fact, Failed, Replaced
+from isthmus.kube.events import Applied, ContactLost, ContactRegained, Deleted, Fact, Failed, Replaced
 from isthmus.kube.kubeconfig import Access
 from isthmus.kube.watch import WatchMachine
 from isthmus.tables.changes import Change
