@@ -20,7 +20,7 @@ from tests.lab.harness import Lab, eventually
 from tests.models.faults import Fault, Survey, faults
 from tests.models.guarantees import MODELS, Model
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl, pytest.mark.full]
+pytestmark = [pytest.mark.lab, pytest.mark.full]
 
 RESULTS = os.environ.get("ISTHMUS_MATRIX", "")
 """Where to write the results; empty: nowhere."""

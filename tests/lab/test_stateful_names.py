@@ -4,7 +4,7 @@ import pytest
 
 from tests.lab.harness import SLEEP, Lab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubectl]
+pytestmark = pytest.mark.lab
 
 EXAMPLE = "flat-network"
 PEERS = """
