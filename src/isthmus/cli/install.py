@@ -79,10 +79,10 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
 ) -> None:
     """Install the mesh into a cluster.
 
-    A control plane of its own: isthmus install --context east --network net-east --gateway eastwest
+    A control plane of its own: isthmus install --context east --network east-net --gateway eastwest
 
     One that serves others, too: … --gateway eastwest --expose-control-plane, and then, with the gateway's address,
-    isthmus install --context west --profile remote --served-by east=203.0.113.7 --network net-west --gateway eastwest
+    isthmus install --context west --profile remote --served-by east=203.0.113.7 --network west-net --gateway eastwest
     """
     mesh = MeshValues(
         cluster=checked_name(cluster or context or "Kubernetes", "--cluster"),
