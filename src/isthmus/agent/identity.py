@@ -16,6 +16,7 @@ from isthmus.base.errors import IsthmusError
 from isthmus.base.names import spiffe_id
 from isthmus.edge.agent_ca_client import request_certificate
 from isthmus.edge.control_plane import Upstream
+from isthmus.edge.whole_file import PRIVATE, replace_file
 from isthmus.trust.errors import TrustError
 from isthmus.trust.pem import load_certificates
 from isthmus.trust.rotation import renewal_time, retry_delay
@@ -123,12 +124,8 @@ def workload_name(trust_domain: str, namespace: str, service_account: str) -> st
 
 def write_identity(identity: Identity, directory: Path) -> None:
     """Key and certificates as files, for a container that asked with OUTPUT_CERTS; readable by their owner only."""
-    directory.mkdir(parents=True, exist_ok=True)
     for name, content in zip(IDENTITY_FILES, (identity.key, identity.chain, identity.roots), strict=True):
-        temporary = directory / f".{name}"
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(content)
-        temporary.replace(directory / name)
+        replace_file(directory / name, content, mode=PRIVATE)
 
 
 def read_identity(directory: Path) -> Identity | None:

@@ -34,6 +34,7 @@ from isthmus.edge.dns_server import DnsServer
 from isthmus.edge.envoy_process import EnvoyProcess, Launch
 from isthmus.edge.homing import Homing, HomingSettings
 from isthmus.edge.netns import NetworkNamespace
+from isthmus.edge.whole_file import replace_file
 from isthmus.trust import assertion
 
 BOOTSTRAP_FILE = "envoy.json"
@@ -240,10 +241,7 @@ class Proxy:
 
     def _on_table(self, body: bytes, table: NameTable) -> None:
         self._dns.table = table
-        file = self.settings.state_dir / NAMES_FILE
-        temporary = file.with_suffix(".new")
-        temporary.write_bytes(body)
-        temporary.replace(file)
+        replace_file(self.settings.state_dir / NAMES_FILE, body)
 
     def _resolv_conf(self) -> ResolvConf:
         try:

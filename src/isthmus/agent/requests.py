@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from isthmus.edge.whole_file import PRIVATE, replace_file
+
 
 class Start(msgspec.Struct, frozen=True, tag_field="op", tag="start"):
     """Run a proxy container: its identity, network namespace, environment, arguments and mounts (inside to outside)."""
@@ -71,10 +73,7 @@ class Memory:
 
     def keep(self, request: Start) -> None:
         """Remember a request; environments are for their owner only."""
-        temporary = self._file(request.id).with_suffix(".new")
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(msgspec.json.encode(request))
-        temporary.replace(self._file(request.id))
+        replace_file(self._file(request.id), msgspec.json.encode(request), mode=PRIVATE)
 
     def drop(self, proxy_id: str) -> None:
         """Forget a request."""

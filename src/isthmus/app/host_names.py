@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from isthmus.dns.lookup import Lookup, pause
+from isthmus.edge.whole_file import replace_file
 from isthmus.model.networks import ResolvedName
 from isthmus.tables.changes import Change, Drop, Put
 
@@ -112,9 +113,6 @@ def _write(path: Path | None, known: dict[str, tuple[str, ...]]) -> None:
     if path is None:
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(known, sort_keys=True))
-        fresh.replace(path)
+        replace_file(path, json.dumps(known, sort_keys=True).encode())
     except OSError as error:
         log.warning("resolved names cannot be kept", error=str(error))

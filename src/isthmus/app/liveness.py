@@ -22,6 +22,7 @@ from isthmus.derive.liveness import Decision, LivenessMachine, Memory, Observati
 from isthmus.derive.signals import Reading, Track
 from isthmus.edge.gateway_probe import GatewayProber
 from isthmus.edge.journal import Journal
+from isthmus.edge.whole_file import replace_file
 from isthmus.graph.mesh import Mesh
 from isthmus.model.liveness import ClusterStanding, DrainPlan, Health, Signal
 from isthmus.model.mesh import NetworkGateway
@@ -220,7 +221,7 @@ class LivenessKeeper:
         try:
             await self.journal.flush()
             if kept != self._kept:
-                await asyncio.to_thread(_replace, self._file, kept)
+                await asyncio.to_thread(replace_file, self._file, kept)
                 self._kept = kept
         except OSError as error:
             log.warning("standings not kept", file=str(self._file), error=error.strerror)
@@ -259,10 +260,3 @@ def _at(look: tuple[Health, str], now: float) -> tuple[Health, float, str]:
 def _address(gateway: NetworkGateway) -> str:
     host = f"[{gateway.address}]" if ":" in gateway.address else gateway.address
     return f"{host}:{gateway.port}"
-
-
-def _replace(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(".new")
-    fresh.write_bytes(data)
-    fresh.replace(file)

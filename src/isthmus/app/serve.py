@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +20,7 @@ from isthmus.app.inbox import Inbox
 from isthmus.app.kube_events import EventWriter
 from isthmus.app.liveness import LivenessKeeper, World
 from isthmus.app.settings import ServeSettings
+from isthmus.app.signing_keys import SigningKeys
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError, Problem
 from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
@@ -56,10 +56,6 @@ from isthmus.xds.session import Event, Push, UpstreamsReported
 
 log = structlog.get_logger()
 
-KEYS_FILE = "signing-keys.json"
-KEYS_INTERVAL = 30.0
-"""Seconds between looks at the clusters' signing keys; each is asked again when its answer is old."""
-
 TRUST_DOMAIN_PATIENCE = 3.0
 """Seconds that a signing request waits for its cluster to be listed; the agent then asks again."""
 
@@ -81,12 +77,14 @@ class ControlPlane:
         self.authenticator = Authenticator(
             self.clusters, self.clock, machines=Machines(lambda: self.trust.authority.root_bundle, self._is_machine)
         )
+        directory = Path(settings.checkpoint_dir) if settings.checkpoint_dir else None
         self.names = HostNames(
             settings.cluster,
             lookup=DnsClient(NetworkNamespace(), _name_servers).lookup,
             emit=self.inbox.put,
-            keep_in=Path(settings.checkpoint_dir) if settings.checkpoint_dir else None,
+            keep_in=directory,
         )
+        self.keys = SigningKeys(self.authenticator, clusters=self._known_clusters, keep_in=directory)
         self.trust = TrustKeeper(
             _trust_settings(settings),
             self.clock,
@@ -148,7 +146,7 @@ class ControlPlane:
         await self._start_trust()
         await self.liveness.load()
         parts.append(group.create_task(self.trust.run(), name="trust"))
-        parts.append(group.create_task(self._refresh_keys(), name="signing keys"))
+        parts.append(group.create_task(self.keys.run(), name="signing keys"))
         parts.append(group.create_task(self.registrar.run(), name="machines"))
         if self.settings.external:
             parts.append(group.create_task(self.duties.run(), name="remote clusters"))
@@ -411,20 +409,6 @@ class ControlPlane:
     def _own_client(self) -> KubeClient | None:
         return self.clusters.client(self.settings.cluster)
 
-    async def _refresh_keys(self) -> None:
-        """Have every cluster's signing keys at hand before its API server is gone, also over a restart."""
-        path = Path(self.settings.checkpoint_dir) / KEYS_FILE if self.settings.checkpoint_dir else None
-        saved = await asyncio.to_thread(_read_keys, path)
-        self.authenticator.adopt_keys(saved)
-        while True:
-            await asyncio.gather(*map(self.authenticator.refresh_keys, self._known_clusters()))
-            known = self.authenticator.known_keys()
-            if path and known != saved:
-                saved = known
-                await asyncio.to_thread(_write_keys, path, known)
-            pause = KEYS_INTERVAL if set(known) >= set(self._known_clusters()) else 1.0
-            await asyncio.sleep(pause)
-
     # -- what is counted ------------------------------------------------------------------------------------------
 
     def _on_push(self, push: Push) -> None:
@@ -494,21 +478,3 @@ def _name_servers() -> ResolvConf:
         return parse_resolv_conf(Path("/etc/resolv.conf").read_text())
     except OSError:
         return ResolvConf()
-
-
-def _read_keys(path: Path | None) -> dict[str, Mapping[str, Any]]:
-    try:
-        found = json.loads(path.read_text()) if path else {}
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write_keys(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(keys))
-        fresh.replace(path)
-    except OSError as error:
-        log.warning("signing keys not kept", file=str(path), error=error.strerror)

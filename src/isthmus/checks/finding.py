@@ -1,6 +1,5 @@
 """What a check says: a fact, what a user would notice of it, and what to do."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,9 +22,6 @@ class Finding:
     message: str
     effect: str = ""
     remedy: str = ""
-
-
-Findings = Iterator[Finding]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from isthmus.app.settings import ServeSettings
 from isthmus.base.errors import UsageError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-FREEZE_INTERVAL = 60.0
 
 
 def configure_logs(level: str, form: str) -> None:

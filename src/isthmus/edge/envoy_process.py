@@ -16,6 +16,7 @@ from pathlib import Path
 
 from isthmus.base.errors import IsthmusError
 from isthmus.edge.netns import NetworkNamespace
+from isthmus.edge.whole_file import replace_file
 
 PID_FILE = "envoy.pid"
 UNKNOWN_EXIT = 137
@@ -95,7 +96,7 @@ async def start(launch: Launch) -> EnvoyProcess:
     except OSError as error:
         raise IsthmusError(f"Envoy was not started: {error}", "See the agent's log") from error
     record = json.dumps({"pid": pid, "started": _start_ticks(pid)})
-    _write_file(launch.directory / PID_FILE, record)
+    replace_file(launch.directory / PID_FILE, record.encode())
     return EnvoyProcess(pid, os.pidfd_open(pid), adopted=False)
 
 
@@ -138,10 +139,3 @@ def _start_ticks(pid: int) -> int | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] == "Z" else int(fields[19])
-
-
-def _write_file(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_suffix(".new")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -10,12 +10,15 @@ from isthmus.base.errors import IsthmusError
 
 MANY = 100_000
 
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""A first request names every resource that a client holds."""
+
 OPTIONS: tuple[tuple[str, int], ...] = (
     # At the defaults, 2,000 streams that open at once hang.
     ("grpc.server.max_pending_requests", MANY),
     ("grpc.server.max_pending_requests_hard_limit", MANY),
     ("grpc.max_concurrent_streams", MANY),
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
     # Without this a second server could take a port that is in use, silently.
     ("grpc.so_reuseport", 0),

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from isthmus.derive.liveness import Decision
+from isthmus.edge.whole_file import replace_file
 
 FILE = "events.jsonl"
 LIMIT = 1000
@@ -70,7 +71,7 @@ class Journal:
         self._lines += len(fresh)
         if self._lines > 2 * self._limit:
             self._lines = len(self._entries)
-            await asyncio.to_thread(_replace, self._file, list(self._entries))
+            await asyncio.to_thread(replace_file, self._file, _lines(list(self._entries)))
         else:
             await asyncio.to_thread(_append, self._file, fresh)
 
@@ -97,9 +98,3 @@ def _append(file: Path, entries: list[Entry]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab") as stream:
         stream.write(_lines(entries))
-
-
-def _replace(file: Path, entries: list[Entry]) -> None:
-    fresh = file.with_suffix(".new")
-    fresh.write_bytes(_lines(entries))
-    fresh.replace(file)

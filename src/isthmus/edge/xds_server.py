@@ -30,9 +30,6 @@ log = structlog.get_logger()
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
-MAX_REQUEST_BYTES = 16 * 1024 * 1024
-"""A first request names every resource that a client holds."""
-
 Request = Any
 """A DeltaDiscoveryRequest or a DiscoveryRequest; Envoy's protobufs come without types."""
 Parse = Callable[[bytes], Request]

@@ -28,8 +28,6 @@ from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 TLS = "envoy.transport_sockets.tls"
-TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
-HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,10 +306,6 @@ def select_chain(listener: Message, connection: Connection) -> Message | None:
     if left:
         return left[0]
     return listener.default_filter_chain if listener.HasField("default_filter_chain") else None
-
-
-def _port_of(match: Message) -> int:
-    return match.destination_port.value if match.HasField("destination_port") else 0
 
 
 def _disabled(predicate: Message, port: int) -> bool:

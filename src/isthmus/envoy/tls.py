@@ -20,8 +20,6 @@ MESH_ALPN = ("istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1",
 TCP_ALPN = ("istio-peer-exchange", "istio")
 HTTP1_ALPN = ("istio-http/1.1", "istio", "http/1.1")
 HTTP2_ALPN = ("istio-h2", "istio", "h2")
-SNIFFED_ALPN = ("istio",)
-"""Offered where the version follows the caller: nothing may be agreed on, so that the server looks at the bytes."""
 
 
 def client_alpn(protocol: Protocol) -> tuple[str, ...]:

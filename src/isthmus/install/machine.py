@@ -15,7 +15,6 @@ TOKEN_AUDIENCE = "istio-ca"
 EXCLUDED_PORTS = (22, 15090, 15021, 15020)
 """Inbound ports that are not captured: who administers the machine must reach it without the mesh."""
 
-FILES = ("cluster.env", "mesh.yaml", "root-cert.pem", "istio-token", "hosts")
 SECRET_FILES = frozenset({"istio-token"})
 """Files that only their owner may read."""
 

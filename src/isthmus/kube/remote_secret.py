@@ -21,7 +21,6 @@ TOKEN_TYPE = "kubernetes.io/service-account-token"
 ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
 CONFIG_SECRET = "istio-kubeconfig"
 CONFIG_KEY = "config"
-MAX_SECRET_NAME = 253
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 

@@ -10,7 +10,6 @@ REGION = "topology.kubernetes.io/region"
 ZONE = "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
 HOSTNAME = "kubernetes.io/hostname"
-PLACES = (CLUSTER, NETWORK, REGION, ZONE, SUBZONE, HOSTNAME)
 """Labels that say where something is; every endpoint and every proxy has them beside its own (LB15)."""
 
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {

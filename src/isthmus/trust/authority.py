@@ -26,10 +26,6 @@ PLUG_IN_SECRET = "cacerts"
 SELF_SIGNED_SECRET = "istio-ca-secret"
 """Secret that keeps a self-signed authority when there is no other (TR1)."""
 
-ISTIO_KEYS = ("ca-cert.pem", "ca-key.pem", "root-cert.pem")
-CERT_MANAGER_KEYS = ("tls.crt", "tls.key", "ca.crt")
-"""Names under which a secret holds certificate, key and root."""
-
 MAX_LIFETIME = 90 * 86_400
 DEFAULT_LIFETIME = 86_400
 MIN_LIFETIME = 10

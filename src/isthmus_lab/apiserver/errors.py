@@ -161,11 +161,6 @@ def forbidden(group: str, plural: str, name: str, why: str) -> ApiError:
     return ApiError(403, "Forbidden", f"{subject} is forbidden: {why}", details=_details(group, plural, name))
 
 
-def method_not_supported(plural: str, group: str, action: str) -> ApiError:
-    message = f'{action} is not supported on resources of kind "{qualified(plural, group)}"'
-    return ApiError(405, "MethodNotAllowed", message, details=_details(group, plural, ""))
-
-
 def method_not_allowed() -> ApiError:
     return ApiError(
         405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
@@ -184,10 +179,6 @@ def unsupported_media_type(supported: list[str]) -> ApiError:
 def not_acceptable(supported: list[str]) -> ApiError:
     message = f"only the following media types are accepted: {', '.join(supported)}"
     return ApiError(406, "NotAcceptable", message)
-
-
-def too_large(limit: int) -> ApiError:
-    return ApiError(413, "RequestEntityTooLarge", f"limit is {limit} bytes", details={})
 
 
 def internal(message: str) -> ApiError:

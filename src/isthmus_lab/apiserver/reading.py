@@ -50,10 +50,6 @@ class Reader:
         table = self._tabler(call).table([shown], {"resourceVersion": str(entry.revision)})
         return respond(call, status, encode(table))
 
-    def render_object(self, call: Call, obj: JsonObject, status: int = 200) -> Response:
-        """An object that was not stored (dry run)."""
-        return self.render(call, Entry(obj, 0, encode(obj)), status)
-
     def _tabler(self, call: Call) -> Tabler:
         include = call.request.param("includeObject", "Metadata")
         return Tabler(call.resource, call.version, include=include, now=self._state.clock())

@@ -55,12 +55,6 @@ def ensure_bridge(ip: Any, name: str, address: tuple[str, int] | None = None) ->
             ip.addr("add", index=index, address=address[0], prefixlen=address[1])
 
 
-def loopback_up(namespace: str) -> None:
-    """Bring up `lo`, which a new namespace has down."""
-    with rtnetlink(namespace) as ip:
-        ip.link("set", index=1, state="up")
-
-
 def attach(namespace: str, legs: Sequence[Leg], *, root: str) -> None:
     """Connect a namespace: a cable per leg from its bridge (in namespace `root`), address and routes, loopback up."""
     with rtnetlink(root) as outer:

@@ -22,7 +22,6 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 2
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -63,11 +62,6 @@ def unmount(target: str, flags: int = MNT_DETACH) -> None:
 def make_private() -> None:
     """Stop mounts made from here on from reaching other mount namespaces."""
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
-
-
-def die_with_parent(signal_number: int) -> None:
-    """Ask the kernel to send this process `signal_number` when the thread that made it ends."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
 
 
 def set_title(title: str) -> None:

@@ -78,11 +78,6 @@ class ClusterPlan:
         """ClusterIP of `kubernetes.default`: the first of the range, as in Kubernetes."""
         return str(ipaddress.IPv4Network(self.service_cidr)[1])
 
-    @property
-    def dns_ips(self) -> dict[str, str]:
-        """The name server of each node: the node's own address."""
-        return {node.name: node.ip for node in self.nodes}
-
 
 @dataclass(frozen=True, slots=True)
 class MachinePlan:
