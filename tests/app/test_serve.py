@@ -23,7 +23,8 @@ from isthmus.app.settings import Listen, ServeSettings
 from isthmus.base.errors import IsthmusError
 from isthmus.edge.grpc_server import BindError
 from isthmus.edge.kube_client import KubeClient
-from isthmus.edge.root_writer import ROOT_CONFIG_MAP, ROOT_KEY
+from isthmus.edge.root_writer import ROOT_KEY
+from isthmus.install.values import ROOT_CONFIG_MAP
 from isthmus.kube.requests import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,

@@ -2,8 +2,9 @@
 
 import pytest
 
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.derive import endpoints
-from isthmus.derive.networks import NETWORK_LABEL, Home
+from isthmus.derive.networks import Home
 from isthmus.model.mesh import Endpoint, PeerPolicy
 from isthmus.model.rows import EndpointSlice, Locality, MtlsMode, Node, SliceEndpoint, SlicePort, Workload, labels
 

@@ -11,11 +11,12 @@ import pytest
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.manifest_applier import ManifestApplier
 from isthmus.edge.remote_duties import DutySettings, RemoteDuties
-from isthmus.edge.root_writer import ROOT_CONFIG_MAP, ROOT_KEY, WEBHOOKS
+from isthmus.edge.root_writer import ROOT_KEY, WEBHOOKS
 from isthmus.install.manifests import remote
 from isthmus.install.values import (
     CONTROL_PLANE_CLUSTERS,
     READER_ACCOUNT,
+    ROOT_CONFIG_MAP,
     MeshValues,
     RemoteControlPlane,
     RemoteValues,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from isthmus.edge.kube_client import KubeClient
-from isthmus.edge.root_writer import ROOT_CONFIG_MAP, ROOT_KEY, WEBHOOKS
+from isthmus.edge.root_writer import ROOT_KEY, WEBHOOKS
 from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
+from isthmus.install.values import ROOT_CONFIG_MAP
 from isthmus.kube.requests import CONFIG_MAPS, NAMESPACES, SECRETS
 from isthmus.trust.authority import PLUG_IN_SECRET, SELF_SIGNED_SECRET, secret_data
 from isthmus.trust.errors import TrustError

@@ -112,7 +112,7 @@ def test_without_pods_no_identity_is_named_and_that_is_told() -> None:
 
 
 def test_the_names_are_those_that_the_mesh_goes_by() -> None:
-    assert (derived.EGRESS_LABEL, f"*.{derived.SUFFIX}") == (global_names.EGRESS_LABEL, global_names.GLOBAL_HOSTS)
+    assert f"*.{derived.SUFFIX}" == global_names.GLOBAL_HOSTS
     assert derived.hostname("web", "shop") == "web.shop.global"
 
 

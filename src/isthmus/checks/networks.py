@@ -4,9 +4,9 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.checks.finding import Category, Finding
 from isthmus.checks.snapshot import Object, Snapshot, addresses_of, name_of, namespace_of, spec_of, status_of
-from isthmus.install.values import NETWORK_LABEL
 
 NETWORKS = Category("networks")
 GATEWAYS = Category("gateways")

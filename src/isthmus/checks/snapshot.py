@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from isthmus.install.values import NETWORK_LABEL, SYSTEM_NAMESPACE
+from isthmus.base.labels import NETWORK_LABEL
+from isthmus.install.values import SYSTEM_NAMESPACE
 
 Object = Mapping[str, Any]
 

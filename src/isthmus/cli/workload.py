@@ -10,12 +10,13 @@ import typer
 import yaml
 
 from isthmus.base.errors import UsageError
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.cli.reach import Context, Kubeconfig, SystemNamespace, connect, run
 from isthmus.edge.kube_client import KubeClient
 from isthmus.ingest.place import SYSTEM_NAMESPACE
 from isthmus.install import machine
 from isthmus.install.machine import Group, MachineValues, read_group
-from isthmus.install.values import NETWORK_LABEL, ROOT_CONFIG_MAP
+from isthmus.install.values import ROOT_CONFIG_MAP
 from isthmus.kube.requests import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, SERVICES, create_request
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Let machines outside of Kubernetes join the mesh.")

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from zlib import crc32
 
+from isthmus.base.labels import NETWORK_LABEL, TLS_MODE_LABEL
 from isthmus.base.names import spiffe_id
 from isthmus.derive import globals as global_names
 from isthmus.derive.endpoints import MESH_TLS, Surroundings, described, from_slice, mtls_of
-from isthmus.derive.networks import NETWORK_LABEL, label, network_of
+from isthmus.derive.networks import label, network_of
 from isthmus.derive.services import EVERY_CLUSTER
 from isthmus.model.external import EntryAddress, Resolution, ServiceEntry, WorkloadEntry
 from isthmus.model.mesh import Endpoint, MeshService, SliceEndpoints
 from isthmus.model.rows import EndpointSlice, Protocol, ServicePort, SliceEndpoint, Workload
 
-TLS_MODE_LABEL = "security.istio.io/tlsMode"
 POOL = ip_network("240.240.0.0/16")
 """Addresses for hosts that have none (DN9)."""
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from isthmus.base.labels import EGRESS_LABEL
 from isthmus.derive import networks
 from isthmus.model.mesh import Assignment, Endpoint, HostKey, LbEndpoint, MeshService
 from isthmus.model.rows import EndpointSlice, Service
 
 SUFFIX = "global"
-EGRESS_LABEL = "networking.isthmus.dev/egressPort"
 """On a Service in front of a gateway: the port by which the cluster's own pods go out to other clusters."""
 
 

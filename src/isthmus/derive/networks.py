@@ -5,12 +5,11 @@ from ipaddress import ip_address, ip_network
 
 import msgspec
 
+from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from isthmus.model.mesh import NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition, NetworkEntry
 from isthmus.model.rows import Labels, Namespace, Node, Service, labels, labels_match
 
-NETWORK_LABEL = "topology.istio.io/network"
-GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
 NODE_SELECTOR = "traffic.istio.io/nodeSelector"
 DEFAULT_GATEWAY_PORT = 15443
 

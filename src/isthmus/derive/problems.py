@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from isthmus.base.errors import ObjectRef, Problem, Severity
+from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from isthmus.derive import networks
 from isthmus.derive.services import rank
 from isthmus.model.external import ServiceEntry
@@ -104,9 +105,9 @@ def no_gateway(cluster: str, network: str, home: str) -> Problem:
     """A network that cannot be entered."""
     return Problem(
         where=ObjectRef(cluster, "Namespace", "", "istio-system"),
-        field=f"metadata.labels[{networks.NETWORK_LABEL}]",
+        field=f"metadata.labels[{NETWORK_LABEL}]",
         message=f"network {network} has no east-west gateway, so network {home} cannot reach its endpoints",
-        remedy=f"Install an east-west gateway: a Service with label {networks.NETWORK_LABEL}={network} that has an "
+        remedy=f"Install an east-west gateway: a Service with label {NETWORK_LABEL}={network} that has an "
         "address and port 15443. If both networks are one, give both clusters the same label",
     )
 
@@ -194,8 +195,8 @@ def gateway_service(row: Service, gateways: Sequence[NetworkGateway]) -> Iterato
         yield Problem(
             where=_about("Service", row, row.cluster),
             field="spec.ports",
-            message=f"the label {networks.NETWORK_LABEL} makes this a gateway, but it has no port {port}",
-            remedy=f"Add port {port}, or name the right one in the label {networks.GATEWAY_PORT_LABEL}",
+            message=f"the label {NETWORK_LABEL} makes this a gateway, but it has no port {port}",
+            remedy=f"Add port {port}, or name the right one in the label {GATEWAY_PORT_LABEL}",
         )
     elif networks.by_node_port(row) and networks.node_selector(row) is None:
         yield Problem(
@@ -253,7 +254,7 @@ def overlaps(rows: Iterable[tuple[str, Workload]]) -> Iterator[Problem]:
                     field="status.podIP",
                     message=f"address {address} is also that of pod {other.namespace}/{other.name} in cluster "
                     f"{other.cluster}, and both clusters say they are on network {network or '(none)'}",
-                    remedy=f"Give the clusters different networks: label {networks.NETWORK_LABEL} on istio-system",
+                    remedy=f"Give the clusters different networks: label {NETWORK_LABEL} on istio-system",
                 )
 
 

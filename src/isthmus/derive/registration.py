@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from isthmus.derive.networks import NETWORK_LABEL
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.model.external import (
     CONNECTED_AT,
     CONTROLLER,

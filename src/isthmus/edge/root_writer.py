@@ -6,11 +6,11 @@ from typing import Any
 import structlog
 
 from isthmus.edge.kube_client import KubeClient, KubeError
+from isthmus.install.values import ROOT_CONFIG_MAP
 from isthmus.kube.requests import CONFIG_MAPS, NAMESPACES, Resource, Scope
 
 log = structlog.get_logger()
 
-ROOT_CONFIG_MAP = "istio-ca-root-cert"
 ROOT_KEY = "root-cert.pem"
 CONFIG_LABEL = "istio.io/config"
 MANAGER = "isthmus"

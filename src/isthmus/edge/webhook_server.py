@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from isthmus.base.errors import IsthmusError
+from isthmus.install.webhook import COLON, SLASH
 
 log = structlog.get_logger()
 
@@ -23,9 +24,7 @@ Manifest = dict[str, Any]
 Inject = Callable[[Manifest, Manifest, Mapping[str, str]], list[Manifest]]
 """(pod, admission request, environment out of the path) -> JSON patch. Raises IsthmusError with what to change."""
 
-SLASH = "--slash--"
 MAX_BODY = 4 * 1024 * 1024
-COLON = "--colon--"
 PATH_ENVIRONMENT = {
     "cluster": "ISTIO_META_CLUSTER_ID",
     "net": "ISTIO_META_NETWORK",

@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.derive import (
     configuration,
     endpoints,
@@ -154,7 +155,7 @@ def _selector_entry(row: Service) -> list[Key]:
 
 
 def _network_entry(row: Service) -> list[str]:
-    network = networks.label(row.labels, networks.NETWORK_LABEL)
+    network = networks.label(row.labels, NETWORK_LABEL)
     return [network] if network else []
 
 

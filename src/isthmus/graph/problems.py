@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from isthmus.base.errors import ObjectRef, Problem
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.derive import globals as global_names
 from isthmus.derive import networks, problems
 from isthmus.derive.networks import Home
@@ -81,7 +82,7 @@ class Problems:
         if view is not None and not service.headless:
             found.extend(problems.borrowed(view, settings.config_cluster))
         home = get(meshwide.homes, settings.config_cluster).network
-        enters = any(networks.label(row.labels, networks.NETWORK_LABEL) for row in rows)
+        enters = any(networks.label(row.labels, NETWORK_LABEL) for row in rows)
         if home and not service.cluster_local and not own and not enters:
             found.extend(self._apart(get, host, home) if service.headless else self._out_of_reach(get, host, home))
         return tuple(found)
@@ -154,5 +155,5 @@ class Problems:
             if any(meshwide.defined_gateways(get, only)):
                 continue
             rows = list(meshwide.entry_services(get, definition, entry))
-            if not any(networks.label(row.labels, networks.NETWORK_LABEL) for row in rows):
+            if not any(networks.label(row.labels, NETWORK_LABEL) for row in rows):
                 yield problems.lost_entry(where, definition, entry, rows)

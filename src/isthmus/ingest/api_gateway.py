@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
 from isthmus.model.mesh_config import NetworkEntry
 from isthmus.model.networks import ApiGateway
 
-NETWORK_LABEL = "topology.istio.io/network"
-PORT_LABEL = "networking.istio.io/gatewayPort"
 PROTOCOL_OPTION = "gateway.istio.io/listener-protocol"
 REMOTE_CLASS = "istio-remote"
 DEFAULT_PORT = 15443
@@ -28,7 +27,7 @@ def api_gateway(place: Place, obj: objects.Custom) -> Result:
         return (), ()
     read = Reader(place.cluster, "KubernetesGateway", obj)
     spec = read.mapping(obj.spec, "spec")
-    ports = list(_ports(read, spec.get("listeners"), (obj.metadata.labels or {}).get(PORT_LABEL, "")))
+    ports = list(_ports(read, spec.get("listeners"), (obj.metadata.labels or {}).get(GATEWAY_PORT_LABEL, "")))
     addresses = list(_addresses(read, spec.get("addresses")))
     row = ApiGateway(
         cluster=place.cluster,

@@ -58,10 +58,10 @@ def authorization_policy(place: Place, obj: objects.Custom) -> Result:
         return (), read.problems
     part = read.mapping(spec.get("selector"), "spec.selector")
     selector = read.labels(part.get("matchLabels"), "spec.selector.matchLabels")
-    _unknown(read, part, "spec.selector", ("matchLabels",))
+    read.only_known(part, "spec.selector", ("matchLabels",))
     if read.is_refused():
         return (), read.problems
-    _unknown(read, spec, "spec", _SPEC)
+    read.only_known(spec, "spec", _SPEC)
     word = read.choice(spec.get("action"), "spec.action", ACTIONS)
     unreadable = not word and bool(spec.get("action"))
     action = PolicyAction.DENY if unreadable else PolicyAction(word or PolicyAction.ALLOW)
@@ -116,7 +116,7 @@ def _rule(read: Reader, item: Any, field: str, namespace: str) -> PolicyRule:
     part = read.mapping(item, field)
     if item is None:
         read.error(field, "is null", "Write {} for a rule that matches everything, or remove it")
-    _unknown(read, part, field, ("from", "to", "when"))
+    read.only_known(part, field, ("from", "to", "when"))
     return PolicyRule(
         sources=_parts(read, part.get("from"), f"{field}.from", ("source", SOURCE), namespace),
         operations=_parts(read, part.get("to"), f"{field}.to", ("operation", OPERATION), namespace),
@@ -138,7 +138,7 @@ def _parts(
     for i, item in enumerate(read.items(value, field)):
         at = f"{field}[{i}]"
         part = read.mapping(item, at)
-        _unknown(read, part, at, (word,))
+        read.only_known(part, at, (word,))
         conditions = _conditions(read, read.mapping(part.get(word), f"{at}.{word}"), f"{at}.{word}", known, namespace)
         if not conditions:
             read.error(f"{at}.{word}", "is empty", "Say who or what it is about, or remove the entry")
@@ -150,7 +150,7 @@ def _conditions(
     read: Reader, part: Mapping[str, Any], field: str, known: Mapping[str, str], namespace: str
 ) -> tuple[Condition, ...]:
     fields = [name for plain in known for name in (plain, _negative(plain))]
-    _unknown(read, part, field, fields)
+    read.only_known(part, field, fields)
     found = []
     for name, key in known.items():
         values, nots = (
@@ -163,7 +163,7 @@ def _conditions(
 
 def _when(read: Reader, item: Any, field: str, namespace: str) -> Condition:
     part = read.mapping(item, field)
-    _unknown(read, part, field, ("key", "values", "notValues"))
+    read.only_known(part, field, ("key", "values", "notValues"))
     key = read.text(part.get("key"), f"{field}.key")
     stem, bracket, _ = key.partition("[")
     keyed = stem in KEYED and _BRACKETS.fullmatch(key[len(stem) :]) is not None
@@ -250,10 +250,3 @@ _COMPLAINTS: Mapping[str, Callable[[str], str]] = {
     "source.trustDomain": _trust_domain,
     "request.path": _path,
 }
-
-
-def _unknown(read: Reader, part: Mapping[str, Any], field: str, known: Sequence[str]) -> None:
-    """A field that is not understood might restrict something: it must not be skipped."""
-    for name in part:
-        if name not in known:
-            read.error(f"{field}.{name}", "is not known here", f"Correct or remove it; known are {', '.join(known)}")

@@ -93,6 +93,14 @@ class Reader:
         self.error(field, f"expected {_NAMES.get(kind, kind.__name__)}, found {value!r:.60}", "Correct the type")
         return None
 
+    def only_known(self, part: Mapping[str, Any], field: str, known: Sequence[str]) -> None:
+        """For policies: a field that is not understood might restrict something, so it must not be skipped."""
+        for name in part:
+            if name not in known:
+                self.error(
+                    f"{field}.{name}", "is not known here", f"Correct or remove it; known are {', '.join(known)}"
+                )
+
     def mapping(self, value: Any, field: str) -> dict[str, Any]:
         """An object; empty if absent."""
         return self.typed(value, dict, field) or {}

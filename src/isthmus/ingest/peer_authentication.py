@@ -1,6 +1,6 @@
 """PeerAuthentication. A broken one fails closed: what it selected accepts mutual TLS only, until it is corrected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,10 +22,10 @@ def peer_authentication(place: Place, obj: objects.Custom) -> Result:
     spec = read.mapping(obj.spec, "spec")
     selector_part = read.mapping(spec.get("selector"), "spec.selector")
     selector = read.labels(selector_part.get("matchLabels"), "spec.selector.matchLabels")
-    _unknown(read, selector_part, "spec.selector", ("matchLabels",))
+    read.only_known(selector_part, "spec.selector", ("matchLabels",))
     if read.is_refused():
         return (), read.problems
-    _unknown(read, spec, "spec", _FIELDS)
+    read.only_known(spec, "spec", _FIELDS)
     mode = _mode(read, spec.get("mtls"), "spec.mtls")
     ports = read.mapping(spec.get("portLevelMtls"), "spec.portLevelMtls")
     if ports and not selector:
@@ -59,12 +59,5 @@ def strict(where: ObjectRef, before: Sequence[Row]) -> tuple[Row, ...]:
 
 def _mode(read: Reader, value: Any, field: str) -> MtlsMode:
     part = read.mapping(value, field)
-    _unknown(read, part, field, ("mode",))
+    read.only_known(part, field, ("mode",))
     return MtlsMode(read.choice(part.get("mode"), f"{field}.mode", MODES) or MtlsMode.UNSET)
-
-
-def _unknown(read: Reader, part: Mapping[str, Any], field: str, known: Sequence[str]) -> None:
-    """A field that is not understood might restrict something: it must not be skipped."""
-    for name in part:
-        if name not in known:
-            read.error(f"{field}.{name}", "is not known here", f"Correct or remove it; known are {', '.join(known)}")

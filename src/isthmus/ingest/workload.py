@@ -2,12 +2,12 @@
 
 import re
 
+from isthmus.base.labels import TLS_MODE_LABEL
 from isthmus.ingest.finding import Reader, Result, is_address
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
 from isthmus.model.rows import SlicePort, Workload, labels
 
-TLS_MODE_LABEL = "security.istio.io/tlsMode"
 WORKLOAD_NAME_LABEL = "service.istio.io/workload-name"
 TEMPLATE_HASH_LABEL = "pod-template-hash"
 PROXY_CONTAINER = "istio-proxy"

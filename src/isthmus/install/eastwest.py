@@ -1,5 +1,6 @@
 """The east-west gateway: the only way into this network from others (NW17)."""
 
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.install import access
 from isthmus.install.global_names import EGRESS_PORT, GLOBAL_HOSTS, egress_service
 from isthmus.install.istiod import common_labels
@@ -11,7 +12,7 @@ from isthmus.install.proxy import (
     volume_mounts,
     volumes,
 )
-from isthmus.install.values import NETWORK_LABEL, WEBHOOK_PORT, XDS_PORT, GatewayValues, Manifest, MeshValues
+from isthmus.install.values import WEBHOOK_PORT, XDS_PORT, GatewayValues, Manifest, MeshValues
 from isthmus.install.workload import Workload, deployment, scaling_objects, service
 
 MTLS_PORT = 15443

@@ -8,15 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isthmus.base.labels import CLUSTER_LABEL, EGRESS_LABEL, GATEWAY_PORT_LABEL, NETWORK_LABEL
 from isthmus.base.names import DEFAULT_DOMAIN, spiffe_id
-from isthmus.install.values import NETWORK_LABEL, GatewayValues, Manifest
+from isthmus.install.values import GatewayValues, Manifest
 
 GLOBAL_LABEL = "istio.io/global"
 GLOBAL_HOSTS = "*.global"
-EGRESS_LABEL = "networking.isthmus.dev/egressPort"
 EGRESS_PORT = 15445
-PORT_LABEL = "networking.istio.io/gatewayPort"
-CLUSTER_LABEL = "topology.istio.io/cluster"
 _MTLS_PORT = 15443
 _PROTOCOLS = {"http": "HTTP", "http2": "HTTP2", "grpc": "GRPC", "https": "TLS", "tls": "TLS"}
 
@@ -80,7 +78,7 @@ def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _gateways(service: Mapping[str, Any]) -> Iterator[_Gateway]:
     """The addresses at which other networks enter (NW4, NW5)."""
-    network, text = _labels(service).get(NETWORK_LABEL, ""), _labels(service).get(PORT_LABEL, "")
+    network, text = _labels(service).get(NETWORK_LABEL, ""), _labels(service).get(GATEWAY_PORT_LABEL, "")
     port = int(text) if text.isdecimal() else _MTLS_PORT
     if not network or all(known.get("port") != port for known in service["spec"].get("ports") or ()):
         return

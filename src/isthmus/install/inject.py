@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from isthmus.base.errors import UsageError
+from isthmus.base.labels import NETWORK_LABEL, TLS_MODE_LABEL
 from isthmus.install import capture
 from isthmus.install.proxy import pod_ports, proxy_env, readiness, security_context, volume_mounts, volumes
-from isthmus.install.values import NETWORK_LABEL, REVISION_LABEL, Manifest, MeshValues
+from isthmus.install.values import REVISION_LABEL, Manifest, MeshValues
 
 INJECT = "sidecar.istio.io/inject"
 STATUS = "sidecar.istio.io/status"
-TLS_MODE = "security.istio.io/tlsMode"
 CANONICAL_NAME = "service.istio.io/canonical-name"
 CANONICAL_REVISION = "service.istio.io/canonical-revision"
 PROXY_CONTAINER = "istio-proxy"
@@ -133,7 +133,7 @@ def _metadata_patch(pod: _Pod, values: MeshValues, *, network: str, workload: st
     name = labels.get(CANONICAL_NAME) or labels.get("app.kubernetes.io/name") or labels.get("app") or workload
     revision = labels.get(CANONICAL_REVISION) or labels.get("app.kubernetes.io/version") or labels.get("version")
     added = {
-        TLS_MODE: "istio",
+        TLS_MODE_LABEL: "istio",
         CANONICAL_NAME: name[:63].rstrip("-_."),
         CANONICAL_REVISION: revision or "latest",
         REVISION_LABEL: values.revision,

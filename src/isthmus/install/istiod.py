@@ -2,17 +2,10 @@
 
 import json
 
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.install import access, webhook
 from isthmus.install.proxy import STATE_DIR, field_env, plain_env, security_context
-from isthmus.install.values import (
-    NETWORK_LABEL,
-    REVISION_LABEL,
-    WEBHOOK_PORT,
-    XDS_PORT,
-    ControlPlaneValues,
-    Manifest,
-    MeshValues,
-)
+from isthmus.install.values import REVISION_LABEL, WEBHOOK_PORT, XDS_PORT, ControlPlaneValues, Manifest, MeshValues
 from isthmus.install.workload import Workload, deployment, scaling_objects, service
 
 CA_DIR = "/var/run/secrets/cacerts"

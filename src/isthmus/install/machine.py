@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from isthmus.base.errors import UsageError
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.base.names import DEFAULT_DOMAIN
-from isthmus.install.values import NETWORK_LABEL, SYSTEM_NAMESPACE, XDS_PORT, Manifest
+from isthmus.install.values import SYSTEM_NAMESPACE, XDS_PORT, Manifest
 
 TOKEN_AUDIENCE = "istio-ca"
 EXCLUDED_PORTS = (22, 15090, 15021, 15020)

@@ -10,7 +10,6 @@ Manifest = dict[str, Any]
 """One Kubernetes object as in YAML."""
 
 SYSTEM_NAMESPACE = "istio-system"
-NETWORK_LABEL = "topology.istio.io/network"
 REVISION_LABEL = "istio.io/rev"
 CONTROL_PLANE_CLUSTERS = "topology.istio.io/controlPlaneClusters"
 """Annotation of a remote's system namespace: ids of the clusters whose control planes may write there (RS12)."""

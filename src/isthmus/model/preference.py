@@ -2,10 +2,11 @@
 
 import msgspec
 
+from isthmus.base.labels import CLUSTER_LABEL, NETWORK_LABEL
 from isthmus.model.locality import Distribution
 
-CLUSTER = "topology.istio.io/cluster"
-NETWORK = "topology.istio.io/network"
+CLUSTER = CLUSTER_LABEL
+NETWORK = NETWORK_LABEL
 REGION = "topology.kubernetes.io/region"
 ZONE = "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from isthmus.base.errors import UnreachableError
+from isthmus.base.labels import NETWORK_LABEL
 from isthmus.install import machine as install
-from isthmus.install.values import NETWORK_LABEL, ROOT_CONFIG_MAP, SYSTEM_NAMESPACE
+from isthmus.install.values import ROOT_CONFIG_MAP, SYSTEM_NAMESPACE
 from isthmus_lab.kubelet.client import ApiError
 from isthmus_lab.machine.config import MachineConfig, save
 from isthmus_lab.net.plan import MachinePlan, Plan
