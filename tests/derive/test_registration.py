@@ -5,9 +5,19 @@ from typing import Any
 import pytest
 
 from isthmus.derive import registration
-from isthmus.derive.registration import Machine, entry_name, manifest, merged, refusal, sweep, with_health
-from isthmus.model.external import WorkloadEntry, WorkloadGroup
+from isthmus.derive.registration import (
+    Machine,
+    claim_refusal,
+    entry_name,
+    manifest,
+    merged,
+    refusal,
+    sweep,
+    with_health,
+)
+from isthmus.model.external import EntryAddress, WorkloadEntry, WorkloadGroup
 from isthmus.model.rows import labels
+from isthmus.trust.caller import Caller
 
 GROUP = WorkloadGroup(
     cluster="east",
@@ -80,11 +90,36 @@ def test_a_machine_that_comes_back_keeps_what_others_wrote() -> None:
 
 
 @pytest.mark.parametrize(
-    ("account", "refused"),
-    [(("shop", "db"), False), (None, False), (("shop", "web"), True), (("other", "db"), True)],
+    ("caller", "refused"),
+    [
+        (Caller("east", "shop", "db"), False),
+        (None, False),
+        (Caller("east", "shop", "web"), True),
+        (Caller("east", "other", "db"), True),
+        (Caller("west", "shop", "db"), True),
+    ],
 )
-def test_only_the_groups_own_account_may_register(account: tuple[str, str] | None, refused: bool) -> None:
-    assert bool(refusal(MACHINE, GROUP, account)) is refused
+def test_only_the_groups_own_account_may_register(caller: Caller | None, refused: bool) -> None:
+    assert bool(refusal(GROUP, caller)) is refused
+
+
+@pytest.mark.parametrize(
+    ("account", "caller", "refused"),
+    [
+        ("db", Caller("east", "shop", "db"), False),
+        ("db", Caller("east", "shop", "web"), True),
+        ("db", None, False),
+        ("", Caller("east", "shop", "web"), False),
+        ("", Caller("east", "other", "web"), True),
+        ("", Caller("west", "shop", "web"), True),
+    ],
+)
+def test_only_an_entrys_own_account_may_claim_it(account: str, caller: Caller | None, refused: bool) -> None:
+    """VM7: who claims it tells its health."""
+    entry = WorkloadEntry(
+        cluster="east", namespace="shop", name="e", endpoint=EntryAddress(address="10.9.0.5", service_account=account)
+    )
+    assert bool(claim_refusal(entry, caller)) is refused
 
 
 NOW = 1000.0

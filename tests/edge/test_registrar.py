@@ -198,9 +198,9 @@ def test_who_may_not_register(tmp_path: Path) -> None:
 
 async def _who_may_not_register(world: World) -> None:
     async with world.registrar() as registrar:
-        with pytest.raises(RegistrationDeniedError, match="other/db may not register"):
+        with pytest.raises(RegistrationDeniedError, match="other/db of cluster east may not register"):
             await registrar.arrive(NODE, Caller("east", "other", "db"))
-        with pytest.raises(RegistrationDeniedError, match="shop/web may not register"):
+        with pytest.raises(RegistrationDeniedError, match="shop/web of cluster east may not register"):
             await registrar.arrive(NODE, Caller("east", "shop", "web"))
         world.groups.clear()
         with pytest.raises(RegistrationError, match="no WorkloadGroup shop/db"):
@@ -227,6 +227,8 @@ async def _an_entry_that_somebody_wrote_is_not_taken(world: World) -> None:
         with pytest.raises(RegistrationError, match="no WorkloadEntry"):
             await registrar.arrive(claiming, CALLER)
         world.rows[KEY] = WorkloadEntry(cluster="east", namespace="shop", name=KEY[1])
+        with pytest.raises(RegistrationDeniedError, match="may not claim"):
+            await registrar.arrive(claiming, Caller("west", "shop", "db"))
         assert await registrar.arrive(claiming, CALLER) == KEY
         registrar.report(KEY, "")
         await until(lambda: _equals(world.healthy(), "Healthy=True"))

@@ -17,6 +17,7 @@ from isthmus.model.external import (
     WorkloadGroup,
 )
 from isthmus.model.rows import Labels
+from isthmus.trust.caller import Caller
 
 Json = dict[str, Any]
 
@@ -50,13 +51,36 @@ def rfc3339(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def refusal(machine: Machine, group: WorkloadGroup, account: tuple[str, str] | None) -> str:
-    """Why a machine may not register with a group (VM4); `account` is its verified (namespace, service account)."""
-    if account is None or account == (group.namespace, group.service_account):
+def refusal(group: WorkloadGroup, caller: Caller | None) -> str:
+    """Why a caller may not register with a group (VM4): it must prove the group's service account in the group's
+    cluster. Another cluster's account of that name is another identity where trust domains differ.
+
+    `caller` None: nobody's identity is verified here.
+    """
+    wanted = (group.cluster, group.namespace, group.service_account)
+    if caller is None or (caller.cluster, caller.namespace, caller.service_account) == wanted:
         return ""
     return (
-        f"{account[0]}/{account[1]} may not register with WorkloadGroup {group.namespace}/{group.name}, which is for "
-        f"service account {group.service_account}"
+        f"{caller} may not register with WorkloadGroup {group.namespace}/{group.name}, which is for "
+        f"service account {group.service_account} of cluster {group.cluster}"
+    )
+
+
+def claim_refusal(entry: WorkloadEntry, caller: Caller | None) -> str:
+    """Why a caller may not speak for an entry (VM7): others of its namespace could say that it is ill, or well.
+
+    An entry without service account may be claimed by any of its namespace and cluster.
+    """
+    account = entry.endpoint.service_account
+    if caller is None or (
+        (caller.cluster, caller.namespace) == (entry.cluster, entry.namespace)
+        and account in ("", caller.service_account)
+    ):
+        return ""
+    whose = f"service account {account}" if account else "accounts"
+    return (
+        f"{caller} may not claim WorkloadEntry {entry.namespace}/{entry.name}, which is for {whose} of its namespace "
+        f"in cluster {entry.cluster}"
     )
 
 

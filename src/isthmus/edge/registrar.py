@@ -29,6 +29,7 @@ Key = tuple[str, str]
 """(namespace, name) of a WorkloadEntry of the config cluster."""
 
 CONFLICT, NOT_FOUND = 409, 404
+LONGEST_MESSAGE = 1024
 ATTEMPTS = 5
 """Reads and writes of one entry while others write it, too."""
 
@@ -103,7 +104,7 @@ class Registrar:
         """
         claimed = _text(node.metadata, "WORKLOAD_ENTRY")
         if claimed:
-            return self._claim((node.namespace, claimed))
+            return self._claim((node.namespace, claimed), caller)
         name = _text(node.metadata, "AUTO_REGISTER_GROUP")
         if not name:
             return None
@@ -111,14 +112,18 @@ class Registrar:
         if group is None:
             raise RegistrationError(f"there is no WorkloadGroup {node.namespace}/{name}", "Create it")
         machine = _machine(node, name)
-        wrong = registration.refusal(machine, group, (caller.namespace, caller.service_account) if caller else None)
+        wrong = registration.refusal(group, caller)
         if wrong:
             raise RegistrationDeniedError(wrong, "Create its token with `isthmus workload entry configure`")
         return await self._register(machine, group)
 
-    def _claim(self, key: Key) -> Key:
-        if self._known.entry(key) is None:
+    def _claim(self, key: Key, caller: Caller | None) -> Key:
+        found = self._known.entry(key)
+        if found is None:
             raise RegistrationError(f"there is no WorkloadEntry {key[0]}/{key[1]}", "Create it")
+        wrong = registration.claim_refusal(found, caller)
+        if wrong:
+            raise RegistrationDeniedError(wrong, "Claim the entry with a token of its service account")
         self._entries.setdefault(key, _Entry(made=False)).streams += 1
         return key
 
@@ -156,7 +161,8 @@ class Registrar:
             self._later(self._depart(key, entry))
 
     def report(self, key: Key, message: str) -> None:
-        """A machine says how it is; empty: healthy (VM6)."""
+        """A machine says how it is; empty: healthy (VM6). It is written into its entry, so not at any length."""
+        message = message[:LONGEST_MESSAGE]
         entry = self._entries.get(key)
         if entry is None or entry.health == message:
             return
