@@ -5,8 +5,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
+
 from isthmus.agent.bootstrap import build_bootstrap, build_node
 from isthmus.edge.envoy_process import envoy_binary
+from isthmus.envoy.rbac import network_filters
+from isthmus.model.policy import AuthorizationPolicy, Condition, PolicyRule
 from tests.agent.test_settings import ENV, parse
 
 
@@ -59,3 +63,21 @@ def test_envoy_accepts_it(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
+
+
+def test_envoy_takes_identities_of_any_length_in_policies(tmp_path: Path) -> None:
+    """Its own limit on expressions is about 100 characters: a policy that it refuses protects nobody."""
+    rule = PolicyRule(sources=((Condition("source.serviceAccount", (f"{'n' * 63}/{'s' * 253}",)),),))
+    (guard,) = network_filters([AuthorizationPolicy(cluster="east", namespace="a", name="x", rules=(rule,))])
+    config = "type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config"
+    last = {"name": "envoy.filters.network.direct_response", "typed_config": {"@type": config}}
+    bootstrap = build_bootstrap(parse(), version="1")
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
+    bootstrap["static_resources"]["listeners"].append(
+        {"name": "guarded", "address": address, "filter_chains": [{"filters": [MessageToDict(guard), last]}]}
+    )
+    file = tmp_path / "envoy.json"
+    file.write_text(json.dumps(bootstrap))
+    command = [str(envoy_binary()), "--mode", "validate", "-c", str(file), "--log-level", "error"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
