@@ -88,6 +88,11 @@ WRONG: list[tuple[Any, str]] = [
     (http(retries={"attempts": 1, "retryOn": "5xx,often"}), "spec.http[0].retries.retryOn"),
     (http(rewrite={"uri": "/", "uriRegexRewrite": {"match": "a"}}), "spec.http[0].rewrite.uri"),
     (http(rewrite={"uriRegexRewrite": {"match": "("}}), "spec.http[0].rewrite.uriRegexRewrite.match"),
+    (http(rewrite={"uri": "/a\nb"}), "spec.http[0].rewrite.uri"),
+    (
+        http(rewrite={"uriRegexRewrite": {"match": "a", "rewrite": "\r"}}),
+        "spec.http[0].rewrite.uriRegexRewrite.rewrite",
+    ),
     (http(rewrite={"authority": "a b"}), "spec.http[0].rewrite.authority"),
     (http(fault={"delay": {}, "abort": {"httpStatus": 700}}), "spec.http[0].fault.abort"),
     (http(fault={"delay": {"percentage": {"value": 1}}}), "spec.http[0].fault.delay.fixedDelay"),
@@ -116,6 +121,8 @@ WRONG: list[tuple[Any, str]] = [
     (of({"port": 70000}), "spec.http[0].match[0].port"),
     (of({"sourceLabels": {"a": 1}}), "spec.http[0].match[0].sourceLabels.a"),
     ({"hosts": ["a"], "http": [{"redirect": {"redirectCode": 200}}]}, "spec.http[0].redirect.redirectCode"),
+    ({"hosts": ["a"], "http": [{"redirect": {"uri": "/a\nb"}}]}, "spec.http[0].redirect.uri"),
+    (of({"queryParams": {"q" * 1025: {"exact": "x"}}}), "spec.http[0].match[0].queryParams"),
     ({"hosts": ["a"], "http": [{"directResponse": {"status": 99}}]}, "spec.http[0].directResponse.status"),
     (
         {"hosts": ["a"], "http": [{"directResponse": {"status": 200, "body": {"bytes": "?"}}}]},
@@ -169,6 +176,9 @@ def test_what_has_no_effect_is_told(spec: Any, field: str) -> None:
         r"^/v\d+(/.*)?$",
         r"a\.b\z",
         "(?P<n>a)",
+        "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        ".{1000}",
+        "[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
     ],
 )
 def test_what_re2_takes(text: str) -> None:
@@ -176,7 +186,32 @@ def test_what_re2_takes(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(", "*", "a(?=b)", "(?<!a)b", r"(a)\1", "(?P=n)", "(?>a)", "a++", "x{1001}", "(?(1)a|b)", "[a", "a{2}+"]
+    "text",
+    [
+        "(",
+        "*",
+        "a(?=b)",
+        "(?<!a)b",
+        r"(a)\1",
+        "(?P=n)",
+        "(?>a)",
+        "a++",
+        "x{1001}",
+        "(?(1)a|b)",
+        "[a",
+        "a{2}+",
+        "(a{100}){100}",
+        r"\Z",
+        "(?a)x",
+        "(?x) a",
+        r"\u0041",
+        r"\N{DIGIT ONE}",
+        "[[:foo:]]",
+        r"\pX",
+        r"\p{Foo}",
+        r"\pL{1000}\pL{1000}\pL{1000}\pL{1000}\pL{1000}",
+        "a" * 40_000,
+    ],
 )
 def test_what_re2_does_not_take(text: str) -> None:
     assert regex_fault(text)
@@ -194,6 +229,20 @@ def test_what_re2_does_not_take(text: str) -> None:
         ("%req(a)%", 0),
         ("%DOWNSTREAM_REMOTE_ADDRESS%", 1),
         ("a\nb", 0),
+        ("%REQ%", 0),
+        ("%REQ(:path)%", 1),
+        ("%REQ(a?b?c)%", 0),
+        ("%REQ(a b)%", 0),
+        ("%PROTOCOL(x)%", 0),
+        ("%RESPONSE_CODE:3%", 0),
+        ("%START_TIME(abc):3%", 0),
+        ("%DYNAMIC_METADATA()%", 0),
+        ("%DYNAMIC_METADATA(a.b:c):9%", 1),
+        ("%FILTER_STATE(a:PLAIN)%", 1),
+        ("%FILTER_STATE(a:b)%", 0),
+        ("%ENVIRONMENT(HOME)%", 0),
+        ("x" * 16384, 1),
+        ("x" * 16385, 0),
     ],
 )
 def test_values_of_headers(text: str, right: int) -> None:

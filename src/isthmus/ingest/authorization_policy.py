@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from isthmus.base.errors import ObjectRef
 from isthmus.ingest.finding import Reader, Result
+from isthmus.ingest.patterns import is_header_name
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
 from isthmus.model.policy import EVERYTHING, AuthorizationPolicy, Condition, PolicyAction, PolicyRule
@@ -46,6 +47,8 @@ _TARGETS = ("targetRef", "targetRefs")
 _BRACKETS = re.compile(r"(\[[^\[\]]+\])+")
 _SEGMENT = re.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+")
 _NAME = re.compile(r"[^/*]+(/[^/*]+)?")
+_LONGEST_TEMPLATE = 256
+"""Characters that Envoy takes."""
 
 
 def authorization_policy(place: Place, obj: objects.Custom) -> Result:
@@ -167,7 +170,7 @@ def _when(read: Reader, item: Any, field: str, namespace: str) -> Condition:
     key = read.text(part.get("key"), f"{field}.key")
     stem, bracket, _ = key.partition("[")
     keyed = stem in KEYED and _BRACKETS.fullmatch(key[len(stem) :]) is not None
-    if stem == "request.headers" and key.count("[") > 1:
+    if stem == "request.headers" and not is_header_name(key[len(stem) + 1 : -1].removeprefix(":")):
         keyed = False
     if not keyed and (key not in KEYS or bracket):
         wanted = ", ".join([*sorted(KEYS), *(f"{name}[…]" for name in KEYED)])
@@ -226,10 +229,17 @@ def _trust_domain(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    """Envoy's path templates: `{*}` is one segment, `{**}` any number of them and the last operator."""
+    """Envoy's path templates: `{*}` is one segment, `{**}` any number of them and the last operator.
+
+    Envoy does not refuse a template that it cannot read in a policy: it ends.
+    """
     template = "{*}" in text or "{**}" in text
+    if template and not text.startswith("/"):
+        return "does not begin with a slash"
+    if template and len(text) > _LONGEST_TEMPLATE:
+        return f"is longer than {_LONGEST_TEMPLATE} characters"
     rest_seen = False
-    for segment in text.strip("/").split("/"):
+    for segment in (text[1:].removesuffix("/") if template else text.strip("/")).split("/"):
         if segment in ("{*}", "{**}"):
             if rest_seen:
                 return "has an operator after {**}"

@@ -4,7 +4,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from isthmus.ingest.patterns import is_header_name, regex_fault
+from isthmus.ingest.patterns import is_header_name, line_fault, regex_fault
 from isthmus.ingest.route_parts import Parts
 from isthmus.model.routing import (
     Cors,
@@ -29,6 +29,8 @@ _MATCH = (
     "name", "uri", "ignoreUriCase", "scheme", "method", "authority", "headers", "withoutHeaders", "queryParams",
     "port", "sourceLabels", "sourceNamespace", "gateways",
 )  # fmt: skip
+_LONGEST_NAME = 1024
+"""Bytes in the name of a query parameter that Envoy takes."""
 _RETRIES = ("attempts", "perTryTimeout", "retryOn", "retryRemoteLocalities")
 _CORS = (
     "allowOrigin", "allowOrigins", "allowMethods", "allowHeaders", "exposeHeaders", "maxAge", "allowCredentials",
@@ -116,6 +118,8 @@ def _named(parts: Parts, value: Any, field: str, *, header: bool) -> tuple[Named
         if header and not is_header_name(name.removeprefix(":")):
             remedy = "Routing by claims needs a token that was checked here; use another header"
             parts.read.error(f"{field}.{name}", "is no header", remedy)
+        if len(name.encode()) > _LONGEST_NAME:
+            parts.read.error(field, f"has a name of more than {_LONGEST_NAME} bytes", "Look at something else")
         match = parts.text_match(item, f"{field}.{name}", presence=True)
         if match is not None and name:
             found.append((name.lower() if header else name, match))
@@ -136,13 +140,20 @@ def _redirect(parts: Parts, value: Any, field: str) -> Redirect | None:
         code = None
     derive = read.choice(part.get("derivePort"), f"{field}.derivePort", ("FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"))
     return Redirect(
-        uri=read.text(part.get("uri"), f"{field}.uri"),
+        uri=_line(parts, part.get("uri"), f"{field}.uri"),
         authority=_authority(parts, part.get("authority"), f"{field}.authority"),
         port=read.port(part.get("port"), f"{field}.port"),
         default_port=derive == "FROM_PROTOCOL_DEFAULT",
         scheme=read.choice(part.get("scheme"), f"{field}.scheme", ("http", "https")),
         code=code or 301,
     )
+
+
+def _line(parts: Parts, value: Any, field: str) -> str:
+    text = parts.read.text(value, field)
+    if fault := line_fault(text):
+        parts.read.error(field, fault, "Write a path")
+    return text
 
 
 def _authority(parts: Parts, value: Any, field: str) -> str:
@@ -188,10 +199,10 @@ def _rewrite(parts: Parts, value: Any, field: str) -> Rewrite | None:
     if regex and part.get("uri"):
         read.error(f"{field}.uri", "excludes uriRegexRewrite", "Keep one of them")
     return Rewrite(
-        uri=read.text(part.get("uri"), f"{field}.uri"),
+        uri=_line(parts, part.get("uri"), f"{field}.uri"),
         authority=_authority(parts, part.get("authority"), f"{field}.authority"),
         regex=pattern,
-        substitution=read.text(regex.get("rewrite"), f"{field}.uriRegexRewrite.rewrite"),
+        substitution=_line(parts, regex.get("rewrite"), f"{field}.uriRegexRewrite.rewrite"),
     )
 
 
