@@ -80,6 +80,25 @@ def test_a_huge_body_is_refused() -> None:
     assert post("/inject", b" " * 5_000_000).status_code == 413
 
 
+def test_a_body_without_end_is_not_read_to_the_end() -> None:
+    sent = 0
+
+    async def endless() -> dict[str, Any]:
+        nonlocal sent
+        sent += 1
+        assert sent < 100
+        return {"type": "http.request", "body": b" " * 1_000_000, "more_body": True}
+
+    answers: list[Any] = []
+
+    async def answer(message: Any) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/inject", "headers": [], "query_string": b"", "root_path": ""}
+    asyncio.run(webhook_app(inject, ready=lambda: "")(scope, endless, answer))
+    assert (answers[0]["status"], sent) == (413, 5)
+
+
 @pytest.mark.parametrize(("waiting", "status"), [("", 200), ("the clusters to be listed", 503)])
 def test_readiness_is_told_here_for_kubelets(waiting: str, status: int) -> None:
     answer = post("/ready", None, waiting=waiting)

@@ -52,8 +52,8 @@ def webhook_app(inject: Inject, *, ready: Callable[[], str]) -> Starlette:
     """
 
     async def review(request: Request) -> Response:
-        body = await request.body()
-        if len(body) > MAX_BODY:
+        body = await _read(request)
+        if body is None:
             return Response("the review is too large\n", status_code=413)
         try:
             asked = msgspec.json.decode(body)["request"]
@@ -76,6 +76,16 @@ def webhook_app(inject: Inject, *, ready: Callable[[], str]) -> Starlette:
             Route("/inject/{rest:path}", review, methods=["POST"]),
         ]
     )
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body, None if it is too large. Whoever reaches the port may send one: no more of it is kept than is read."""
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > MAX_BODY:
+            return None
+    return bytes(found)
 
 
 def _judge(inject: Inject, pod: Manifest, asked: Manifest, environment: Mapping[str, str]) -> Manifest:
