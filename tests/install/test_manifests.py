@@ -167,8 +167,8 @@ def test_the_reader_has_exactly_the_rights_to_what_is_read_in_another_cluster() 
 
 
 def test_the_control_plane_has_exactly_the_rights_to_what_it_does() -> None:
-    roots = {("", "configmaps/istio-ca-root-cert", verb) for verb in ("get", "patch", "update")}
-    distribution = {("", "configmaps", "list"), ("", "configmaps", "create"), *roots}
+    roots = {("", "configmaps/istio-ca-root-cert", verb) for verb in ("get", "list", "patch", "update")}
+    distribution = {("", "configmaps", "create"), *roots}
     istio = "networking.istio.io"
     machines = {(istio, "workloadentries", verb) for verb in ("create", "update", "patch", "delete")}
     statuses = {(istio, f"{kind}/status", "patch") for kind in ("workloadentries", "serviceentries")}

@@ -29,9 +29,9 @@ READER_SYSTEM_RULES: tuple[Manifest, ...] = (_rule([""], ["configmaps"], _READ, 
 """And in the system namespace: the trust domain of this cluster (TR6)."""
 
 ROOT_RULES: tuple[Manifest, ...] = (
-    # Listing and creating cannot be bound to a name.
-    _rule([""], ["configmaps"], ["list", "create"]),
-    _rule([""], ["configmaps"], ["get", "patch", "update"], [ROOT_CONFIG_MAP]),
+    # Creating cannot be bound to a name; listing can, for the field selector metadata.name.
+    _rule([""], ["configmaps"], ["create"]),
+    _rule([""], ["configmaps"], ["get", "list", "patch", "update"], [ROOT_CONFIG_MAP]),
 )
 """To put the roots into a ConfigMap of every namespace (TR3): of the own cluster, and of remotes it controls (RS12)."""
 
