@@ -202,4 +202,5 @@ def test_the_control_plane_is_passed_through_the_gateway_with_its_own_tls() -> N
         (15012, 15012),
         (15017, 443),
     }
+    assert all(s["hosts"] == ["./*"] for s in servers), "VirtualServices of other namespaces must not bind to it"
     assert "VirtualService" not in kinds(east_west_gateway(GatewayValues(mesh=WEST)))

@@ -62,12 +62,15 @@ def cross_network_gateway(values: GatewayValues) -> Manifest:
 
 
 def exposed_control_plane(mesh: MeshValues) -> list[Manifest]:
-    """Lets clusters outside reach istiod: its own TLS is passed through unopened, whatever the SNI (PR1)."""
+    """Lets clusters outside reach istiod: its own TLS is passed through unopened, whatever the SNI (PR1).
+
+    No policies hold for this Gateway, so that VirtualServices of other namespaces must not lead elsewhere by it.
+    """
     servers, routes = [], []
     host = f"istiod.{mesh.namespace}.svc.{mesh.domain}"
     for name, port, target in (("tls-istiod", XDS_PORT, XDS_PORT), ("tls-istiodwebhook", WEBHOOK_PORT, 443)):
         listens = {"number": port, "name": name, "protocol": "TLS"}
-        servers.append({"port": listens, "tls": {"mode": "PASSTHROUGH"}, "hosts": ["*"]})
+        servers.append({"port": listens, "tls": {"mode": "PASSTHROUGH"}, "hosts": ["./*"]})
         destination = {"host": host, "port": {"number": target}}
         routes.append({"match": [{"port": port, "sniHosts": ["*"]}], "route": [{"destination": destination}]})
     made: Manifest = {"apiVersion": "networking.istio.io/v1"}
