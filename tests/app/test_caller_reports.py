@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from isthmus.app.caller_reports import LOOK_UP_EVERY, CallerReports
@@ -85,3 +86,22 @@ def test_what_cannot_be_read_counts_for_nothing(message: str) -> None:
     world = World()
     world.reports.take(EAST, message)
     assert world.votes() == {}
+
+
+def test_streams_of_one_identity_have_one_vote() -> None:
+    """The address in a node id is the proxy's own word."""
+    world = World()
+    world.mesh.connect(EAST)
+    for _ in range(3):
+        other = msgspec.structs.replace(EAST, name="another")
+        for proxy in (EAST, other):
+            world.reports.take(proxy, json.dumps([("172.18.0.2", 15443, *FAILED)]), voter="east/sample/sleep/sleep-1")
+    assert world.votes()["west"] == Votes(far=1, far_failing=1, callers=1, troubled=1)
+
+
+def test_a_report_is_not_of_any_length() -> None:
+    world = World()
+    world.tell(EAST, *[("172.18.0.2", 15443, *FAILED)] * 64)
+    assert world.votes()["west"].far_failing == 1
+    world.tell(WEST, *[("172.18.0.1", 15443, *FAILED)] * 10_000)
+    assert list(world.votes()) == ["west"]

@@ -56,3 +56,8 @@ def test_a_token_without_a_pod_speaks_for_its_account() -> None:
 
 def test_the_identity_is_in_the_meshs_trust_domain() -> None:
     assert CALLER.identity("cluster.local") == "spiffe://cluster.local/ns/sample/sa/sleep"
+
+
+def test_a_pod_has_one_voice_whatever_it_calls_itself() -> None:
+    assert CALLER.voter == "east/sample/sleep/sleep-1"
+    assert Caller("east", "sample", "sleep").voter != CALLER.voter

@@ -20,6 +20,9 @@ FORGET_AFTER = 120.0
 """Seconds after which an address is looked up anew: pods come and go, and others get their addresses."""
 
 
+LONGEST_REPORT = 64 * 1024
+"""Characters; an agent tells of at most 64 addresses, in a small part of that."""
+
 _decode = msgspec.json.Decoder(tuple[Upstream, ...]).decode
 
 
@@ -34,8 +37,15 @@ class CallerReports:
         self._owners: dict[tuple[str, str], tuple[str, float]] = {}
         self._looked_at = -LOOK_UP_EVERY
 
-    def take(self, proxy: Proxy, message: str) -> None:
-        """What a proxy of a verified cluster told; what cannot be read counts for nothing."""
+    def take(self, proxy: Proxy, message: str, *, voter: str = "") -> None:
+        """What a proxy of a verified cluster told; what cannot be read counts for nothing.
+
+        `voter` is whose vote it is, by default that of the proxy's id, of which a proxy may choose a part: two
+        streams of one voter have one vote, the last that was told.
+        """
+        if len(message) > LONGEST_REPORT:
+            log.debug("report too long", proxy=proxy.id, characters=len(message))
+            return
         try:
             upstreams = _decode(message)
         except msgspec.MsgspecError as error:
@@ -43,7 +53,7 @@ class CallerReports:
             return
         views = (scope for scope in self._mesh.scopes(proxy.id) if isinstance(scope, OutboundView | RouterView))
         network = next((view.network for view in views), "")
-        self._fresh[proxy.id] = Report(proxy.cluster, network, self._clock.now(), upstreams)
+        self._fresh[voter or proxy.id] = Report(proxy.cluster, network, self._clock.now(), upstreams)
 
     def votes(self, now: float) -> dict[str, Votes]:
         """How the clusters fare."""

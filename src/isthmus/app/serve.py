@@ -418,7 +418,7 @@ class ControlPlane:
         self.metrics.on_event(event)
         # Without a verified identity a report would be anybody's word on any cluster.
         if isinstance(event, UpstreamsReported) and stream.caller is not None:
-            self.reports.take(stream.proxy, event.message)
+            self.reports.take(stream.proxy, event.message, voter=stream.caller.voter)
 
     def _render_metrics(self) -> bytes:
         metrics = self.metrics

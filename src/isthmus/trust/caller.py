@@ -19,6 +19,11 @@ class Caller:
         """The SPIFFE ID. The trust domain is that of the caller's cluster (TR6); Istio mints the primary's (AU2)."""
         return spiffe_id(trust_domain, self.namespace, self.service_account)
 
+    @property
+    def voter(self) -> str:
+        """Who it is whatever it says of itself: its pod, else, without a token that is bound to one, its account."""
+        return "/".join((self.cluster, self.namespace, self.service_account, self.pod))
+
     def __str__(self) -> str:
         return f"{self.namespace}/{self.service_account} of cluster {self.cluster}"
 
