@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from isthmus.trust.assertion import Asserted, is_assertion, make, verify
 from isthmus.trust.authority import Authority, from_secret, secret_data, server_names, workload_names
 from isthmus.trust.errors import TokenError
 from isthmus.trust.issue import DAY, PemPair, Validity, make_intermediate, make_root
-from isthmus.trust.pem import key_to_pem, load_certificates, new_key
+from isthmus.trust.pem import key_to_pem, load_certificates, load_key, new_key
 
 NOW = 1_800_000_000.0
 ROOT = make_root(new_key(), now=NOW, serial=1)
@@ -46,7 +48,10 @@ def test_a_certificate_proves_its_identity() -> None:
     assert found.expires == pytest.approx(NOW + DAY, abs=120)
 
 
-@pytest.mark.parametrize("text", ["", "a.b.c", "eyJhbGciOiJFUzI1NiJ9.e30.", "é"])
+NESTED = base64.urlsafe_b64encode(b"[" * 9000).decode()
+
+
+@pytest.mark.parametrize("text", ["", "a.b.c", "eyJhbGciOiJFUzI1NiJ9.e30.", "é", f"{NESTED}.b.c"])
 def test_other_tokens_are_none(text: str) -> None:
     assert not is_assertion(text)
     with pytest.raises(TokenError):
@@ -95,3 +100,16 @@ def test_an_issuer_that_is_bound_to_another_trust_domain_cannot_vouch() -> None:
     west = from_secret(secret_data(bound, bound.certificate, ROOT.certificate), now=NOW)
     with pytest.raises(TokenError, match="may not sign for trust domain"):
         verify(make(*holder(west), now=NOW), ROOTS, now=NOW)
+
+
+@pytest.mark.parametrize("time", [-1, 10**400, "1", None])
+def test_times_that_are_none(time: object) -> None:
+    """Whoever calls may sign any claims with a key of his own."""
+    key = load_key(KEY)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    made = part(make(KEY, CHAIN, now=NOW), 1, lambda claims: claims.update(iat=time, exp=time))
+    signed = made.rpartition(".")[0]
+    r, s = utils.decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    tail = base64.urlsafe_b64encode(r.to_bytes(32) + s.to_bytes(32)).rstrip(b"=").decode()
+    with pytest.raises(TokenError, match="how long"):
+        verify(f"{signed}.{tail}", ROOTS, now=NOW)

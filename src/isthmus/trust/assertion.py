@@ -79,11 +79,17 @@ def verify(token: str, roots: Sequence[x509.Certificate], *, now: float, audienc
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
-    issued, expires = claims.get("iat"), claims.get("exp")
-    if not isinstance(issued, int) or not isinstance(expires, int) or expires - issued > LIFETIME + LEEWAY:
+    issued, expires = _time(claims.get("iat")), _time(claims.get("exp"))
+    if expires - issued > LIFETIME + LEEWAY:
         raise TokenError("the assertion is made for too long a time", _REMEDY)
     if not issued - LEEWAY <= now <= expires + LEEWAY:
         raise TokenError("the assertion is not of this time", "Compare the clocks")
+
+
+def _time(value: Any) -> int:
+    if isinstance(value, int) and 0 <= value < 2**53:
+        return value
+    raise TokenError("the assertion does not say how long it is good for", _REMEDY)
 
 
 def _chain(header: Mapping[str, Any]) -> list[x509.Certificate]:
@@ -168,7 +174,7 @@ def _decode(text: str) -> bytes:
 def _json(text: str) -> dict[str, Any]:
     try:
         found = json.loads(_decode(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenError("the assertion cannot be read", _REMEDY) from error
     if not isinstance(found, dict):
         raise TokenError("the assertion cannot be read", _REMEDY)
