@@ -7,8 +7,9 @@ from isthmus.derive.gateways import Takes
 from isthmus.envoy import gateway, streams
 from isthmus.envoy.build import Message
 from isthmus.envoy.routes import Rules
-from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.observed import Meshwide
 from isthmus.graph.routing import Routing, source_of
+from isthmus.graph.sources import ALL
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import VirtualService
 from isthmus.model.rows import GatewayServer

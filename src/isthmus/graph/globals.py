@@ -6,7 +6,8 @@ from functools import partial
 from isthmus.derive import globals as global_names
 from isthmus.derive.globals import Hop
 from isthmus.derive.horizon import Horizon
-from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.observed import Meshwide
+from isthmus.graph.sources import ALL
 from isthmus.model.mesh import Assignment, HostKey, MeshService
 from isthmus.model.rows import EndpointSlice, Service
 from isthmus.tables.changes import Key

@@ -7,13 +7,14 @@ from isthmus.base.errors import Problem
 from isthmus.derive.moves import Move
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.names import Existing
-from isthmus.graph.observed import ALL, Meshwide, Sources
+from isthmus.graph.observed import Meshwide
 from isthmus.graph.preview import Preview
 from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
 from isthmus.graph.routing import Routing
 from isthmus.graph.scoping import Scopes
 from isthmus.graph.settings import MeshSettings
+from isthmus.graph.sources import ALL, Sources
 from isthmus.graph.subscriptions import Dirty, Subscriptions, split
 from isthmus.model.mesh import NetworkGateway
 from isthmus.model.rows import Proxy, Workload

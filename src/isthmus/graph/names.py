@@ -10,9 +10,10 @@ from isthmus.derive.visibility import exported
 from isthmus.envoy import names, naming, router
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.globals import Globals
-from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
+from isthmus.graph.sources import ALL
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
 from isthmus.model.rows import GatewayServer
 from isthmus.model.scopes import (

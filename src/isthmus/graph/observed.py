@@ -1,18 +1,16 @@
-"""The wiring, first half: observed rows, the ways to find them, and what the mesh makes of them."""
+"""What the mesh makes of the observed rows: derived rows that mean the same to every proxy."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
 
 import msgspec
 
-from isthmus.base.labels import NETWORK_LABEL
 from isthmus.derive import (
     configuration,
     endpoints,
     networks,
     peers,
     policies,
-    routing,
     rules,
     services,
     visibility,
@@ -22,10 +20,11 @@ from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
 from isthmus.derive.rules import Rule
 from isthmus.derive.standing import StandingOf
-from isthmus.graph.externals import Externals, ExternalSources
+from isthmus.graph.externals import Externals
 from isthmus.graph.places import Grounds, Places
+from isthmus.graph.sources import ALL, Sources, host_of
 from isthmus.graph.visible import Seen, Visible
-from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
+from isthmus.model.liveness import ClusterStanding
 from isthmus.model.mesh import (
     Assignment,
     Endpoint,
@@ -36,136 +35,21 @@ from isthmus.model.mesh import (
     ServiceView,
     SliceEndpoints,
 )
-from isthmus.model.mesh_config import MeshConfig, MeshNetworks, NetworkDefinition, NetworkEntry
-from isthmus.model.networks import ApiGateway, ResolvedName
+from isthmus.model.mesh_config import MeshConfig, NetworkDefinition, NetworkEntry
+from isthmus.model.networks import ApiGateway
 from isthmus.model.policy import AuthorizationPolicy, PolicyKey
 from isthmus.model.preference import NO_PREFERENCE
-from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
-    Cluster,
     DestinationRule,
-    EndpointSlice,
-    Gateway,
     MtlsMode,
-    Namespace,
     Node,
     PeerAuthentication,
-    Proxy,
-    Row,
     Service,
-    Workload,
     labels_match,
 )
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
-
-ALL = ()
-"""Key of tables and index entries that hold one thing for the whole mesh."""
-
-
-def host_of(key: Key) -> HostKey:
-    """Namespace and name of the row with this key."""
-    return (str(key[1]), str(key[2]))
-
-
-class Sources:
-    """The observed tables and their indexes."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.clusters = graph.source(Cluster.TABLE, Cluster)
-        self.namespaces = graph.source(Namespace.TABLE, Namespace)
-        self.nodes = graph.source(Node.TABLE, Node)
-        self.services = graph.source(Service.TABLE, Service)
-        self.slices = graph.source(EndpointSlice.TABLE, EndpointSlice)
-        self.workloads = graph.source(Workload.TABLE, Workload)
-        self.gateways = graph.source(Gateway.TABLE, Gateway)
-        self.peer_authentications = graph.source(PeerAuthentication.TABLE, PeerAuthentication)
-        self.policies = graph.source(AuthorizationPolicy.TABLE, AuthorizationPolicy)
-        self.destination_rules = graph.source(DestinationRule.TABLE, DestinationRule)
-        self.mesh_configs = graph.source(MeshConfig.TABLE, MeshConfig)
-        self.mesh_networks = graph.source(MeshNetworks.TABLE, MeshNetworks)
-        self.mesh_clusters = graph.source(MeshCluster.TABLE, MeshCluster)
-        self.liveness_policies = graph.source(LivenessPolicy.TABLE, LivenessPolicy)
-        self.standings = graph.source(ClusterStanding.TABLE, ClusterStanding)
-        self.virtual_services = graph.source(VirtualService.TABLE, VirtualService)
-        self.api_gateways = graph.source(ApiGateway.TABLE, ApiGateway)
-        self.resolved_names = graph.source(ResolvedName.TABLE, ResolvedName)
-        self.proxies = graph.source(Proxy.TABLE, Proxy)
-
-        self.external = ExternalSources(graph)
-
-        self.pods_in = graph.index("workloads.by_namespace", self.workloads, _in_namespace)
-        self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
-        self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
-        self.all_services = graph.index("services.all", self.services, lambda _: [ALL])
-        self.node_local_services = graph.index(
-            "services.node_local", self.services, lambda row: [ALL] if row.internal_traffic_local else []
-        )
-        self.placed_services = graph.index(
-            "services.placed", self.services, lambda row: [ALL] if row.traffic_distribution else []
-        )
-        self.placed_namespaces = graph.index(
-            "namespaces.placed", self.namespaces, lambda row: [ALL] if row.traffic_distribution else []
-        )
-        self.private_services = graph.index(
-            "services.private", self.services, lambda row: [] if visibility.is_public(row.export_to) else [ALL]
-        )
-        self.services_at = graph.index("services.by_address", self.services, lambda row: row.cluster_ips)
-        self.services_for_label = graph.index("services.by_selector", self.services, _selector_entry)
-        self.gateway_services = graph.index("services.by_network", self.services, _network_entry)
-        self.all_gateway_services = graph.index(
-            "services.gateways", self.services, lambda row: [ALL] if _network_entry(row) else []
-        )
-        self.api_gateways_to = graph.index("api_gateways.by_network", self.api_gateways, lambda row: [row.network])
-        self.all_api_gateways = graph.index("api_gateways.all", self.api_gateways, lambda _: [ALL])
-        self.egress_services = graph.index(
-            "services.egress", self.services, lambda row: [row.cluster] if global_names.egress_port(row) else []
-        )
-        self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
-        self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
-        self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)
-        self.policies_in = graph.index("authorization_policies.by_namespace", self.policies, _in_namespace)
-        self.all_clusters = graph.index("clusters.all", self.clusters, lambda _: [ALL])
-        self.rules_for = graph.index("destination_rules.by_host", self.destination_rules, lambda row: [row.host])
-        self.all_rules = graph.index("destination_rules.all", self.destination_rules, lambda _: [ALL])
-        self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
-        self.sidecars = graph.source(Sidecar.TABLE, Sidecar)
-        self.sidecars_in = graph.index("sidecars.by_namespace", self.sidecars, _in_namespace)
-        self.virtual_services_for = graph.index(
-            "virtual_services.by_host", self.virtual_services, lambda row: row.hosts
-        )
-        self.virtual_services_in = graph.index("virtual_services.by_namespace", self.virtual_services, _in_namespace)
-        self.labelled_virtual_services = graph.index(
-            "virtual_services.labelled", self.virtual_services, lambda row: [ALL] if routing.source_labels(row) else []
-        )
-        self.special_virtual_services = graph.index(
-            "virtual_services.special", self.virtual_services, lambda row: [ALL] if routing.is_special(row) else []
-        )
-        self.virtual_services_at = graph.index(
-            "virtual_services.by_gateway", self.virtual_services, lambda row: row.gateways
-        )
-        self.all_virtual_services = graph.index("virtual_services.all", self.virtual_services, lambda _: [ALL])
-        self.all_gateways = graph.index("gateways.all", self.gateways, lambda _: [ALL])
-
-
-def _selector_entry(row: Service) -> list[Key]:
-    """One pair of the selector finds all services that may pick a pod."""
-    return [(row.cluster, row.namespace, row.selector[0])] if row.selector else []
-
-
-def _network_entry(row: Service) -> list[str]:
-    network = networks.label(row.labels, NETWORK_LABEL)
-    return [network] if network else []
-
-
-def _pod_entries(row: EndpointSlice) -> list[Key]:
-    return [(row.cluster, row.namespace, endpoint.pod) for endpoint in row.endpoints if endpoint.pod]
-
-
-def _in_namespace(row: Row) -> list[str]:
-    return [row.namespace]
-
 
 CONFIG_NAME = "istio"
 NO_CONFIG = MeshConfig(cluster="", name=CONFIG_NAME)

@@ -4,7 +4,8 @@ from typing import Any
 
 from isthmus.derive.horizon import Horizon
 from isthmus.derive.moves import Move, move
-from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.observed import Meshwide
+from isthmus.graph.sources import ALL
 from isthmus.model.liveness import ClusterStanding
 from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.rows import Protocol

@@ -8,9 +8,10 @@ from isthmus.derive import globals as global_names
 from isthmus.derive import networks, problems
 from isthmus.derive.networks import Home
 from isthmus.derive.problems import Reach
-from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.observed import Meshwide
 from isthmus.graph.route_problems import RouteProblems
 from isthmus.graph.routing import Routing
+from isthmus.graph.sources import ALL
 from isthmus.model.mesh import HostKey, NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition
 from isthmus.model.rows import Service, Workload

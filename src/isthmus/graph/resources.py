@@ -10,9 +10,9 @@ from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound,
 from isthmus.envoy.build import config_path
 from isthmus.envoy.clusters import Destination
 from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
-from isthmus.graph.observed import ALL
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
+from isthmus.graph.sources import ALL
 from isthmus.model.locality import Warmup
 from isthmus.model.mesh import Assignment, Endpoint, HostKey, MeshService
 from isthmus.model.rows import Labels, TrafficPolicy

@@ -11,8 +11,9 @@ from isthmus.envoy.build import config_path
 from isthmus.envoy.http_routes import ClusterOf
 from isthmus.envoy.outbound import NO_STREAMS, Streams
 from isthmus.envoy.routes import Rules
-from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import ANYBODY
+from isthmus.graph.sources import ALL
 from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.routing import MESH, Destination, VirtualService
 from isthmus.model.rows import Labels

@@ -10,8 +10,9 @@ from isthmus.derive import (
     visibility,
 )
 from isthmus.derive.proxies import AUTO_PASSTHROUGH
-from isthmus.graph.observed import ALL, Meshwide
+from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import ANYBODY
+from isthmus.graph.sources import ALL
 from isthmus.model import preference
 from isthmus.model.mesh import (
     WorkloadMode,
