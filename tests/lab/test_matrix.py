@@ -74,11 +74,15 @@ def broken(lab: Lab, survey: Survey) -> Iterator[None]:
         yield
 
 
-def answering(lab: Lab, model: Model, cluster: str) -> set[str]:
-    """The clusters that answer callers of a cluster now; a call that fails counts as answered by nobody."""
+def answering(lab: Lab, model: Model, survey: Survey, cluster: str) -> set[str]:
+    """The clusters that answer callers of a cluster now; a call that fails counts as answered by nobody.
+
+    A machine's application knows the machine's name only.
+    """
+    homes = {machine.name: machine.cluster for machine in survey.paper.world.machines}
     url = f"http://{model.host}:{model.port}/hello"
     calls = lab.call(f"{cluster}/{'/'.join(model.app)}", url, "--count", "40", "--timeout", "3", "--concurrency", "4")
-    return set(calls.clusters) | ({""} if calls.failures else set())
+    return {homes.get(call.cluster, call.cluster) if call.ok else "" for call in calls.calls}
 
 
 def becomes(lab: Lab, model: Model, survey: Survey) -> dict[str, set[str]]:
@@ -88,7 +92,7 @@ def becomes(lab: Lab, model: Model, survey: Survey) -> dict[str, set[str]]:
         seen: list[set[str]] = []
 
         def same(cluster: str = cluster, wanted: set[str] = wanted, seen: list[set[str]] = seen) -> bool:
-            seen.append(answering(lab, model, cluster))
+            seen.append(answering(lab, model, survey, cluster))
             return seen[-1] == wanted
 
         try:
