@@ -14,3 +14,27 @@ EGRESS_LABEL = "networking.isthmus.dev/egressPort"
 
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
 """`istio`: a proxy takes mutual TLS here."""
+
+DATAPLANE_MODE_LABEL = "istio.io/dataplane-mode"
+"""On a namespace or a pod: `ambient` (captured by the proxy of its node) or `none`; the pod's counts first."""
+
+REDIRECTION_ANNOTATION = "ambient.istio.io/redirection"
+"""On a pod, by the agent of its node: `pending` (its listeners are wanted) or `enabled` (its traffic is captured)."""
+
+USE_WAYPOINT_LABEL = "istio.io/use-waypoint"
+"""On a namespace, Service or pod: the waypoint that its traffic goes through, or `none`."""
+
+USE_WAYPOINT_NAMESPACE_LABEL = "istio.io/use-waypoint-namespace"
+"""Where that waypoint is, if elsewhere."""
+
+WAYPOINT_FOR_LABEL = "istio.io/waypoint-for"
+"""On a waypoint's Gateway: `service` (default), `workload`, `all` or `none`."""
+
+EXPOSE_ISTIOD_LABEL = "istio.io/expose-istiod"
+"""On an east-west Gateway: the port by which it leads to the control plane."""
+
+SERVICE_SCOPE_LABEL = "solo.io/service-scope"
+"""On a Service or a namespace: `global` or `global-only`."""
+
+GLOBAL_LABEL = "istio.io/global"
+"""On a Service or a namespace: `true` is the same as the scope `global` (AM2)."""

@@ -2,7 +2,7 @@
 
 import re
 
-from isthmus.base.labels import TLS_MODE_LABEL
+from isthmus.base.labels import REDIRECTION_ANNOTATION, TLS_MODE_LABEL
 from isthmus.ingest.finding import Reader, Result, is_address
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
@@ -37,6 +37,7 @@ def workload(place: Place, obj: objects.Pod) -> Result:
         workload_name=workload_name(meta),
         hostname=spec.hostname,
         subdomain=spec.subdomain,
+        redirection=(meta.annotations or {}).get(REDIRECTION_ANNOTATION, ""),
     )
     return read.result(row)
 

@@ -76,18 +76,23 @@ class ServiceView(msgspec.Struct, frozen=True, gc=False):
 
 
 class NetworkGateway(msgspec.Struct, frozen=True, gc=False, order=True):
-    """An address through which a network is entered with mutual TLS (NW4)."""
+    """An address through which a network is entered (NW4): `port` with mutual TLS by SNI, `hbone_port` with HBONE.
+
+    0: not that way (SH7).
+    """
 
     network: str
     cluster: str
     address: str
     port: int
+    hbone_port: int = 0
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One address that serves, as seen from nowhere in particular.
 
-    `mtls` says that its workload takes mesh mTLS; `plain_ports` are workload ports where policy switched it off.
+    `mtls` says that its workload takes mesh mTLS, `hbone` that it takes HBONE; `plain_ports` are workload ports where
+    policy switched mTLS off.
     """
 
     cluster: str
@@ -104,6 +109,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workload: str = ""
     node: str = ""
     hostname: str = ""
+    hbone: bool = False
 
     def takes_mtls(self, port: int) -> bool:
         """True if a client should speak mesh mTLS to this workload port (SH13)."""
@@ -132,7 +138,8 @@ MAPPED = "::ffff:"
 class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     """One member of a load assignment: an endpoint, or a gateway that stands for several in its network.
 
-    One that is not `healthy` gets no traffic, but counts in how much of its priority there is.
+    One that is not `healthy` gets no traffic, but counts in how much of its priority there is. `tunnel` says how it is
+    reached: "" (its own port), `hbone` (through its HBONE port) or `double_hbone` (through a gateway's, end to end).
     """
 
     address: str
@@ -146,6 +153,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     gateway: bool = False
     healthy: bool = True
+    tunnel: str = ""
 
 
 class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):

@@ -4,6 +4,7 @@ from isthmus.model.external import ServiceEntry, WorkloadEntry, WorkloadGroup
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
+from isthmus.model.peering import PeerLink, PeerService
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
@@ -44,5 +45,7 @@ OBSERVED: tuple[type[Row], ...] = (
     MeshNetworks,
     ApiGateway,
     ResolvedName,
+    PeerLink,
+    PeerService,
 )
 """Every kind of row that enters the graph from outside."""

@@ -160,7 +160,10 @@ class EndpointSlice(Row, frozen=True, kw_only=True, gc=False):
 
 
 class Workload(Row, frozen=True, kw_only=True, gc=False):
-    """A pod, as far as the mesh is concerned; `entry`: it stands for a WorkloadEntry."""
+    """A pod, as far as the mesh is concerned; `entry`: it stands for a WorkloadEntry.
+
+    `redirection` is what the agent of its node says of its traffic: "" (not captured), `pending` or `enabled`.
+    """
 
     TABLE: ClassVar[str] = "workloads"
     uid: str = ""
@@ -175,6 +178,7 @@ class Workload(Row, frozen=True, kw_only=True, gc=False):
     hostname: str = ""
     subdomain: str = ""
     entry: bool = False
+    redirection: str = ""
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False):

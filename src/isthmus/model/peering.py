@@ -1,0 +1,55 @@
+"""Rows about other control planes: links to them, and what they say of the services that they export.
+
+A peer is known by what it says, not by reading its API server. Its rows have its cluster's name as first part of
+their key, as if they had been read there: silence leaves them, unlinking removes a range.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+from isthmus.model.rows import Locality, Row, ServicePort
+
+
+class ServiceScope(StrEnum):
+    """How far a service reaches (AM2): its cluster, the mesh by a name of its own, or the mesh by all its names."""
+
+    LOCAL = ""
+    GLOBAL = "global"
+    GLOBAL_ONLY = "global-only"
+
+
+class PeerLink(Row, frozen=True, kw_only=True, gc=False):
+    """A declared link: a Gateway of class `istio-remote`, which says where a peer's network is entered.
+
+    `peer` is the peer's cluster, `addresses` are IPs or host names; ports are 0 where nothing is offered.
+    """
+
+    TABLE: ClassVar[str] = "peer_links"
+    peer: str
+    network: str = ""
+    trust_domain: str = ""
+    addresses: tuple[str, ...] = ()
+    hbone_port: int = 0
+    xds_port: int = 0
+
+
+class PeerEndpoints(msgspec.Struct, frozen=True, gc=False, order=True):
+    """The endpoints of a service in one place of a peer, in summary: how many are healthy, and how many there are."""
+
+    network: str
+    locality: Locality = Locality()
+    healthy: int = 0
+    total: int = 0
+
+
+class PeerService(Row, frozen=True, kw_only=True, gc=False):
+    """A service that a peer exports. `identities` are the SPIFFE IDs of its endpoints (AM8)."""
+
+    TABLE: ClassVar[str] = "peer_services"
+    scope: ServiceScope = ServiceScope.GLOBAL
+    ports: tuple[ServicePort, ...] = ()
+    identities: tuple[str, ...] = ()
+    endpoints: tuple[PeerEndpoints, ...] = ()
+    traffic_distribution: str = ""
