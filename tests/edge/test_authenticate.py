@@ -12,7 +12,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from isthmus.base.errors import UnreachableError
-from isthmus.edge.authenticate import POD_NAME, Authenticator, AuthenticatorSettings, Machines, UnauthenticatedError
+from isthmus.edge.authenticate import (
+    NODE_NAME,
+    POD_NAME,
+    POD_UID,
+    Authenticator,
+    AuthenticatorSettings,
+    Machines,
+    UnauthenticatedError,
+)
 from isthmus.trust.assertion import make as make_assertion
 from isthmus.trust.authority import from_pem, workload_names
 from isthmus.trust.caller import Caller
@@ -64,6 +72,7 @@ class Clusters:
     down: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     audiences: list[str] = field(default_factory=lambda: ["istio-ca"])
+    bound: dict[str, list[str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def clusters(self) -> tuple[str, ...]:
@@ -78,7 +87,8 @@ class Clusters:
         account = self.accounts.get((cluster, token))
         if account is None:
             return {"authenticated": False, "error": "unknown key"}
-        user = {"username": f"system:serviceaccount:sample:{account}", "extra": {POD_NAME: [f"{account}-1"]}}
+        extra = {POD_NAME: [f"{account}-1"]} | self.bound
+        user = {"username": f"system:serviceaccount:sample:{account}", "extra": extra}
         return {"authenticated": True, "audiences": self.audiences, "user": user}
 
     async def signing_keys(self, cluster: str) -> Mapping[str, Any]:
@@ -120,6 +130,13 @@ def test_the_claimed_cluster_is_asked_and_vouches(bench: Bench) -> None:
     """AU2"""
     assert bench.call("w", "west") == Caller("west", "sample", "other", "other-1", 0.0)
     assert bench.clusters.asked == ["west"]
+
+
+def test_what_a_token_is_bound_to_is_told(bench: Bench) -> None:
+    """TR11 needs all three; an API server before 1.30 does not name the node."""
+    bench.clusters.bound = {POD_UID: ["u1"], NODE_NAME: ["n1"]}
+    caller = bench.call("t")
+    assert (caller.pod, caller.pod_uid, caller.node) == ("sleep-1", "u1", "n1")
 
 
 def test_no_claim_means_the_config_cluster(bench: Bench) -> None:

@@ -12,9 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from isthmus.base.errors import UnreachableError
-from isthmus.edge.authenticate import Authenticator
-from isthmus.edge.ca_server import SERVICE, CertificateService
+from isthmus.edge.authenticate import POD_NAME, POD_UID, Authenticator
+from isthmus.edge.ca_server import SERVICE, CertificateService, NodeAccess
 from isthmus.edge.grpc_server import BindError, ServingCertificate, bind, make_server
+from isthmus.model.rows import Workload
 from isthmus.proto import ca_pb2
 from isthmus.trust.authority import Authority, from_secret, secret_data, server_names
 from isthmus.trust.issue import DAY, Validity, make_intermediate, make_root
@@ -42,7 +43,7 @@ class Reviewer:
         return ("east", "west")
 
     async def review(self, cluster: str, token: str, audience: str) -> Mapping[str, Any]:
-        user = {"username": f"system:serviceaccount:{token}"}
+        user = {"username": f"system:serviceaccount:{token}", "extra": {POD_NAME: ["ztunnel-1"], POD_UID: ["u1"]}}
         return {"authenticated": token.count(":") == 1, "audiences": [audience], "user": user}
 
     async def signing_keys(self, cluster: str) -> Mapping[str, Any]:
@@ -67,12 +68,40 @@ def serving(signer: Authority, serial: int) -> tuple[bytes, bytes]:
 
 
 @dataclass
+class Pods:
+    """What was observed; `looks` counts how often somebody looked for the pods of a node."""
+
+    rows: list[Workload] = field(default_factory=list)
+    looks: int = 0
+    arriving: list[Workload] = field(default_factory=list)
+
+    def pod(self, cluster: str, namespace: str, name: str) -> Workload | None:
+        return next((row for row in self.rows if row.key == (cluster, namespace, name)), None)
+
+    def pods_on(self, cluster: str, node: str) -> list[Workload]:
+        self.looks += 1
+        found = [row for row in self.rows if (row.cluster, row.node) == (cluster, node)]
+        self.rows += self.arriving
+        self.arriving = []
+        return found
+
+
+def pod(name: str, account: str, *, namespace: str = "sample", node: str = "n1", cluster: str = "east") -> Workload:
+    return Workload(cluster=cluster, namespace=namespace, name=name, uid="u1", service_account=account, node=node)
+
+
+def ztunnel(cluster: str) -> Workload:
+    return pod("ztunnel-1", "ztunnel", namespace="istio-system", cluster=cluster)
+
+
+@dataclass
 class Bench:
     signer: Authority = field(default_factory=authority)
     clock: Clock = field(default_factory=Clock)
     key: Any = field(default_factory=new_key)
     port: int = 0
     trust_domains: dict[str, str] = field(default_factory=lambda: {"east": "cluster.local", "west": "west.example"})
+    pods: Pods = field(default_factory=lambda: Pods([ztunnel("east"), ztunnel("west")]))
 
     async def trust_domain_of(self, cluster: str) -> str:
         if cluster not in self.trust_domains:
@@ -113,6 +142,7 @@ def run(scenario: Callable[[Bench], Awaitable[None]], signer: Authority | None =
             authenticator=Authenticator(Reviewer(), bench.clock),
             trust_domain_of=bench.trust_domain_of,
             longest=90 * DAY,
+            nodes=NodeAccess({("istio-system", "ztunnel")}, bench.pods, patience=0.2),
         )
         server = make_server([service.handler()])
         bench.port = bind(server, "127.0.0.1:0", ServingCertificate(*serving(bench.signer, 3)))
@@ -206,6 +236,61 @@ def test_refusals_say_why(call: dict[str, Any], code: grpc.StatusCode, text: str
             await bench.create(**call)
         assert refused.value.code() is code
         assert text in (refused.value.details() or "")
+
+    run(scenario)
+
+
+NODE = "istio-system:ztunnel"
+SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
+
+
+def test_a_node_proxy_gets_the_identity_of_a_pod_on_its_node() -> None:
+    """TR11; the key is still the caller's own."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.pods.rows.append(pod("sleep-1", "sleep"))
+        leaf = load_certificates((await bench.create(NODE, **impersonating(SLEEP)))[0].encode())[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert list(names) == [x509.UniformResourceIdentifier(SLEEP)]
+        assert public_bytes(leaf.public_key()) == public_bytes(bench.key.public_key())
+
+    run(scenario)
+
+
+def test_a_pod_that_is_observed_a_moment_later_is_waited_for() -> None:
+    """The node is told of a new pod when we are, and may be faster."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.pods.arriving = [pod("sleep-1", "sleep")]
+        assert len(await bench.create(NODE, **impersonating(SLEEP))) == 3
+        assert bench.pods.looks == 2
+
+    run(scenario)
+
+
+def test_of_another_node_or_cluster_it_gets_nothing() -> None:
+    """Each cluster's pods answer for that cluster's nodes only, and in its trust domain."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.pods.rows += [pod("sleep-1", "sleep", node="n2"), pod("sleep-1", "sleep", cluster="west")]
+        with pytest.raises(
+            grpc.aio.AioRpcError, match=f"no pod on node n1 of cluster east has the identity {SLEEP}"
+        ) as no:
+            await bench.create(NODE, **impersonating(SLEEP))
+        assert no.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.aio.AioRpcError, match=r"is not in trust domain west\.example of cluster west"):
+            await bench.create(NODE, cluster="west", **impersonating(SLEEP))
+        theirs = SLEEP.replace("cluster.local", "west.example")
+        assert len(await bench.create(NODE, cluster="west", **impersonating(theirs))) == 3
+
+    run(scenario)
+
+
+def test_an_identity_that_is_no_text_is_not_taken_for_none() -> None:
+    async def scenario(bench: Bench) -> None:
+        with pytest.raises(grpc.aio.AioRpcError, match="ImpersonatedIdentity is no text") as refused:
+            await bench.create(NODE, metadata={"ImpersonatedIdentity": [SLEEP]})
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     run(scenario)
 

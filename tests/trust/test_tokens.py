@@ -20,7 +20,7 @@ CLAIMS = {
     "sub": "system:serviceaccount:sample:sleep",
     "exp": NOW + 600,
     "nbf": NOW - 60,
-    "kubernetes.io": {"namespace": "sample", "pod": {"name": "sleep-1", "uid": "u1"}},
+    "kubernetes.io": {"namespace": "sample", "pod": {"name": "sleep-1", "uid": "u1"}, "node": {"name": "n1"}},
 }
 
 
@@ -74,6 +74,7 @@ def test_a_good_token_tells_who_it_is(algorithm: str, key_id: str | None) -> Non
         service_account="sleep",
         pod="sleep-1",
         pod_uid="u1",
+        node="n1",
         expires=NOW + 600,
         not_before=NOW - 60,
     )

@@ -27,7 +27,7 @@ from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
 from isthmus.edge.address_writer import AddressWriter
 from isthmus.edge.admin_server import AdminPages, admin_app
 from isthmus.edge.authenticate import Authenticator, Machines
-from isthmus.edge.ca_server import CertificateService
+from isthmus.edge.ca_server import CertificateService, NodeAccess
 from isthmus.edge.clock import SystemClock
 from isthmus.edge.dns_client import DnsClient
 from isthmus.edge.grpc_server import ServingCertificate, bind, make_server
@@ -221,6 +221,7 @@ class ControlPlane:
             authenticator=self.authenticator,
             trust_domain_of=lambda cluster: self.clusters.await_trust_domain(cluster, patience=TRUST_DOMAIN_PATIENCE),
             longest=self.settings.max_certificate_lifetime,
+            nodes=NodeAccess(self.settings.trusted_node_accounts, self.mesh),
         )
         self.certificates = ca
         secure = make_server([self._xds(self.authenticator).handler(), ca.handler()])

@@ -10,6 +10,9 @@ from isthmus.install.values import Images, MeshValues
 from isthmus.kube.kubeconfig import Access
 from isthmus.trust.authority import MAX_LIFETIME
 
+NODE_ACCOUNTS = ("isthmus-node", "ztunnel")
+"""Service accounts of the system namespace that node proxies run as."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
@@ -31,6 +34,8 @@ class ServeSettings:
     secret `cacerts` may be mounted. `discovery` are the control planes of proxies that are injected, best first.
     `external`: look after remote clusters that ask for it (PR3). `local`: the cluster we run in, where it is not the
     config cluster; secrets are kept there (PR4). `kubeconfig_dir`: kubeconfigs of other clusters as files (RS9).
+    `node_accounts`: `<namespace>/<name>` of those who may ask for identities of pods on their node (TR11); empty: the
+    two that are in the system namespace for it.
     """
 
     cluster: str
@@ -57,6 +62,7 @@ class ServeSettings:
     serving_lifetime: float = 86_400.0
     drain_seconds: float = 1.0
     proxy_mark: int = 0
+    node_accounts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.cluster:
@@ -67,6 +73,15 @@ class ServeSettings:
             raise UsageError(
                 f"the plaintext and admin ports must not be on {self.listen.loopback}", "They know no callers"
             )
+        for account in self.node_accounts:
+            if len(tuple(filter(None, account.split("/")))) != 2:
+                raise UsageError(f"{account!r} is no service account", "Write <namespace>/<name>")
+
+    @property
+    def trusted_node_accounts(self) -> frozenset[tuple[str, str]]:
+        """Namespace and name of those who may ask for identities of pods on their node."""
+        named = self.node_accounts or tuple(f"{self.system_namespace}/{name}" for name in NODE_ACCOUNTS)
+        return frozenset((namespace, name) for namespace, _, name in (text.partition("/") for text in named))
 
     @property
     def dns_names(self) -> tuple[str, ...]:

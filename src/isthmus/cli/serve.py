@@ -74,6 +74,14 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
     proxy_mark: Annotated[
         int, typer.Option(envvar="PROXY_MARK", help="SO_MARK of proxies that may set one; 0: capture goes by user.")
     ] = 0,
+    trusted_node_accounts: Annotated[
+        str,
+        typer.Option(
+            envvar="CA_TRUSTED_NODE_ACCOUNTS",
+            help="Service accounts of node proxies, namespace/name with commas between; they may ask for certificates "
+            "of the pods on their node. Default: isthmus-node and ztunnel of the system namespace.",
+        ),
+    ] = "",
     log_level: Annotated[str, typer.Option(envvar="LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(envvar="LOG_FORMAT", help="text or json.")] = "text",
 ) -> None:
@@ -108,5 +116,6 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
         ca_directory=ca_directory,
         max_certificate_lifetime=max_workload_cert_ttl,
         serving_lifetime=serving_cert_ttl,
+        node_accounts=tuple(name.strip() for name in trusted_node_accounts.split(",") if name.strip()),
     )
     run_until_signal(settings)

@@ -22,6 +22,10 @@ log = structlog.get_logger()
 POD_NAME = "authentication.kubernetes.io/pod-name"
 """Key of a TokenReview's `extra` with the pod that the token is bound to."""
 
+POD_UID = "authentication.kubernetes.io/pod-uid"
+NODE_NAME = "authentication.kubernetes.io/node-name"
+"""The pod's node; API servers before 1.30 do not say it."""
+
 
 class UnauthenticatedError(IsthmusError):
     """The caller proved no identity."""
@@ -191,8 +195,8 @@ class Authenticator:
             )
         user = status.get("user", {})
         namespace, account = split_username(str(user.get("username", "")))
-        pods = user.get("extra", {}).get(POD_NAME) or [""]
-        return Caller(cluster, namespace, account, str(pods[0]), _expiry(token))
+        pod, uid, node = (_first(user, key) for key in (POD_NAME, POD_UID, NODE_NAME))
+        return Caller(cluster, namespace, account, pod, _expiry(token), pod_uid=uid, node=node)
 
     async def _fall_back(self, cluster: str, token: str, reason: str) -> _Kept:
         now = self._clock.now()
@@ -241,7 +245,21 @@ def _expiry(token: str) -> float:
 
 
 def _caller(cluster: str, claims: Claims) -> Caller:
-    return Caller(cluster, claims.namespace, claims.service_account, claims.pod, claims.expires)
+    return Caller(
+        cluster,
+        claims.namespace,
+        claims.service_account,
+        claims.pod,
+        claims.expires,
+        pod_uid=claims.pod_uid,
+        node=claims.node,
+    )
+
+
+def _first(user: Mapping[str, Any], key: str) -> str:
+    """The first value of a key of a reviewed user's `extra`."""
+    values = (user.get("extra") or {}).get(key) or [""]
+    return str(values[0])
 
 
 def _unknown_cluster(cluster: str, reviewer: Reviewer) -> str:

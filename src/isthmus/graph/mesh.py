@@ -175,6 +175,15 @@ class Mesh:
         """Every pod with its network: long in a large mesh."""
         return self._problems.placed()
 
+    def pod(self, cluster: str, namespace: str, name: str) -> Workload | None:
+        """The pod of that name as it was last observed."""
+        return self.sources.workloads.get((cluster, namespace, name))
+
+    def pods_on(self, cluster: str, node: str) -> Iterator[Workload]:
+        """The pods that were bound to a node and have not finished."""
+        rows = map(self.sources.workloads.get, self.sources.pods_on.get((cluster, node)))
+        return (row for row in rows if row is not None)
+
     def table(self, name: str) -> list[tuple[Any, Any]]:
         """The rows of a table that are there now, sorted by key. Unknown names raise KeyError."""
         return self.graph.dump(name)

@@ -68,6 +68,9 @@ class Sources:
         self.external = ExternalSources(graph)
 
         self.pods_in = graph.index("workloads.by_namespace", self.workloads, _in_namespace)
+        self.pods_on = graph.index(
+            "workloads.by_node", self.workloads, lambda row: [(row.cluster, row.node)] if row.node else []
+        )
         self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
         self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
         self.all_services = graph.index("services.all", self.services, lambda _: [ALL])

@@ -7,13 +7,18 @@ from isthmus.base.names import SpiffeId, spiffe_id
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An identity that a cluster vouched for. `cluster` is the one whose API server or keys verified the token."""
+    """An identity that a cluster vouched for. `cluster` is the one whose API server or keys verified the token.
+
+    `pod`, `pod_uid` and `node` are what the token is bound to, as far as it says; `expires` is 0 if that is unknown.
+    """
 
     cluster: str
     namespace: str
     service_account: str
     pod: str = ""
     expires: float = 0.0
+    pod_uid: str = ""
+    node: str = ""
 
     def identity(self, trust_domain: str) -> SpiffeId:
         """The SPIFFE ID. The trust domain is that of the caller's cluster (TR6); Istio mints the primary's (AU2)."""

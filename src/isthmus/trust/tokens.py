@@ -35,6 +35,7 @@ class Claims:
     service_account: str
     pod: str = ""
     pod_uid: str = ""
+    node: str = ""
     expires: float = 0.0
     not_before: float = 0.0
 
@@ -93,18 +94,24 @@ def _split(token: str) -> _Parts:
 def _claims(data: Mapping[str, Any]) -> Claims:
     audience = data.get("aud", ())
     namespace, account = split_username(str(data.get("sub", "")))
-    pod = data.get("kubernetes.io", {})
-    pod = pod.get("pod", {}) if isinstance(pod, dict) else {}
+    bound = data.get("kubernetes.io", {})
     return Claims(
         issuer=str(data.get("iss", "")),
         audiences=(audience,) if isinstance(audience, str) else tuple(map(str, audience)),
         namespace=namespace,
         service_account=account,
-        pod=str(pod.get("name", "")) if isinstance(pod, dict) else "",
-        pod_uid=str(pod.get("uid", "")) if isinstance(pod, dict) else "",
+        pod=_bound(bound, "pod", "name"),
+        pod_uid=_bound(bound, "pod", "uid"),
+        node=_bound(bound, "node", "name"),
         expires=_seconds(data.get("exp", 0)),
         not_before=_seconds(data.get("nbf", 0)),
     )
+
+
+def _bound(claim: object, kind: str, field: str) -> str:
+    """A field of an object that the token is bound to, empty if it is not bound to one of that kind."""
+    found = claim.get(kind) if isinstance(claim, dict) else None
+    return str(found.get(field, "")) if isinstance(found, dict) else ""
 
 
 def _seconds(value: object) -> float:
