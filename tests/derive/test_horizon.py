@@ -307,3 +307,73 @@ def test_every_network_gets_exactly_the_share_of_its_endpoints(
         weight = sum(member.weight for member in found.members if member.network == network)
         if total:
             assert Fraction(weight, total) == Fraction(counts[network], sum(counts.values()))
+
+
+BOTH = Horizon(network="a", hbone=True)
+NODE = Horizon(network="a", hbone=True, mtls=False)
+PASSES = Horizon(network="a", networks=("a",), mtls=False, hbone_only=True)
+GB = NetworkGateway("b", "cluster-b", "9.9.9.1", 15443, 15008)
+G15008 = NetworkGateway("b", "cluster-b", "9.9.9.2", 0, 15008)
+
+
+def ambient(network: str, address: str = "10.0.0.1", **fields: object) -> Candidate:
+    """A ready endpoint that takes HBONE and no mutual TLS by SNI."""
+    return endpoint(network, address, **({"mtls": False, "hbone": True} | fields))
+
+
+@pytest.mark.parametrize(
+    ("horizon", "candidates", "gateways", "expected"),
+    [
+        pytest.param(A, [ambient("a")], [], [("10.0.0.1", 80, "")], id="a plain sidecar speaks plaintext"),
+        pytest.param(NODE, [ambient("a")], [], [("10.0.0.1", 80, "hbone")], id="HBONE within a network"),
+        pytest.param(NODE, [endpoint("a")], [], [("10.0.0.1", 80, "")], id="no other mTLS than HBONE"),
+        pytest.param(BOTH, [endpoint("a", hbone=True)], [], [("10.0.0.1", 80, "mtls")], id="SH16 mTLS first"),
+        pytest.param(A, [endpoint("b")], [G15008], [], id="SH7 a plain sidecar and a gateway for HBONE only"),
+        pytest.param(A, [endpoint("b")], [GB, G15008], [("9.9.9.1", 15443, "mtls")], id="SH7 of two gateways one"),
+        pytest.param(NODE, [ambient("b")], [G1], [], id="SH11 no gateway for HBONE"),
+        pytest.param(NODE, [ambient("b")], [GB], [("9.9.9.1", 15008, "double_hbone")], id="double HBONE"),
+        pytest.param(NODE, [endpoint("b")], [GB], [], id="what takes no HBONE is not behind a gateway for it"),
+        pytest.param(
+            BOTH, [endpoint("b", hbone=True)], [G15008], [("9.9.9.2", 15008, "double_hbone")], id="whichever there is"
+        ),
+        pytest.param(
+            BOTH,
+            [endpoint("b"), ambient("b", "10.0.0.2")],
+            [GB],
+            [("9.9.9.1", 15008, "double_hbone"), ("9.9.9.1", 15443, "mtls")],
+            id="both ways at once",
+        ),
+        pytest.param(
+            NODE,
+            [ambient("b", "", weight=3), ambient("b", "", weight=1, cluster="x")],
+            [GB],
+            [("9.9.9.1", 15008, "double_hbone")],
+            id="endpoints that a peer tells of have no address",
+        ),
+        pytest.param(
+            NODE,
+            [ambient("a", "")],
+            [NetworkGateway("a", "peer", "9.9.9.3", 0, 15008)],
+            [("9.9.9.3", 15008, "double_hbone")],
+            id="nor are they direct in the own network",
+        ),
+        pytest.param(
+            PASSES,
+            [ambient("a"), endpoint("a", "10.0.0.2"), ambient("b", "10.0.0.3"), ambient("a", "")],
+            [GB],
+            [("10.0.0.1", 15008, "")],
+            id="what a gateway passes on to: the HBONE port of its own network's endpoints",
+        ),
+    ],
+)
+def test_who_is_reached_with_hbone(
+    horizon: Horizon, candidates: list[Candidate], gateways: list[NetworkGateway], expected: list[tuple[str, int, str]]
+) -> None:
+    found = run(horizon, candidates, *gateways).members
+    assert [(one.address, one.port, one.tunnel or ("mtls" if one.mtls else "")) for one in found] == expected
+
+
+def test_shares_behind_gateways_for_hbone_follow_the_endpoints() -> None:
+    mixed = [ambient("a"), ambient("b", "", weight=3), endpoint("b", "10.0.0.2")]
+    found = {(one.address, one.port): one.weight for one in run(BOTH, mixed, GB, G15008).members}
+    assert found == {("10.0.0.1", 80): 2, ("9.9.9.1", 15008): 3, ("9.9.9.2", 15008): 3, ("9.9.9.1", 15443): 2}

@@ -1,10 +1,12 @@
 """Networks and gateways: NW1, NW4, NW5, NW8, SH8."""
 
 import pytest
+from msgspec.structs import replace
 
 from isthmus.derive import networks
 from isthmus.model.mesh import NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition, NetworkEntry
+from isthmus.model.peering import PeerLink
 from isthmus.model.rows import Namespace, Node, Service, ServicePort, labels
 
 NETWORK = "topology.istio.io/network"
@@ -119,6 +121,25 @@ def test_gateways_are_a_set_nw8() -> None:
     assert networks.merged([other, one, anywhere, same]) == (other, one)
 
 
+def test_what_says_less_of_a_gateway_is_left_out() -> None:
+    both = NetworkGateway("n", "west", "1.1.1.1", 15443, 15008)
+    less = [NetworkGateway("n", "west", "1.1.1.1", 15443), NetworkGateway("n", "", "1.1.1.1", 0, 15008)]
+    elsewhere = NetworkGateway("n", "east", "1.1.1.1", 0, 15008)
+    assert networks.merged([both, *less, elsewhere]) == (elsewhere, both)
+
+
+def test_gateways_of_a_link() -> None:
+    link = PeerLink(
+        cluster="east", name="l", peer="west", network="n", addresses=("lb.example.com",), hbone_port=15008, xds_port=1
+    )
+    assert networks.gateways_of_link(link, resolve) == (
+        NetworkGateway("n", "west", "3.3.3.3", 0, 15008),
+        NetworkGateway("n", "west", "fd00::3", 0, 15008),
+    )
+    assert networks.gateways_of_link(replace(link, hbone_port=0), resolve) == ()
+    assert networks.gateways_of_link(replace(link, network=""), resolve) == ()
+
+
 @pytest.mark.parametrize(
     ("row", "found"),
     [
@@ -141,6 +162,25 @@ def test_gateways_are_a_set_nw8() -> None:
 )
 def test_gateways_of_a_labelled_service(row: Service, found: list[tuple[str, int]]) -> None:
     assert [(gateway.address, gateway.port) for gateway in networks.gateways_of_service(row)] == found
+
+
+HBONE = ServicePort("hbone", 15008, node_port=31008)
+
+
+@pytest.mark.parametrize(
+    ("ports", "kind", "found"),
+    [
+        ((MTLS, HBONE), "LoadBalancer", [("1.1.1.1", 15443, 15008)]),
+        ((HBONE,), "LoadBalancer", [("1.1.1.1", 0, 15008)]),
+        ((ServicePort("h", 80),), "LoadBalancer", []),
+        ((HBONE,), "NodePort", [("5.5.5.1", 0, 31008), ("5.5.5.2", 0, 31008)]),
+    ],
+)
+def test_gateways_for_hbone_nw4(ports: tuple[ServicePort, ...], kind: str, found: list[tuple[str, int, int]]) -> None:
+    notes = labels({"traffic.istio.io/nodeSelector": "{}"})
+    row = service(ports=ports, type=kind, ingress_addresses=("1.1.1.1",), annotations=notes)
+    gateways = networks.gateways_of_service(row, NODES)
+    assert [(gateway.address, gateway.port, gateway.hbone_port) for gateway in gateways] == found
 
 
 @pytest.mark.parametrize(

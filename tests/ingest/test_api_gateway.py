@@ -79,3 +79,22 @@ def test_other_classes_describe_their_own_cluster() -> None:
     obj = gateway(PASSTHROUGH, network="n")
     obj["spec"]["gatewayClassName"] = "istio"
     assert check("KubernetesGateway", obj).rows == (row(NetworkEntry(15443, address="1.1.1.1"), remote=False),)
+
+
+HBONE = {"name": "cross-network", "port": 15008, "protocol": "HBONE", "tls": {"mode": "Passthrough"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "entries"),
+    [
+        ("istio-eastwest", (NetworkEntry(0, address="2.2.2.2", hbone_port=15008),)),
+        ("istio", (NetworkEntry(0, address="1.1.1.1", hbone_port=15008),)),
+        ("istio-remote", ()),
+    ],
+)
+def test_listeners_for_hbone_nw11_nw18(kind: str, entries: tuple[NetworkEntry, ...]) -> None:
+    obj = gateway(HBONE, network="n")
+    obj["spec"]["gatewayClassName"] = kind
+    obj["status"] = {"addresses": [{"type": "IPAddress", "value": "2.2.2.2"}]}
+    found = [one for one in check("KubernetesGateway", obj).rows or () if isinstance(one, ApiGateway)]
+    assert found == [row(*entries, remote=kind == "istio-remote")]

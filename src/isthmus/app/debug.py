@@ -186,13 +186,13 @@ class DebugPages:
 
 
 def _gateway(gateway: NetworkGateway) -> dict[str, Any]:
-    """A gateway with the names that Istio gives (NW19); there is no port for HBONE and no account."""
+    """A gateway with the names that Istio gives (NW19); accounts of gateways are not told."""
     return {
         "Network": gateway.network,
         "Cluster": gateway.cluster,
         "Addr": gateway.address,
         "Port": gateway.port,
-        "HBONEPort": 0,
+        "HBONEPort": gateway.hbone_port,
         "ServiceAccount": {"Namespace": "", "Name": ""},
     }
 

@@ -157,7 +157,8 @@ class LivenessKeeper:
 
     async def _probe(self, gateway: NetworkGateway) -> None:
         within = self.declared.policy(gateway.cluster).probe_timeout
-        found = await self._prober.probe(gateway.address, gateway.port, roots=self._world.roots(), within=within)
+        port = gateway.port or gateway.hbone_port
+        found = await self._prober.probe(gateway.address, port, roots=self._world.roots(), within=within)
         track, address = self._tracks.get(gateway), _address(gateway)
         if track is None:
             return

@@ -38,3 +38,9 @@ SERVICE_SCOPE_LABEL = "solo.io/service-scope"
 
 GLOBAL_LABEL = "istio.io/global"
 """On a Service or a namespace: `true` is the same as the scope `global` (AM2)."""
+
+GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
+"""On what is made for a Gateway of the Gateway API: the Gateway's name."""
+
+MANAGED_LABEL = "gateway.istio.io/managed"
+"""On what is made for a Gateway: who made it, so that nothing of the same name that is somebody else's is touched."""

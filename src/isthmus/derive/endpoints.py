@@ -12,6 +12,9 @@ from isthmus.model.rows import EndpointSlice, Labels, Locality, MtlsMode, Node, 
 
 MESH_TLS = "istio"
 
+CAPTURED = "enabled"
+"""What the agent of a node says of a pod that it redirects and that therefore takes HBONE."""
+
 _NAME_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 _REVISION_LABELS = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
 
@@ -49,6 +52,7 @@ def _endpoint(row: EndpointSlice, endpoint: SliceEndpoint, around: Surroundings)
         terminating=endpoint.terminating,
         workload=describe(pod) if pod else f";{row.namespace};;;{row.cluster}",
         node=node,
+        hbone=pod is not None and pod.redirection == CAPTURED,
         hostname=endpoint.hostname or (pod.hostname if pod and pod.subdomain == row.service else ""),
     )
 

@@ -12,6 +12,7 @@ Where Isthmus differs from Istio, on purpose:
   missing, hands on what the rest cannot carry, and the first that is back does not get everything (SH21).
 * An endpoint whose gateway does not pass its service on, as exportTo keeps it in its namespaces (SN6), is hidden too:
   Istio sends what is refused there.
+* An endpoint that takes both mutual TLS by SNI and HBONE is reached through whichever its network has a gateway for.
 * An endpoint in another named network that has no gateway is never sent as if it were near (SH1, SH9): its address
   means something else here when ranges overlap. It is hidden and reported.
 """
@@ -19,11 +20,12 @@ Where Isthmus differs from Istio, on purpose:
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from math import lcm
+from typing import NamedTuple
 
 import msgspec
 
 from isthmus.derive.nearness import Nearness
-from isthmus.derive.networks import family
+from isthmus.derive.networks import HBONE_PORT, family
 from isthmus.derive.standing import StandingOf, Standings, in_full_use
 from isthmus.model.mesh import MAPPED, Assignment, Endpoint, Hidden, LbEndpoint, NetworkGateway
 from isthmus.model.preference import NO_PREFERENCE, Preference
@@ -37,6 +39,13 @@ NOT_EXPORTED = "not-exported"
 NO_GATEWAY = "no-gateway"
 GATEWAY_FAMILY = "gateway-family"
 
+HBONE = "hbone"
+DOUBLE_HBONE = "double_hbone"
+"""How a member is reached (`LbEndpoint.tunnel`)."""
+
+PLAIN, MTLS = "", "mtls"
+"""With HBONE, the ways to speak to an endpoint."""
+
 MAX_SCALE = 1_000_000
 """Weights of one service stay below this many times its endpoints, whatever the numbers of gateways."""
 
@@ -48,6 +57,9 @@ class Horizon(msgspec.Struct, frozen=True):
     `only_cluster`: endpoints of no other cluster (CL4), `only_node`: of no other node (SH19).
     `place`: the labels of its clients by which they prefer what is near (LB2-LB5). `home`: its own cluster, where
     that is not in full use.
+
+    `mtls`: its clients speak mutual TLS by SNI, `hbone`: they speak HBONE (SH7, SH11); where both are possible the
+    former is taken (SH16). `hbone_only`: what passes HBONE on unopened, to endpoints that take it, at their port.
     """
 
     network: str = ""
@@ -58,6 +70,9 @@ class Horizon(msgspec.Struct, frozen=True):
     only_node: str = ""
     place: Labels = ()
     home: str = ""
+    mtls: bool = True
+    hbone: bool = False
+    hbone_only: bool = False
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -72,8 +87,32 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     exposed: bool = True
 
 
-Usable = tuple[Candidate, Gateways | None]
-"""An endpoint that the view can use, and the gateways that lead there; None: directly."""
+class Entrance(NamedTuple):
+    """A gateway, and the way in which it is entered."""
+
+    gateway: NetworkGateway
+    way: str
+
+    @property
+    def port(self) -> int:
+        """0 if it is not entered in that way (SH7)."""
+        return self.gateway.hbone_port if self.way == HBONE else self.gateway.port
+
+    def again(self) -> "Entrance":
+        """The same under the other form of its address, which to Envoy is another one."""
+        address = MAPPED + self.gateway.address
+        return self._replace(gateway=msgspec.structs.replace(self.gateway, address=address))
+
+
+Entrances = tuple[Entrance, ...]
+
+
+class Usable(NamedTuple):
+    """An endpoint that the view can use, how clients speak to it, and what leads there; None: directly."""
+
+    candidate: Candidate
+    way: str
+    route: Entrances | None
 
 
 def assign(
@@ -90,18 +129,19 @@ def assign(
     """
     hidden: Counter[tuple[str, str, str]] = Counter()
     near = Nearness(preference, horizon.place) if horizon.place else Nearness()
-    standings = Standings(standing_of, home=horizon.home, passes_on=horizon.mtls_only)
+    standings = Standings(standing_of, home=horizon.home, passes_on=horizon.mtls_only or horizon.hbone_only)
     found = _once(_usable(horizon, candidates, gateways_of, hidden), unready=near.ranks)
-    ready = [one for one in found if one[0].endpoint.ready]
+    ready = [one for one in found if one.candidate.endpoint.ready]
     usable = standings.remaining(ready, _cluster_of)
-    shares = near.shares(candidate.endpoint for candidate, _ in usable)
+    shares = near.shares(one.candidate.endpoint for one in usable)
     if shares is not None:
         # Where nothing is in the named places, the others are better than an error.
-        usable = [one for one in usable if shares[one[0].endpoint.locality]] or usable
+        usable = [one for one in usable if shares[one.candidate.endpoint.locality]] or usable
         shares = shares if any(shares.values()) else None
-    usable = [*usable, *(one for one in found if not one[0].endpoint.ready and standings.of(_cluster_of(one)).weight)]
-    order = Order(near, standings, [candidate.endpoint for candidate, _ in usable], shares)
-    members = _members(usable, order)
+    unready = (one for one in found if not one.candidate.endpoint.ready)
+    usable = [*usable, *(one for one in unready if standings.of(_cluster_of(one)).weight)]
+    order = Order(near, standings, [one.candidate.endpoint for one in usable], shares)
+    members = _members(usable, order, passes_on=horizon.hbone_only)
     return Assignment(
         tuple(sorted(compacted(members), key=_order)),
         tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items())),
@@ -109,33 +149,34 @@ def assign(
     )
 
 
-def _members(usable: Sequence[Usable], order: "Order") -> list[LbEndpoint]:
-    remote: dict[Gateways, list[Endpoint]] = {}
-    for candidate, route in usable:
-        if route is not None:
-            remote.setdefault(route, []).append(candidate.endpoint)
+def _members(usable: Sequence[Usable], order: "Order", *, passes_on: bool) -> list[LbEndpoint]:
+    remote: dict[Entrances, list[Endpoint]] = {}
+    for one in usable:
+        if one.route is not None:
+            remote.setdefault(one.route, []).append(one.candidate.endpoint)
     scale = _scale(remote)
-    direct = [_direct(candidate, scale, order) for candidate, route in usable if route is None]
+    direct = [_direct(one, scale, order, passes_on=passes_on) for one in usable if one.route is None]
     return [*direct, *_through(remote, scale, order, {member.priority for member in direct})]
 
 
 def _cluster_of(usable: Usable) -> str:
-    return usable[0].endpoint.cluster
+    return usable.candidate.endpoint.cluster
 
 
 def _once(usable: Iterable[Usable], *, unready: bool) -> list[Usable]:
     """Each direct address once, ready if it is so anywhere. What is not ready only if wanted and reached directly."""
     found: list[Usable] = []
     seen: set[tuple[str, int]] = set()
-    for candidate, route in sorted(usable, key=lambda one: not one[0].endpoint.ready):
-        if not candidate.endpoint.ready and (route is not None or not unready):
+    for one in sorted(usable, key=lambda one: not one.candidate.endpoint.ready):
+        candidate, direct = one.candidate, one.route is None
+        if not candidate.endpoint.ready and not (direct and unready):
             continue
         address = (candidate.endpoint.address, candidate.port)
-        if route is None and address in seen:
+        if direct and address in seen:
             continue
-        if route is None:
+        if direct:
             seen.add(address)
-        found.append((candidate, route))
+        found.append(one)
     return found
 
 
@@ -146,28 +187,47 @@ def _usable(
     hidden: Counter[tuple[str, str, str]],
 ) -> Iterator[Usable]:
     """What the view can use, ready or not; the rest that it might have expected to is counted in `hidden`."""
-    routes: dict[tuple[str, str], Gateways | None] = {}
+    known: dict[tuple[str, str, str, bool], Entrances | None] = {}
+
+    def route(endpoint: Endpoint, way: str) -> Entrances | None:
+        where = (endpoint.network, endpoint.cluster, way, bool(endpoint.address))
+        if where not in known:
+            known[where] = _route(horizon, endpoint, gateways_of, way)
+        return known[where]
+
     for candidate in candidates:
         endpoint = candidate.endpoint
         if endpoint.terminating or not _in_sight(horizon, candidate):
             continue
-        where = (endpoint.network, endpoint.cluster)
-        if where not in routes:
-            routes[where] = _route(horizon, endpoint, gateways_of)
-        route = routes[where]
-        if route is None:
-            yield candidate, None
+        ways = _ways(horizon, candidate)
+        found = [(way, route(endpoint, way)) for way in ways]
+        way, into = next((one for one in found if one[1]), found[0])
+        if into is None:
+            yield Usable(candidate, way, None)
         elif not endpoint.ready:
             continue
-        elif not candidate.mtls:
+        elif way == PLAIN:
             hidden[NOT_MTLS, endpoint.cluster, endpoint.network] += 1
         elif not candidate.exposed:
             hidden[NOT_EXPORTED, endpoint.cluster, endpoint.network] += 1
-        elif not route:
-            reason = GATEWAY_FAMILY if gateways_of(endpoint.network) else NO_GATEWAY
-            hidden[reason, endpoint.cluster, endpoint.network] += 1
+        elif not into:
+            some = any(Entrance(one, way).port for one in gateways_of(endpoint.network) for way in ways)
+            hidden[GATEWAY_FAMILY if some else NO_GATEWAY, endpoint.cluster, endpoint.network] += 1
         else:
-            yield candidate, route
+            yield Usable(candidate, way, into)
+
+
+_WAYS = {
+    (False, False): (PLAIN,),
+    (True, False): (MTLS,),
+    (False, True): (HBONE,),
+    (True, True): (MTLS, HBONE),
+}
+
+
+def _ways(horizon: Horizon, candidate: Candidate) -> tuple[str, ...]:
+    """How the view's clients may speak to an endpoint, the best first (SH16)."""
+    return _WAYS[horizon.mtls and candidate.mtls, horizon.hbone and candidate.endpoint.hbone]
 
 
 def _order(member: LbEndpoint) -> tuple[int, bool, Locality, str, int]:
@@ -212,82 +272,90 @@ def _in_sight(horizon: Horizon, candidate: Candidate) -> bool:
         return False
     if horizon.mtls_only and not candidate.mtls:
         return False
+    if horizon.hbone_only and not (endpoint.hbone and endpoint.address):
+        return False
     return not (horizon.networks and endpoint.network and endpoint.network not in horizon.networks)
 
 
-def _route(horizon: Horizon, endpoint: Endpoint, gateways_of: GatewaysOf) -> Gateways | None:
-    """None: directly. Else the gateways that lead there: those of its cluster if any, else its network's (SH6)."""
-    if not endpoint.network or endpoint.network == horizon.network:
+def _route(horizon: Horizon, endpoint: Endpoint, gateways_of: GatewaysOf, way: str) -> Entrances | None:
+    """None: directly. Else the gateways that lead there: those of its cluster if any, else its network's (SH6).
+
+    Where an endpoint without address is, only its peer knows: none is reached directly, though its network is ours.
+    """
+    if endpoint.address and (not endpoint.network or endpoint.network == horizon.network):
         return None
-    known = gateways_of(endpoint.network)
-    if not horizon.network and not known:
+    found = (Entrance(gateway, way) for gateway in gateways_of(endpoint.network))
+    known = tuple(one for one in found if one.port)
+    if endpoint.address and not horizon.network and not known:
         return None
     if horizon.families:
-        known = tuple(gateway for gateway in known if family(gateway.address) in horizon.families)
-    return tuple(gateway for gateway in known if gateway.cluster == endpoint.cluster) or known
+        known = tuple(one for one in known if family(one.gateway.address) in horizon.families)
+    return tuple(one for one in known if one.gateway.cluster == endpoint.cluster) or known
 
 
-def _scale(remote: Iterable[Gateways]) -> int:
+def _scale(remote: Iterable[Entrances]) -> int:
     scale = lcm(*(len(route) for route in remote))
     return min(scale, MAX_SCALE)
 
 
-def _direct(candidate: Candidate, scale: int, order: Order) -> LbEndpoint:
-    endpoint = candidate.endpoint
+def _direct(usable: Usable, scale: int, order: Order, *, passes_on: bool) -> LbEndpoint:
+    candidate, endpoint = usable.candidate, usable.candidate.endpoint
     return LbEndpoint(
         address=endpoint.address,
-        port=candidate.port,
+        port=HBONE_PORT if passes_on else candidate.port,
         weight=scale * order.weight(endpoint),
-        mtls=candidate.mtls,
+        mtls=usable.way == MTLS,
         network=endpoint.network,
         cluster=endpoint.cluster,
         workload=endpoint.workload,
         locality=endpoint.locality,
         priority=order.priority(endpoint),
         healthy=endpoint.ready,
+        tunnel=HBONE if usable.way == HBONE else "",
     )
 
 
 def _through(
-    remote: dict[Gateways, list[Endpoint]], scale: int, order: Order, far_rivals: Set[int]
+    remote: dict[Entrances, list[Endpoint]], scale: int, order: Order, far_rivals: Set[int]
 ) -> Iterable[LbEndpoint]:
     """The gateways where the nearest endpoints behind them come, with the weight of those; then the rest of them.
 
     `far_rivals` are the priorities of direct endpoints: the rest matters only beside others.
     """
-    weights: dict[NetworkGateway, Counter[int]] = {}
-    behind: dict[tuple[NetworkGateway, int], list[Endpoint]] = {}
+    weights: dict[Entrance, Counter[int]] = {}
+    behind: dict[tuple[Entrance, int], list[Endpoint]] = {}
     for route, endpoints in remote.items():
         ranked: dict[int, list[Endpoint]] = {}
         for endpoint in endpoints:
             ranked.setdefault(order.priority(endpoint), []).append(endpoint)
         for rank, members in ranked.items():
             total = sum(map(order.weight, members))
-            for gateway in route:
-                weights.setdefault(gateway, Counter())[rank] += total * scale // len(route)
-                behind.setdefault((gateway, rank), []).extend(members)
-    for gateway, ranks in weights.items():
+            for one in route:
+                weights.setdefault(one, Counter())[rank] += total * scale // len(route)
+                behind.setdefault((one, rank), []).extend(members)
+    for one, ranks in weights.items():
         nearest, *farther = sorted(ranks)
-        yield _gateway(gateway, nearest, ranks[nearest], behind[gateway, nearest])
+        yield _gateway(one, nearest, ranks[nearest], behind[one, nearest])
         rivals = far_rivals | {rank for other, theirs in weights.items() for rank in theirs if ranks != theirs}
-        if farther and family(gateway.address) == 4 and any(rank > nearest for rank in rivals):
-            again = NetworkGateway(gateway.network, gateway.cluster, MAPPED + gateway.address, gateway.port)
-            rest = [endpoint for rank in farther for endpoint in behind[gateway, rank]]
-            yield _gateway(again, farther[0], sum(ranks[rank] for rank in farther), rest)
+        if farther and family(one.gateway.address) == 4 and any(rank > nearest for rank in rivals):
+            rest = [endpoint for rank in farther for endpoint in behind[one, rank]]
+            yield _gateway(one.again(), farther[0], sum(ranks[rank] for rank in farther), rest)
 
 
-def _gateway(gateway: NetworkGateway, rank: int, weight: int, behind: Iterable[Endpoint]) -> LbEndpoint:
+def _gateway(entrance: Entrance, rank: int, weight: int, behind: Iterable[Endpoint]) -> LbEndpoint:
+    gateway = entrance.gateway
     return LbEndpoint(
         address=gateway.address,
-        port=gateway.port,
+        port=entrance.port,
         weight=max(weight, 1),
-        mtls=True,
+        mtls=entrance.way == MTLS,
         network=gateway.network,
         cluster=gateway.cluster,
         workload=f";;;;{gateway.cluster}",
         locality=_common_locality(behind),
         priority=rank,
         gateway=True,
+        tunnel=DOUBLE_HBONE if entrance.way == HBONE else "",
     )
 
 

@@ -8,10 +8,12 @@ import msgspec
 from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from isthmus.model.mesh import NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition, NetworkEntry
+from isthmus.model.peering import PeerLink
 from isthmus.model.rows import Labels, Namespace, Node, Service, labels, labels_match
 
 NODE_SELECTOR = "traffic.istio.io/nodeSelector"
 DEFAULT_GATEWAY_PORT = 15443
+HBONE_PORT = 15008
 
 
 def label(found: Labels, name: str) -> str:
@@ -55,28 +57,33 @@ Resolve = Callable[[str], tuple[str, ...]]
 def gateways_of_service(
     service: Service, nodes: Iterable[Node] = (), resolve: Resolve = lambda _: ()
 ) -> tuple[NetworkGateway, ...]:
-    """The gateways that a Service with the network label stands for (NW4, NW5), each once (NW8)."""
+    """The gateways that a Service with the network label stands for (NW4, NW5), each once (NW8).
+
+    A port that it does not expose is 0, mutual TLS and HBONE apart.
+    """
     network = label(service.labels, NETWORK_LABEL)
-    wanted = gateway_port(service)
-    if not network or all(known.port != wanted for known in service.ports):
-        return ()
-    return _at_service(network, service, wanted, nodes, resolve)
+    exposed = {known.port for known in service.ports}
+    mtls, hbone = (number if number in exposed else 0 for number in (gateway_port(service), HBONE_PORT))
+    return _at_service(network, service, (mtls, hbone), nodes, resolve) if network else ()
 
 
 def _at_service(
-    network: str, service: Service, wanted: int, nodes: Iterable[Node], resolve: Resolve
+    network: str, service: Service, wanted: tuple[int, int], nodes: Iterable[Node], resolve: Resolve
 ) -> tuple[NetworkGateway, ...]:
-    """Its load balancer's addresses and external IPs, or those of the nodes that its annotation selects (NW5)."""
-    number, addresses = wanted, (*service.ingress_addresses, *service.external_ips)
+    """Its load balancer's addresses and external IPs, or those of the nodes that its annotation selects (NW5).
+
+    Both `wanted` ports, for mutual TLS and for HBONE, are behind others there; Istio leaves the latter as it is.
+    """
+    numbers, addresses = wanted, (*service.ingress_addresses, *service.external_ips)
     selector = node_selector(service)
     if selector is not None:
-        number = next((known.node_port for known in service.ports if known.port == wanted), 0)
+        behind = {known.port: known.node_port for known in service.ports}
+        numbers = (behind.get(wanted[0], 0), behind.get(wanted[1], 0))
         addresses = tuple(a for node in nodes if labels_match(selector, node.labels) for a in node.external_addresses)
-    if not number:
+    if not any(numbers):
         return ()
     return tuple(
-        NetworkGateway(network=network, cluster=service.cluster, address=address, port=number)
-        for address in resolved(addresses, resolve)
+        NetworkGateway(network, service.cluster, address, *numbers) for address in resolved(addresses, resolve)
     )
 
 
@@ -97,22 +104,38 @@ def gateways_of_registry_service(
     """The gateways of a `registryServiceName`; a Service with the network label speaks for itself (NW6, NW7)."""
     if label(service.labels, NETWORK_LABEL):
         return ()
-    return _at_service(network, service, entry.port, nodes, resolve)
+    return _at_service(network, service, (entry.port, 0), nodes, resolve)
 
 
 def gateways_at(network: str, cluster: str, entry: NetworkEntry, resolve: Resolve) -> tuple[NetworkGateway, ...]:
     """The gateways at a literal address or host name; `cluster` empty leads to any cluster of the network (NW7)."""
     return tuple(
-        NetworkGateway(network=network, cluster=cluster, address=address, port=entry.port)
+        NetworkGateway(network, cluster, address, entry.port, entry.hbone_port)
         for address in resolved((entry.address,), resolve)
     )
 
 
+def gateways_of_link(link: PeerLink, resolve: Resolve) -> tuple[NetworkGateway, ...]:
+    """The gateways of a linked peer's network: where its own services are entered with HBONE (NW18)."""
+    if not link.network or not link.hbone_port:
+        return ()
+    found = resolved(link.addresses, resolve)
+    return tuple(NetworkGateway(link.network, link.peer, address, 0, link.hbone_port) for address in found)
+
+
 def merged(found: Iterable[NetworkGateway]) -> tuple[NetworkGateway, ...]:
-    """The gateways as a set (NW8). One that leads to any cluster is left out where another says which one."""
+    """The gateways as a set (NW8). One of which another says the same and more, such as whose it is, is left out."""
     unique = set(found)
-    placed = {(gateway.address, gateway.port) for gateway in unique if gateway.cluster}
-    return tuple(sorted(g for g in unique if g.cluster or (g.address, g.port) not in placed))
+    return tuple(sorted(one for one in unique if not any(_says_more(other, one) for other in unique - {one})))
+
+
+def _says_more(other: NetworkGateway, one: NetworkGateway) -> bool:
+    return (
+        one.address == other.address
+        and one.cluster in ("", other.cluster)
+        and one.port in (0, other.port)
+        and one.hbone_port in (0, other.hbone_port)
+    )
 
 
 def registry_service(entry: NetworkEntry) -> tuple[str, str]:

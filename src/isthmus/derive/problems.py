@@ -32,7 +32,7 @@ def reach(endpoints: SliceEndpoints) -> tuple[Reach, ...]:
         if endpoint.ready:
             count = counts.setdefault(endpoint.network, [0, 0])
             count[0] += 1
-            count[1] += not all(endpoint.takes_mtls(number) for _, number in endpoints.ports)
+            count[1] += not (endpoint.hbone or all(endpoint.takes_mtls(number) for _, number in endpoints.ports))
     return tuple(Reach(endpoints.cluster, network, *counts[network]) for network in sorted(counts))
 
 
@@ -191,12 +191,13 @@ def idle_failover(row: DestinationRule, config: MeshConfig) -> Iterator[Problem]
 def gateway_service(row: Service, gateways: Sequence[NetworkGateway]) -> Iterator[Problem]:
     """A Service with the network label that is no usable gateway (NW4, NW5)."""
     port = networks.gateway_port(row)
-    if all(known.port != port for known in row.ports):
+    if all(known.port not in (port, networks.HBONE_PORT) for known in row.ports):
         yield Problem(
             where=_about("Service", row, row.cluster),
             field="spec.ports",
             message=f"the label {NETWORK_LABEL} makes this a gateway, but it has no port {port}",
-            remedy=f"Add port {port}, or name the right one in the label {GATEWAY_PORT_LABEL}",
+            remedy=f"Add port {port} (or {networks.HBONE_PORT} for HBONE), or name the right one in the label "
+            f"{GATEWAY_PORT_LABEL}",
         )
     elif networks.by_node_port(row) and networks.node_selector(row) is None:
         yield Problem(

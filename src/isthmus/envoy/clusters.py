@@ -116,6 +116,17 @@ def sni_dnat(destination: Destination, settings: MeshSettings, members: bytes = 
     return _encode(name, settings, policy=destination.policy, **found, lb_policy=Cluster.ROUND_ROBIN)
 
 
+def inbound_vip(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
+    """The cluster by which a gateway carries what is in a tunnel to a service's own endpoints, unopened (AM11).
+
+    How callers treat the service is no business of the gateway's.
+    """
+    name = naming.inbound_vip(destination.port.port, destination.service.host)
+    plain = msgspec.structs.replace(settings, mark=0)
+    found = _discovered(name, destination.service, members)
+    return _encode(name, plain, **found, lb_policy=Cluster.ROUND_ROBIN)
+
+
 def forward(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
     """The cluster by which a gateway reaches a destination itself. Nothing is captured there, so nothing is marked."""
     return outbound(destination, msgspec.structs.replace(settings, mark=0), members)

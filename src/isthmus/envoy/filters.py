@@ -65,13 +65,17 @@ def http_manager(
         normalize_path=boolean(True),
         stream_idle_timeout=seconds(0),
         server_header_transformation=hcm_pb2.HttpConnectionManager.PASS_THROUGH,
-        upgrade_configs=[hcm_pb2.HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True),
-        **{"use_remote_address": boolean(False), **fields},
+        **{"use_remote_address": boolean(False), "upgrade_configs": [upgrade("websocket")], **fields},
     )
     return listener_components_pb2.Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
     )
+
+
+def upgrade(kind: str) -> Message:
+    """An upgrade that an HTTP connection manager allows: `websocket` or `CONNECT`."""
+    return hcm_pb2.HttpConnectionManager.UpgradeConfig(upgrade_type=kind)
 
 
 def original_dst() -> Message:

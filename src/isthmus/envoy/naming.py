@@ -19,12 +19,16 @@ RESERVED_PORTS = frozenset((OUTBOUND_PORT, INBOUND_PORT, READINESS_PORT))
 
 
 class ClusterName(NamedTuple):
-    """What a cluster's name says. `sni_dnat` is the form that gateways use and that is also the SNI."""
+    """What a cluster's name says. `sni_dnat` is the form that gateways use and that is also the SNI.
+
+    `vip` is `tcp` or `http` for clusters behind a waypoint or a gateway for HBONE.
+    """
 
     port: int
     subset: str
     host: str
     sni_dnat: bool = False
+    vip: str = ""
 
 
 def outbound(port: int, host: str, subset: str = "") -> str:
@@ -42,17 +46,31 @@ def is_sni_dnat(name: str) -> bool:
     return name.startswith("outbound_.")
 
 
+def is_passed_on(name: str) -> bool:
+    """True for the name of a gateway's cluster whose callers chose the service themselves."""
+    return is_sni_dnat(name) or name.startswith("inbound-vip|")
+
+
 def inbound(port: int) -> str:
     """`inbound|<port>||`, with the workload's port."""
     return f"inbound|{port}||"
 
 
+def inbound_vip(port: int, host: str, kind: str = "tcp") -> str:
+    """`inbound-vip|<port>|<kind>|<host>`: a service's own endpoints, as what stands before them reaches them."""
+    return f"inbound-vip|{port}|{kind}|{host}"
+
+
 def parse(name: str) -> ClusterName | None:
-    """The parts of an outbound cluster's name; None for any other name."""
+    """The parts of the name of a cluster of a service; None for any other name."""
     sni = is_sni_dnat(name)
     separator = "_." if sni else "|"
     parts = name.split(separator, 3)
-    if len(parts) != 4 or parts[0] != "outbound" or not parts[1].isdecimal():
+    if len(parts) != 4 or not parts[1].isdecimal():
+        return None
+    if parts[0] == "inbound-vip":
+        return ClusterName(int(parts[1]), "", parts[3], vip=parts[2])
+    if parts[0] != "outbound":
         return None
     return ClusterName(int(parts[1]), parts[2], parts[3], sni)
 

@@ -38,10 +38,15 @@ def exposed(servers: Iterable[GatewayServer], service: MeshService, alias: str =
     One that is local to its cluster is never exposed (CL4), nor what is outside of the mesh, or where callers choose;
     nor a global name itself, which would lead out of the cluster again.
     """
-    if service.cluster_local or service.caller_chooses or service.external or service.stands_for is not None:
+    if not tunnelled(service):
         return ()
     hosts = [host for server in servers if server.tls_mode == AUTO_PASSTHROUGH for host in server.hosts]
     return tuple(name for name in (service.host, alias) if name and exposes(hosts, name))
+
+
+def tunnelled(service: MeshService) -> bool:
+    """True if a gateway for HBONE may let other networks reach the service: the same as for mutual TLS, if exposed."""
+    return not (service.cluster_local or service.caller_chooses or service.external or service.stands_for is not None)
 
 
 def passthrough_chain(port: int, host: str, subset: str, *, alias: str = "") -> bytes:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from isthmus.derive import gateways, routing
 from isthmus.derive.gateways import Takes
-from isthmus.envoy import gateway, streams
+from isthmus.envoy import gateway, naming, streams
+from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import Message
 from isthmus.envoy.routes import Rules
 from isthmus.graph.observed import Meshwide
@@ -18,6 +19,9 @@ from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import XdsResource
 
 Names = frozenset[str]
+
+XDS_PORT = 15012
+"""Of the control plane's Service."""
 
 
 class Gateways:
@@ -69,20 +73,33 @@ class Gateways:
                 case Takes.SNI | Takes.BYTES:
                     for stream in self._streams(get, view, server):
                         found.update(name for name, _ in stream.shares)
-                case Takes.AUTO:
+                case Takes.CONTROL_PLANE:
+                    found.update(name for stream in self._ways_to_control_plane() for name, _ in stream.shares)
+                case Takes.AUTO | Takes.HBONE:
                     pass
         return frozenset(found)
 
     # -- resources ------------------------------------------------------------------------------------------------
 
     def chains(self, get: Get, view: RouterView, port: int) -> Iterator[bytes]:
-        """The filter chains of a port, without those of AUTO_PASSTHROUGH. The first to claim a name has it."""
+        """The filter chains of a port, without those of services. The first to claim a name has it."""
         seen: set[tuple[str, str, str]] = set()
         for server in view.servers:
-            if server.port == port and gateways.takes(server) is not Takes.AUTO:
+            if server.port == port and gateways.takes(server) is Takes.CONTROL_PLANE:
+                yield from (
+                    streams.chain(stream, GATEWAY, tls=True).SerializeToString(deterministic=True)
+                    for stream in self._ways_to_control_plane()
+                )
+            elif server.port == port and gateways.takes(server) not in (Takes.AUTO, Takes.HBONE):
                 for message in self._chains(get, view, server):
                     if gateway.leave_out(message, seen):
                         yield message.SerializeToString(deterministic=True)
+
+    def _ways_to_control_plane(self) -> list[streams.Stream]:
+        """What leads TLS to the control plane of the gateway's own cluster, whatever its SNI."""
+        settings = self.meshwide.settings
+        host = f"istiod.{settings.system_namespace}.svc.{settings.domain}"
+        return [streams.Stream(((naming.outbound(XDS_PORT, host), 1),))]
 
     def _chains(self, get: Get, view: RouterView, server: GatewayServer) -> list[Message]:
         socket = None

@@ -154,7 +154,8 @@ class Mesh:
 
     def gateways(self) -> list[NetworkGateway]:
         """Every known gateway of every network, whether somebody uses it or not."""
-        names = {name for name, _ in (*self.sources.gateway_services.rows(), *self.sources.api_gateways_to.rows())}
+        indexes = (self.sources.gateway_services, self.sources.api_gateways_to, self.sources.links_to)
+        names = {name for index in indexes for name, _ in index.rows()}
         names |= {definition.name for definition in self.graph.peek(self.meshwide.definitions, ALL)}
         found = [gateway for name in names for gateway in self.graph.peek(self.meshwide.gateways, str(name))]
         self.graph.collect()

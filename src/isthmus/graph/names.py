@@ -14,6 +14,7 @@ from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
 from isthmus.graph.sources import ALL
+from isthmus.graph.tunnels import Tunnels
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
 from isthmus.model.rows import GatewayServer
 from isthmus.model.scopes import (
@@ -51,7 +52,7 @@ def client_of(scope: Scope, name: str = "") -> str:
     if isinstance(scope, LocalityView | ClientView):
         scope = scope.view
     if isinstance(scope, RouterView):
-        return ANYBODY if naming.is_sni_dnat(name) else scope.namespace
+        return ANYBODY if naming.is_passed_on(name) else scope.namespace
     return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
 
 
@@ -92,6 +93,7 @@ class Existing:
         self.meshwide = meshwide
         self.settings = meshwide.settings
         self.globals = Globals(graph, meshwide)
+        self.tunnels = Tunnels(graph, meshwide)
         derived = graph.derived
         self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
             "derive.host_clusters", self._host_clusters, (NOTHING, NOTHING)
@@ -262,13 +264,14 @@ class Existing:
             ports = {*view.egress_ports, *(server.port for server in view.servers)} - naming.RESERVED_PORTS
             return frozenset(naming.port_listener(port) for port in ports)
         if type_url == RDS:
-            return self.gateways.route_names(view)
+            return self.gateways.route_names(view) | self.tunnels.route_names(view)
         passed = frozenset(
             naming.sni_dnat(port, service.host, subset)
             for service in (*self._exposed(get, view), *self._outward(get, view))
             for port, subset in self.targets(get, ANYBODY, service)
         )
-        return passed.union(name for name in get(self.gateways.clusters, view) if self._exists(get, view, name))
+        named = (name for name in get(self.gateways.clusters, view) if self._exists(get, view, name))
+        return passed.union(named, self.tunnels.clusters(get, view))
 
     def _exists(self, get: Get, view: RouterView, name: str) -> bool:
         """True if a cluster that a gateway's rules name is a destination that there is."""

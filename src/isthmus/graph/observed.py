@@ -297,7 +297,7 @@ class Meshwide:
         return endpoints.under_aliases(found, get(self.effective, ALL).trust_domains)
 
     def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
-        """The ways into a network: labelled Services, `meshNetworks` and Gateway API, as one set (NW8)."""
+        """The ways into a network: labelled Services, `meshNetworks`, Gateway API and links, as one set (NW8)."""
         found: set[NetworkGateway] = set()
         for key in get(self.sources.gateway_services, network):
             row = get(self.sources.services, key)
@@ -310,6 +310,10 @@ class Meshwide:
             described = get(self.sources.api_gateways, key)
             if described is not None:
                 found.update(self.described_gateways(get, described))
+        for key in get(self.sources.links_to, network):
+            link = get(self.sources.peer_links, key)
+            if link is not None:
+                found.update(networks.gateways_of_link(link, partial(self.resolve, get)))
         return networks.merged(found)
 
     def gateways_of_service(self, get: Get, row: Service) -> tuple[NetworkGateway, ...]:
@@ -356,6 +360,10 @@ class Meshwide:
             described = get(self.sources.api_gateways, at)
             if described is not None:
                 found.update(networks.names_in(entry.address for entry in described.entries))
+        for at in get(self.sources.all_links, ALL):
+            link = get(self.sources.peer_links, at)
+            if link is not None:
+                found.update(networks.names_in(link.addresses))
         for host in get(self.external.hosts, ALL):
             if global_names.meaning(host[1]) is not None:
                 parts = get(self.external.endpoints, host)

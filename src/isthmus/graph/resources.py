@@ -127,8 +127,10 @@ class Resources:
         members = inline.body if inline is not None else b""
         if not isinstance(scope, RouterView):
             return clusters.outbound(destination, self.settings, members)
-        build = clusters.sni_dnat if naming.is_sni_dnat(name) else clusters.forward
-        return build(destination, self.settings, members)
+        if naming.is_passed_on(name):
+            build = clusters.sni_dnat if naming.is_sni_dnat(name) else clusters.inbound_vip
+            return build(destination, self.settings, members)
+        return clusters.forward(destination, self.settings, members)
 
     def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
         if name == naming.INBOUND_PASSTHROUGH:
@@ -150,7 +152,10 @@ class Resources:
         service = self._find(get, parsed)
         if parsed is None or service is None:
             return None
-        horizon = self.horizon(get, scope, service, passes_on=parsed.sni_dnat)
+        if parsed.vip and isinstance(scope, RouterView):
+            horizon = self.existing.tunnels.horizon(get, scope)
+        else:
+            horizon = self.horizon(get, scope, service, passes_on=parsed.sni_dnat)
         host = (service.namespace, service.name)
         if service.stands_for is not None:
             return endpoints.load_assignment(name, self._globally(get, scope, service, horizon, name))
@@ -248,6 +253,8 @@ class Resources:
         for service, known_as in self.existing.exposed(get, view, servers):
             for name in known_as:
                 chains.extend(get(self.gateway_chains, ((service.namespace, service.name), name)))
+        if port in self.existing.tunnels.ports(view):
+            chains.extend(self.existing.tunnels.chains(get, port))
         if chains:
             chains.append(router.probe_chain())
         chains.extend(self.existing.gateways.chains(get, view, port))
@@ -268,7 +275,8 @@ class Resources:
         if isinstance(scope, InboundProfile):
             return self._inbound_routes(get, scope, name)
         if isinstance(scope, RouterView):
-            return self.existing.gateways.routes(get, scope, name)
+            tunnel = self.existing.tunnels.routes(get, scope, name)
+            return tunnel or self.existing.gateways.routes(get, scope, name)
         inside = scope.view if isinstance(scope, ClientView) else scope
         labels = scope.labels if isinstance(scope, ClientView) else ()
         if not isinstance(inside, NamespaceView) or not name.isdecimal():

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
+from isthmus.base.labels import GATEWAY_NAME_LABEL
 from isthmus.derive import (
+    gateways,
     networks,
     peers,
     policies,
     proxies,
     visibility,
 )
-from isthmus.derive.proxies import AUTO_PASSTHROUGH
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.sources import ALL
@@ -19,6 +20,7 @@ from isthmus.model.mesh import (
 )
 from isthmus.model.policy import PolicyKey
 from isthmus.model.rows import (
+    GatewayServer,
     MtlsMode,
     Proxy,
     Service,
@@ -70,7 +72,7 @@ class Scopes:
         families = networks.families(proxy.addresses)
         if proxy.type == "router":
             router = self._router(get, proxy, network, families)
-            passes_on = all(server.tls_mode == AUTO_PASSTHROUGH for server in router.servers)
+            passes_on = all(map(gateways.passes_on, router.servers))
             place = {} if passes_on else self._place(get, proxy, network)
             return (*self._near(get, router, proxy.namespace, place), router)
         outbound = self._outbound(get, proxy, network, families)
@@ -129,18 +131,24 @@ class Scopes:
     def _router(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> RouterView:
         rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))
         config = self.meshwide.settings.config_cluster
-        gateways = [row for row in rows if row is not None and row.cluster == config]
+        selecting = [row for row in rows if row is not None and row.cluster == config]
         services = self._services_of(get, proxy)
         return RouterView(
             cluster=proxy.cluster,
             network=network,
             network_view=proxy.requested_network_view,
-            servers=proxies.router_servers(gateways, proxy.labels, services),
+            servers=(*self._managed(get, proxy), *proxies.router_servers(selecting, proxy.labels, services)),
             families=families,
             namespace=proxy.namespace,
             egress_ports=proxies.egress_ports(services),
             policies=self._policies(get, proxy),
         )
+
+    def _managed(self, get: Get, proxy: Proxy) -> tuple[GatewayServer, ...]:
+        """The servers of the Gateway that the proxy is run for, if it is."""
+        name = networks.label(proxy.labels, GATEWAY_NAME_LABEL)
+        row = get(self.sources.managed_gateways, (proxy.cluster, proxy.namespace, name)) if name else None
+        return gateways.managed_servers(row) if row is not None else ()
 
     def _policies(self, get: Get, proxy: Proxy) -> tuple[PolicyKey, ...]:
         return policies.selected(get(self.meshwide.bound_policies, proxy.namespace), proxy.labels)

@@ -9,11 +9,13 @@ from isthmus.derive import (
 )
 from isthmus.graph.externals import ExternalSources
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
+from isthmus.model.managed import ManagedGateway
 from isthmus.model.mesh import (
     HostKey,
 )
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
+from isthmus.model.peering import PeerLink, PeerService
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
@@ -62,6 +64,9 @@ class Sources:
         self.standings = graph.source(ClusterStanding.TABLE, ClusterStanding)
         self.virtual_services = graph.source(VirtualService.TABLE, VirtualService)
         self.api_gateways = graph.source(ApiGateway.TABLE, ApiGateway)
+        self.managed_gateways = graph.source(ManagedGateway.TABLE, ManagedGateway)
+        self.peer_links = graph.source(PeerLink.TABLE, PeerLink)
+        self.peer_services = graph.source(PeerService.TABLE, PeerService)
         self.resolved_names = graph.source(ResolvedName.TABLE, ResolvedName)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
@@ -94,6 +99,8 @@ class Sources:
         )
         self.api_gateways_to = graph.index("api_gateways.by_network", self.api_gateways, lambda row: [row.network])
         self.all_api_gateways = graph.index("api_gateways.all", self.api_gateways, lambda _: [ALL])
+        self.links_to = graph.index("peer_links.by_network", self.peer_links, lambda row: [row.network])
+        self.all_links = graph.index("peer_links.all", self.peer_links, lambda _: [ALL])
         self.egress_services = graph.index(
             "services.egress", self.services, lambda row: [row.cluster] if global_names.egress_port(row) else []
         )

@@ -15,6 +15,7 @@ from isthmus.ingest.destination_rule import destination_rule
 from isthmus.ingest.external import service_entry, workload_entry, workload_group
 from isthmus.ingest.finding import Result, refused
 from isthmus.ingest.gateway import gateway
+from isthmus.ingest.managed_gateway import managed_gateway
 from isthmus.ingest.mesh_cluster import liveness_policy, mesh_cluster
 from isthmus.ingest.mesh_config import CONFIG_MAP, mesh_config
 from isthmus.ingest.peer_authentication import peer_authentication, strict
@@ -27,6 +28,7 @@ from isthmus.kube import objects, requests
 from isthmus.kube.objects import KubeObject
 from isthmus.kube.requests import Resource, Scope
 from isthmus.model import external, liveness, routing, rows
+from isthmus.model.managed import ManagedGateway
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway
 from isthmus.model.policy import AuthorizationPolicy
@@ -78,6 +80,17 @@ def _isthmus(plural: str) -> Resource:
     return Resource("isthmus.dev", "v1alpha1", plural)
 
 
+def _each(*readers: Callable[[Place, O], Result]) -> Callable[[Place, O], Result]:
+    """Reads an object that means several things: what one reader refuses takes nothing from the others."""
+
+    def read(place: Place, obj: O) -> Result:
+        found = [reader(place, obj) for reader in readers]
+        problems = dict.fromkeys(problem for _, told in found for problem in told)
+        return [row for rows, _ in found for row in rows], list(problems)
+
+    return read
+
+
 def _system_scope(place: Place) -> Scope:
     return Scope(namespace=place.system_namespace)
 
@@ -96,8 +109,8 @@ KINDS: tuple[Kind[Any], ...] = (
     Kind("Pod", requests.PODS, objects.Pod, workload, (rows.Workload,)),
     Kind("Gateway", _istio("networking", "v1", "gateways"), objects.Custom, gateway, (rows.Gateway,),
          config_only=True),
-    Kind("KubernetesGateway", Resource("gateway.networking.k8s.io", "v1", "gateways"), objects.Custom, api_gateway,
-         (ApiGateway,), optional=True),
+    Kind("KubernetesGateway", Resource("gateway.networking.k8s.io", "v1", "gateways"), objects.Custom,
+         _each(api_gateway, managed_gateway), (ApiGateway, ManagedGateway), optional=True),
     Kind("DestinationRule", _istio("networking", "v1", "destinationrules"), objects.Custom, destination_rule,
          (rows.DestinationRule,), config_only=True),
     Kind("ServiceEntry", _istio("networking", "v1", "serviceentries"), objects.Custom, service_entry,

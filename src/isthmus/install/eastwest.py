@@ -1,5 +1,8 @@
 """The east-west gateway: the only way into this network from others (NW17)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from isthmus.base.labels import NETWORK_LABEL
 from isthmus.install import access
 from isthmus.install.global_names import EGRESS_PORT, GLOBAL_HOSTS, egress_service
@@ -90,25 +93,45 @@ def exposed_control_plane(mesh: MeshValues) -> list[Manifest]:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """What tells the pods of one gateway from those of another. `ports` by name; `kind` is the agent's word."""
+
+    name: str
+    namespace: str
+    account: str
+    network: str = ""
+    kind: str = "router"
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+
 def _pod_spec(values: GatewayValues, account: str) -> Manifest:
+    ports = {name: target for name, (_, target) in PORTS.items()}
+    if values.global_names:
+        ports["tls-egress"] = EGRESS_PORT
     mesh = values.mesh
-    owner = f"kubernetes://apis/apps/v1/namespaces/{mesh.namespace}/deployments/{values.name}"
+    return router_pod_spec(
+        mesh, Router(name=values.name, namespace=mesh.namespace, account=account, network=mesh.network, ports=ports)
+    )
+
+
+def router_pod_spec(mesh: MeshValues, router: Router) -> Manifest:
+    """The pods of a gateway: they see endpoints of their own network only (SH24)."""
+    owner = f"kubernetes://apis/apps/v1/namespaces/{router.namespace}/deployments/{router.name}"
+    network = router.network
     env = proxy_env(
         mesh,
-        network=mesh.network,
-        workload={"WORKLOAD_NAME": values.name, "OWNER": owner},
-        metadata={"ISTIO_META_REQUESTED_NETWORK_VIEW": mesh.network} if mesh.network else {},
+        network=network,
+        workload={"WORKLOAD_NAME": router.name, "OWNER": owner},
+        metadata={"ISTIO_META_REQUESTED_NETWORK_VIEW": network} if network and router.kind == "router" else {},
     )
-    ports = [{"containerPort": target, "name": name, "protocol": "TCP"} for name, (_, target) in PORTS.items()]
-    if values.global_names:
-        ports.append({"containerPort": EGRESS_PORT, "name": "tls-egress", "protocol": "TCP"})
     container = {
         "name": "istio-proxy",
         "image": mesh.images.proxy,
         "imagePullPolicy": mesh.images.pull_policy,
-        "args": ["proxy", "router", "--domain", f"$(POD_NAMESPACE).svc.{mesh.domain}"],
+        "args": ["proxy", router.kind, "--domain", f"$(POD_NAMESPACE).svc.{mesh.domain}"],
         "env": env,
-        "ports": ports,
+        "ports": [{"containerPort": port, "name": name, "protocol": "TCP"} for name, port in router.ports.items()],
         "readinessProbe": readiness(period=2, failures=4),
         "startupProbe": readiness(period=1, failures=600),
         "resources": mesh.proxy_resources.manifest(),
@@ -116,7 +139,7 @@ def _pod_spec(values: GatewayValues, account: str) -> Manifest:
         "volumeMounts": volume_mounts(),
     }
     return {
-        "serviceAccountName": account,
+        "serviceAccountName": router.account,
         "securityContext": {"fsGroup": 1337, "runAsNonRoot": True},
         "terminationGracePeriodSeconds": 30,
         "containers": [container],

@@ -62,12 +62,14 @@ class MeshConfig(Row, frozen=True, kw_only=True, gc=False):
 class NetworkEntry(msgspec.Struct, frozen=True, gc=False):
     """A gateway of a network: an address (IP or host name), or a Service of a cluster of the same network (NW7).
 
-    `service` is `<name>.<namespace>.svc.<domain>` as written; exactly one of the two is set.
+    `service` is `<name>.<namespace>.svc.<domain>` as written; exactly one of the two is set. `port` is for mutual TLS,
+    `hbone_port` for HBONE; 0: not that way.
     """
 
     port: int
     address: str = ""
     service: str = ""
+    hbone_port: int = 0
 
 
 class NetworkDefinition(msgspec.Struct, frozen=True, gc=False):

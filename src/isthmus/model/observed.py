@@ -2,6 +2,7 @@
 
 from isthmus.model.external import ServiceEntry, WorkloadEntry, WorkloadGroup
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
+from isthmus.model.managed import ManagedGateway
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
 from isthmus.model.peering import PeerLink, PeerService
@@ -44,6 +45,7 @@ OBSERVED: tuple[type[Row], ...] = (
     MeshConfig,
     MeshNetworks,
     ApiGateway,
+    ManagedGateway,
     ResolvedName,
     PeerLink,
     PeerService,

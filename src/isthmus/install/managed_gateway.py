@@ -1,0 +1,91 @@
+"""What is run for a Gateway of the Gateway API: account, Deployment and Service, which go when the Gateway goes.
+
+They are owned by the Gateway, so that nobody has to look for what a deleted one left behind.
+"""
+
+from isthmus.base.labels import DATAPLANE_MODE_LABEL, GATEWAY_NAME_LABEL, MANAGED_LABEL, NETWORK_LABEL
+from isthmus.install.access import service_account
+from isthmus.install.eastwest import Router, router_pod_spec
+from isthmus.install.istiod import common_labels
+from isthmus.install.proxy import STATUS_PORT
+from isthmus.install.values import Manifest, MeshValues, Scaling
+from isthmus.install.workload import Workload, deployment, service
+from isthmus.model.managed import EAST_WEST_CLASS, REMOTE_CLASS, WAYPOINT_CLASS, ManagedGateway
+
+GATEWAY_API = "gateway.networking.k8s.io"
+API_VERSION = f"{GATEWAY_API}/v1"
+
+CONTROLLERS = {
+    EAST_WEST_CLASS: ("istio.io/eastwest-controller", "The gateway by which other networks reach global services."),
+    WAYPOINT_CLASS: ("istio.io/mesh-controller", "A proxy for HTTP of services in ambient mode."),
+    REMOTE_CLASS: ("istio.io/unmanaged-gateway", "The gateway of another cluster: nothing runs here for it."),
+}
+"""Class -> the name of who looks after its Gateways, as Istio calls it, and what the class is for."""
+
+
+def gateway_classes() -> list[Manifest]:
+    """The classes of Gateways that the control plane looks after."""
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "GatewayClass",
+            "metadata": {"name": name},
+            "spec": {"controllerName": controller, "description": text},
+        }
+        for name, (controller, text) in CONTROLLERS.items()
+    ]
+
+
+def controller_label(class_name: str) -> str:
+    """Value of the label that says who made something."""
+    return CONTROLLERS[class_name][0].replace("/", "-")
+
+
+def managed_gateway(row: ManagedGateway, mesh: MeshValues) -> list[Manifest]:
+    """Account, Service, Deployment. The pods are in the network that the Gateway names, or in the cluster's."""
+    east_west = row.class_name == EAST_WEST_CLASS
+    network = row.network or mesh.network
+    labels = {
+        **common_labels(mesh),
+        **dict(row.extra_labels),
+        MANAGED_LABEL: controller_label(row.class_name),
+        DATAPLANE_MODE_LABEL: "none",
+        **({NETWORK_LABEL: network} if network else {}),
+    }
+    workload = Workload(
+        name=row.name,
+        namespace=row.namespace,
+        labels=labels,
+        selector={GATEWAY_NAME_LABEL: row.name},
+        scaling=Scaling(),
+    )
+    taken = {one.port: one.name for one in reversed(row.listeners) if not one.fault}
+    router = Router(
+        name=row.name,
+        namespace=row.namespace,
+        account=row.name,
+        network=network,
+        kind="router" if east_west else "waypoint",
+        # Names of a container's ports have 15 characters at most, those of listeners more.
+        ports={"status-port": STATUS_PORT, **{f"tcp-{port}": port for port in sorted(taken)}},
+    )
+    ports = {"status-port": (STATUS_PORT, STATUS_PORT), **{taken[port]: (port, port) for port in sorted(taken)}}
+    pods = deployment(workload, router_pod_spec(mesh, router), annotations=dict(row.extra_annotations), surge="100%")
+    entry = service(workload, ports, kind=row.service_type or ("LoadBalancer" if east_west else "ClusterIP"))
+    if not east_west:  # or it would pass for an entrance of the network
+        entry["metadata"]["labels"].pop(NETWORK_LABEL, None)
+    account = service_account(row.name, row.namespace, workload.metadata["labels"])
+    return [_owned(item, row) for item in (account, entry, pods)]
+
+
+def _owned(item: Manifest, row: ManagedGateway) -> Manifest:
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "Gateway",
+        "name": row.name,
+        "uid": row.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    extra = {"annotations": dict(row.extra_annotations)} if row.extra_annotations else {}
+    return {**item, "metadata": {**item["metadata"], **extra, "ownerReferences": [owner]}}

@@ -1,0 +1,47 @@
+"""Rows about Gateways of the Gateway API for which this mesh runs the proxies: east-west gateways and waypoints."""
+
+from typing import ClassVar
+
+import msgspec
+
+from isthmus.model.rows import Labels, Row
+
+EAST_WEST_CLASS = "istio-eastwest"
+WAYPOINT_CLASS = "istio-waypoint"
+REMOTE_CLASS = "istio-remote"
+"""Describes something elsewhere: nothing is run for it."""
+
+MANAGED_CLASSES = (EAST_WEST_CLASS, WAYPOINT_CLASS)
+
+
+class Listener(msgspec.Struct, frozen=True, gc=False):
+    """One listener. `tls` is `Terminate`, `Passthrough` or empty; `auto`: it passes mutual TLS on by its SNI (NW10).
+
+    `fault` is the Gateway API's word for why it has no effect, `message` says it in full; both are empty if it has one.
+    """
+
+    name: str
+    port: int
+    protocol: str
+    tls: str = ""
+    hostname: str = ""
+    auto: bool = False
+    fault: str = ""
+    message: str = ""
+
+
+class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
+    """A Gateway of a class of ours. `network` is its label; `service_type` empty leaves the class's default.
+
+    `extra_labels` and `extra_annotations` (`spec.infrastructure`) go on everything that is made for it.
+    """
+
+    TABLE: ClassVar[str] = "managed_gateways"
+    class_name: str
+    uid: str = ""
+    network: str = ""
+    labels: Labels = ()
+    listeners: tuple[Listener, ...] = ()
+    service_type: str = ""
+    extra_labels: Labels = ()
+    extra_annotations: Labels = ()
