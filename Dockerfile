@@ -1,7 +1,8 @@
-# Three images of one build, with the names that the installed manifests use:
+# Four images of one build, with the names that the installed manifests use:
 #
 #   docker build --target pilot -t isthmus/pilot .    the control plane
 #   docker build --target proxy -t isthmus/proxy .    agent and Envoy: sidecars, gateways
+#   docker build --target node  -t isthmus/node  .    agent and Envoy of a node, for ambient pods; the CNI plugin
 #   docker build --target init  -t isthmus/init  .    sets up a pod's capture, then ends
 #
 # Python packages are those of requirements-run.lock, by hash; Envoy comes with them.
@@ -30,6 +31,10 @@ FROM base AS proxy
 # Capture leaves this user's connections alone.
 USER 1337:1337
 ENTRYPOINT ["isthmus", "agent"]
+
+FROM base AS node
+# Enters the network namespaces of its node's pods: runs as root with the capabilities that it is given.
+ENTRYPOINT ["isthmus", "agent", "ambient"]
 
 FROM base AS init
 # Needs NET_ADMIN, which the injected container has.

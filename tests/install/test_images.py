@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.install.manifests import control_plane, east_west_gateway
+from isthmus.install.manifests import control_plane, east_west_gateway, node_proxy
+from isthmus.install.node import NodeValues
 from isthmus.install.values import ControlPlaneValues, GatewayValues, Images, MeshValues
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,14 +28,18 @@ def entrypoint(target: str) -> list[str]:
 def containers() -> dict[str, list[str]]:
     """The image of each container that is installed, and its arguments."""
     mesh = MeshValues(cluster="east", network="n")
-    objects = [*control_plane(ControlPlaneValues(mesh=mesh, crds=False)), *east_west_gateway(GatewayValues(mesh=mesh))]
-    pods = [item["spec"]["template"]["spec"] for item in objects if item["kind"] == "Deployment"]
+    objects = [
+        *control_plane(ControlPlaneValues(mesh=mesh, crds=False)),
+        *east_west_gateway(GatewayValues(mesh=mesh)),
+        *node_proxy(NodeValues(mesh=mesh)),
+    ]
+    pods = [item["spec"]["template"]["spec"] for item in objects if item["kind"] in ("Deployment", "DaemonSet")]
     return {one["image"]: one["args"] for pod in pods for one in pod["containers"]}
 
 
 def test_every_image_of_the_manifests_is_a_target() -> None:
     images = Images()
-    names = {image.partition("/")[2] for image in (images.pilot, images.proxy, images.init)}
+    names = {image.partition("/")[2] for image in (images.pilot, images.proxy, images.node, images.init)}
     assert names == set(re.findall(r"^FROM base AS (\w+)$", DOCKERFILE, re.MULTILINE))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from isthmus.base.labels import DATAPLANE_MODE_LABEL
 from isthmus.base.names import DEFAULT_DOMAIN
 from isthmus.cli.install_profiles import Gateway, Profile, Wanted, checked_name, images, manifests_of
 from isthmus.cli.reach import Context, Kubeconfig, SystemNamespace, connect, run
@@ -13,6 +14,9 @@ from isthmus.install.manifests import render
 from isthmus.install.values import SYSTEM_NAMESPACE, Manifest, MeshValues, Scaling
 
 app = typer.Typer(add_completion=False)
+
+_RESTART = "Restart pods that are to get a sidecar: kubectl rollout restart …"
+_LABEL = f"Make pods ambient, without a restart: kubectl label namespace … {DATAPLANE_MODE_LABEL}=ambient"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,7 @@ class Target:
     context: str
     timeout: float
     wait: bool
+    next_step: str
 
 
 @app.command()
@@ -68,6 +73,12 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
     global_names: Annotated[
         bool, typer.Option("--global-names", help="The gateway carries <name>.<namespace>.global in and out.")
     ] = False,
+    cni_bin_dir: Annotated[
+        str, typer.Option(help="ambient: where the nodes' container runtime finds CNI plugins; default: /opt/cni/bin.")
+    ] = "",
+    cni_net_dir: Annotated[
+        str, typer.Option(help="ambient: where it finds CNI configuration; default: /etc/cni/net.d.")
+    ] = "",
     hub: Annotated[str, typer.Option(help="Registry and path of the images.")] = "isthmus",
     tag: Annotated[str, typer.Option(help="Tag of the images.")] = "",
     dns_capture: Annotated[bool, typer.Option(help="Let sidecars resolve names of other clusters.")] = True,
@@ -83,6 +94,9 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
 
     One that serves others, too: … --gateway eastwest --expose-control-plane, and then, with the gateway's address,
     isthmus install --context west --profile remote --served-by east=203.0.113.7 --network west-net --gateway eastwest
+
+    Then, for pods without sidecars, a proxy on each node: isthmus install --context east --network east-net --profile
+    ambient
     """
     mesh = MeshValues(
         cluster=checked_name(cluster or context or "Kubernetes", "--cluster"),
@@ -113,12 +127,21 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
         global_names=global_names,
         pod_annotations=pod_annotation or (),
         service_annotations=service_annotation or (),
+        cni_bin_dir=cni_bin_dir,
+        cni_net_dir=cni_net_dir,
     )
     manifests = manifests_of(wanted)
     if generate:
         print(render(manifests), end="")
     else:
-        run(_apply(Target(kubeconfig=kubeconfig, context=context, timeout=timeout, wait=wait), manifests))
+        target = Target(
+            kubeconfig=kubeconfig,
+            context=context,
+            timeout=timeout,
+            wait=wait,
+            next_step=_LABEL if profile is Profile.AMBIENT else _RESTART,
+        )
+        run(_apply(target, manifests))
 
 
 async def _apply(target: Target, manifests: list[Manifest]) -> None:
@@ -127,4 +150,4 @@ async def _apply(target: Target, manifests: list[Manifest]) -> None:
         await applier.apply(manifests, within=target.timeout)
         if target.wait:
             await applier.wait_available(manifests, within=target.timeout)
-            print("Everything runs. Restart pods that are to get a sidecar: kubectl rollout restart …")
+            print(f"Everything runs. {target.next_step}")

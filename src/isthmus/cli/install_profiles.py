@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from isthmus.base.errors import UsageError
 from isthmus.ingest.finding import is_host
-from isthmus.install.manifests import control_plane, east_west_gateway, remote
+from isthmus.install.manifests import control_plane, east_west_gateway, node_proxy, remote
+from isthmus.install.node import NodeValues
 from isthmus.install.values import (
     XDS_PORT,
     ControlPlaneValues,
@@ -27,6 +28,7 @@ class Profile(StrEnum):
     REMOTE = "remote"
     EXTERNAL = "external"
     GATEWAY = "gateway"
+    AMBIENT = "ambient"
 
 
 class Gateway(StrEnum):
@@ -58,6 +60,8 @@ class Wanted:
     global_names: bool = False
     pod_annotations: Sequence[str] = ()
     service_annotations: Sequence[str] = ()
+    cni_bin_dir: str = ""
+    cni_net_dir: str = ""
 
 
 def manifests_of(wanted: Wanted) -> list[Manifest]:
@@ -65,6 +69,8 @@ def manifests_of(wanted: Wanted) -> list[Manifest]:
     _check(wanted)
     if wanted.profile is Profile.GATEWAY:
         return _gateway(wanted)
+    if wanted.profile is Profile.AMBIENT:
+        return node_proxy(_node_values(wanted))
     wanted = replace(wanted, mesh=_with_sources(wanted))
     made = _remote(wanted) if wanted.profile is Profile.REMOTE else _control_plane(wanted)
     return [*made, *_gateway(wanted)] if wanted.gateway is Gateway.EAST_WEST else made
@@ -74,6 +80,9 @@ def _check(wanted: Wanted) -> None:
     """Options that mean nothing in the profile would seem to have an effect: they are refused."""
     profile = wanted.profile
     only = {
+        "--cni-bin-dir": (wanted.cni_bin_dir, {Profile.AMBIENT}),
+        "--cni-net-dir": (wanted.cni_net_dir, {Profile.AMBIENT}),
+        "--gateway": (wanted.gateway is Gateway.EAST_WEST, set(Profile) - {Profile.AMBIENT}),
         "--config-cluster": (wanted.config_cluster, {Profile.EXTERNAL}),
         "--config": (wanted.config, {Profile.REMOTE}),
         "--injection-url": (wanted.injection_url, {Profile.REMOTE}),
@@ -128,6 +137,16 @@ def _remote(wanted: Wanted) -> list[Manifest]:
         gateway_api_crds=wanted.gateway_api,
     )
     return remote(values)
+
+
+def _node_values(wanted: Wanted) -> NodeValues:
+    """The proxies of nodes turn to the Service istiod of their cluster."""
+    values = NodeValues(mesh=wanted.mesh)
+    given = {"cni_bin_dir": wanted.cni_bin_dir, "cni_net_dir": wanted.cni_net_dir}
+    for option, path in given.items():
+        if path and not path.startswith("/"):
+            raise UsageError(f"--{option.replace('_', '-')}: {path!r} is no absolute path", "Write it from / on")
+    return replace(values, **{name: path for name, path in given.items() if path})
 
 
 def _with_sources(wanted: Wanted) -> MeshValues:
@@ -209,4 +228,4 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 def images(hub: str, tag: str) -> Images:
     """Where the images are: `<hub>/pilot:<tag>` and its like."""
     base, end = hub.rstrip("/"), f":{tag}" if tag else ""
-    return Images(pilot=f"{base}/pilot{end}", proxy=f"{base}/proxy{end}", init=f"{base}/init{end}")
+    return Images(pilot=f"{base}/pilot{end}", proxy=f"{base}/proxy{end}", init=f"{base}/init{end}", node=f"{base}/node{end}")

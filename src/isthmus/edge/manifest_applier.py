@@ -34,11 +34,12 @@ class ManifestApplier:
                 await self.wait(resource, manifest, _is_established, within=within)
 
     async def wait_available(self, manifests: Iterable[Manifest], *, within: float) -> None:
-        """Wait for the Deployments among them. Raises UnreachableError."""
+        """Wait for the Deployments and DaemonSets among them. Raises UnreachableError."""
         for manifest in manifests:
-            if manifest["kind"] == "Deployment":
-                resource = await self._resource(str(manifest["apiVersion"]), "Deployment")
-                await self.wait(resource, manifest, _is_available, within=within)
+            done = _COMPLETE.get(str(manifest["kind"]))
+            if done is not None:
+                resource = await self._resource(str(manifest["apiVersion"]), str(manifest["kind"]))
+                await self.wait(resource, manifest, done, within=within)
 
     async def wait(
         self, resource: Resource, manifest: Manifest, done: Callable[[Mapping[str, Any]], bool], *, within: float
@@ -87,6 +88,22 @@ def _is_available(deployment: Mapping[str, Any]) -> bool:
     """The rollout is complete, as `kubectl rollout status` says it."""
     spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
     wanted = spec.get("replicas", 1)
-    seen = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
     counts = [int(status.get(key) or 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
-    return seen and counts == [wanted] * 3
+    return _is_seen(deployment) and counts == [wanted] * 3
+
+
+def _is_everywhere(daemon_set: Mapping[str, Any]) -> bool:
+    """It runs, up to date and available, on each node that it is meant for."""
+    status = daemon_set.get("status") or {}
+    wanted = int(status.get("desiredNumberScheduled") or 0)
+    counts = [int(status.get(key) or 0) for key in ("updatedNumberScheduled", "numberAvailable")]
+    return _is_seen(daemon_set) and counts == [wanted] * 2
+
+
+def _is_seen(manifest: Mapping[str, Any]) -> bool:
+    """Its controller has seen what is wanted now."""
+    status = manifest.get("status") or {}
+    return int(status.get("observedGeneration") or 0) >= int(manifest["metadata"].get("generation") or 0)
+
+
+_COMPLETE = {"Deployment": _is_available, "DaemonSet": _is_everywhere}

@@ -61,6 +61,15 @@ SYSTEM_RULES: tuple[Manifest, ...] = (
 )
 """And in the system namespace of its config cluster: the mesh configuration, the declared clusters, events."""
 
+NODE_RULES: tuple[Manifest, ...] = (
+    _rule([""], ["namespaces", "pods"], _READ),
+    _rule([""], ["pods"], ["patch"]),
+)
+"""What the agent of a node does: it looks who is ambient, and says of each of its pods whether it is captured."""
+
+NODE_SYSTEM_RULES: tuple[Manifest, ...] = (_rule(["apps"], ["daemonsets"], ["get"], ["isthmus-node"]),)
+"""And in the system namespace: it looks whether it is restarted, or gone for good and to clean up."""
+
 
 def webhook_rules(name: str) -> tuple[Manifest, ...]:
     """It writes its root into this one MutatingWebhookConfiguration and sees no other."""

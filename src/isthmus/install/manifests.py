@@ -7,10 +7,11 @@ import yaml
 from isthmus.install.crds import definitions
 from isthmus.install.eastwest import east_west_gateway
 from isthmus.install.istiod import common_labels, istiod
+from isthmus.install.node import node_proxy
 from isthmus.install.remote import elsewhere, remote_cluster
 from isthmus.install.values import ControlPlaneValues, Manifest, RemoteValues
 
-__all__ = ["control_plane", "definitions", "east_west_gateway", "remote", "render"]
+__all__ = ["control_plane", "definitions", "east_west_gateway", "node_proxy", "remote", "render"]
 
 
 def control_plane(values: ControlPlaneValues) -> list[Manifest]:

@@ -28,6 +28,7 @@ class Images:
     pilot: str = "isthmus/pilot"
     proxy: str = "isthmus/proxy"
     init: str = "isthmus/init"
+    node: str = "isthmus/node"
     pull_policy: str = "IfNotPresent"
 
 

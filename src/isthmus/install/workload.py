@@ -1,4 +1,4 @@
-"""Deployment, Service, HorizontalPodAutoscaler and PodDisruptionBudget of one program of ours."""
+"""Deployment, DaemonSet, Service, HorizontalPodAutoscaler and PodDisruptionBudget of one program of ours."""
 
 from dataclasses import dataclass
 
@@ -40,6 +40,17 @@ def deployment(workload: Workload, pod_spec: Manifest, *, annotations: dict[str,
     if workload.scaling.maximum <= workload.scaling.replicas:  # else the autoscaler owns the number
         spec = {"replicas": workload.scaling.replicas, **spec}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": workload.metadata, "spec": spec}
+
+
+def daemon_set(workload: Workload, pod_spec: Manifest) -> Manifest:
+    """A pod on each node; one node after the other gets a new one."""
+    meta = {"labels": {**workload.labels, **workload.selector, "sidecar.istio.io/inject": "false"}}
+    spec = {
+        "selector": {"matchLabels": workload.selector},
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+        "template": {"metadata": meta, "spec": pod_spec},
+    }
+    return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": workload.metadata, "spec": spec}
 
 
 def service(workload: Workload, ports: dict[str, tuple[int, int]], *, kind: str = "ClusterIP") -> Manifest:

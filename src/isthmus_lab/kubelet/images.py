@@ -39,6 +39,7 @@ IMAGES: dict[str, Image] = {
     "isthmus/init": Image(("isthmus-lab-init",), "isthmus_lab.init:main"),
     # Processes of the lab all have one user, by which capture cannot tell proxies: these mark their connections.
     "isthmus/pilot": Image(_ISTHMUS, default=("serve",), environment=(("PROXY_MARK", str(PROXY_MARK)),)),
+    "isthmus/node": Image((*_ISTHMUS, "agent", "ambient")),
     PROXY_IMAGE: Image(_ISTHMUS, default=("agent",)),
 }
 
