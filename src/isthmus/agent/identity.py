@@ -49,7 +49,7 @@ def retry_wait(failures: int, *, now: float, identity: Identity | None) -> float
 
 
 class IdentityKeeper:
-    """Keeps one proxy's identity valid for as long as `run` runs."""
+    """Keeps one identity valid for as long as `run` runs."""
 
     def __init__(
         self,
@@ -59,9 +59,13 @@ class IdentityKeeper:
         on_identity: Callable[[Identity], None],
         clock: Clock,
         log: FilteringBoundLogger,
+        impersonated: str = "",
     ) -> None:
+        """The proxy's own identity, or that of a workload on this node, for which it asks in its name (TR11)."""
         self._upstream = upstream
-        self._name = workload_name(settings.trust_domain, settings.namespace, settings.service_account)
+        self._impersonated = impersonated
+        own = workload_name(settings.trust_domain, settings.namespace, settings.service_account)
+        self._name = impersonated or own
         self._ttl = settings.secret_ttl
         self._on_identity = on_identity
         self._clock = clock
@@ -80,7 +84,9 @@ class IdentityKeeper:
                 failures += 1
                 wait = retry_wait(failures, now=self._clock.now(), identity=self.identity)
                 wait *= random.uniform(0.7, 1.0)
-                self._log.warning("certificate not renewed", reason=str(error), retry_in=round(wait, 1))
+                self._log.warning(
+                    "certificate not renewed", identity=self._name, reason=str(error), retry_in=round(wait, 1)
+                )
                 await asyncio.sleep(wait)
                 continue
             failures = 0
@@ -88,7 +94,9 @@ class IdentityKeeper:
 
     async def _request(self) -> _Answer:
         request = make_request(self._name)
-        chain = await request_certificate(self._upstream, csr=request.csr, ttl=self._ttl)
+        chain = await request_certificate(
+            self._upstream, csr=request.csr, ttl=self._ttl, impersonated=self._impersonated
+        )
         return _Answer(request, tuple(chain))
 
     async def _until_renewal(self, answer: _Answer, identity: Identity, roots: bytes) -> None:
@@ -96,7 +104,7 @@ class IdentityKeeper:
         # Counted from arrival: authorities set the beginning back against clocks that differ.
         begin = self._clock.now()
         wait = renewal_time(begin, identity.end, jitter=random.uniform(-1, 1)) - begin
-        self._log.info("certificate", serial=identity.serial, renew_in=round(wait, 1))
+        self._log.info("certificate", identity=self._name, serial=identity.serial, renew_in=round(wait, 1))
         deadline = self._clock.monotonic() + max(SHORTEST_WAIT, wait)
         while (left := deadline - self._clock.monotonic()) > 0:
             await asyncio.sleep(min(left, ROOTS_EVERY))

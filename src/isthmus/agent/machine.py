@@ -1,6 +1,6 @@
 """A machine outside of Kubernetes: its settings, from the files that `isthmus workload entry configure` wrote (VM9)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +15,7 @@ from isthmus.agent.settings import (
     TOKEN_FILE,
     Mounts,
     ProxySettings,
+    ReadText,
     parse_settings,
 )
 from isthmus.base.errors import UsageError
@@ -24,8 +25,6 @@ from isthmus.install.capture_rules import Capture
 ENVIRONMENT, MESH, HOSTS = "cluster.env", "mesh.yaml", "hosts"
 IDENTITY_DIR = "identity"
 _CONFIGURE = "Make it with `isthmus workload entry configure`"
-
-ReadText = Callable[[Path], str | None]
 
 
 @dataclass(frozen=True, slots=True)

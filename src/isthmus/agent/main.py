@@ -1,4 +1,4 @@
-"""The agent's two ways to run: one proxy in its container, or all proxies of a node."""
+"""The agent's ways to run: one proxy in its container or machine, all proxies of a node, or the node's own proxy."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ import uvloop
 from isthmus.agent.log import AgentLog
 from isthmus.agent.machine import HOSTS, Place, parse_hosts, read_machine
 from isthmus.agent.node import Node, read_text
+from isthmus.agent.node_proxy import NodeProxy, NodeSettings, parse_node_settings
 from isthmus.agent.proxy import Proxy
 from isthmus.agent.requests import Memory
 from isthmus.agent.settings import Mounts, ProxySettings, parse_settings
@@ -19,9 +20,11 @@ from isthmus.base.errors import IsthmusError
 from isthmus.edge import netfilter
 from isthmus.edge.agent_socket import serve_lines
 from isthmus.edge.clock import SystemClock
+from isthmus.edge.kube_access import in_cluster
 from isthmus.edge.netns import NetworkNamespace
 from isthmus.install.capture_rules import CAPTURE_TABLE, Capture, capture_chains
 from isthmus.install.netfilter import delete_messages, table_messages
+from isthmus.kube.kubeconfig import Access
 
 CONTAINER_GRACE = 30.0
 """Kubernetes' default of terminationGracePeriodSeconds; drain settings end it sooner."""
@@ -103,6 +106,19 @@ def run_node(socket: Path) -> None:
     """Serve the kubelet until a signal; the Envoys go on, and the next agent takes them up."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_node(socket))
+
+
+def run_node_proxy(args: Sequence[str]) -> int:
+    """Look after this node's Envoy and its ambient pods until a signal or Envoy's end; its exit code."""
+    settings = parse_node_settings(args, os.environ, mounts=Mounts(), read=read_text)
+    access = in_cluster()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_node_proxy(settings, access))
+
+
+async def _node_proxy(settings: NodeSettings, access: Access) -> int:
+    code = await NodeProxy(settings, access, clock=SystemClock()).run(_signalled())
+    return code if code >= 0 else SIGNAL_BASE - code
 
 
 async def _proxy(settings: ProxySettings) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -74,14 +75,19 @@ class Proxy:
         log_file: Path | None,
         clock: Clock,
         log: FilteringBoundLogger,
+        on_names: Callable[[NameTable], None] | None = None,
     ) -> None:
-        """`log_file` takes Envoy's output, None leaves it with the agent's own."""
+        """`log_file` takes Envoy's output, None leaves it with the agent's own.
+
+        `on_names` takes the name table where others answer from it than a server beside this Envoy.
+        """
         self.settings = settings
         self._namespace = namespace
         self._log_file = log_file
         self._clock = clock
         self._log = log
-        self._store = SecretStore()
+        self.secrets = SecretStore()
+        self._on_names = on_names
         self._admin = LoopbackClient(namespace)
         self._dns = self._make_dns(settings.ports.dns)
         self._upstream_dns = self._make_dns(settings.ports.upstream_dns)
@@ -177,14 +183,14 @@ class Proxy:
         relay = Relay(
             upstream,
             Homing(upstream, HomingSettings(hold=self.settings.return_after), self._clock),
-            rider=NameStream(self._on_table, wanted=self.settings.dns_capture),
+            rider=NameStream(self._on_table, wanted=self.settings.dns_capture or self._on_names is not None),
             gate=self._wait_for_certificate,
             log=self._log,
             greeting=self._health.frame,
         )
         self._relay = relay
         secrets = SecretService(
-            self._store, lambda event: self._log.warning("envoy rejected a secret", reason=event.message)
+            self.secrets, lambda event: self._log.warning("envoy rejected a secret", reason=event.message)
         )
         server = grpc.aio.server(
             handlers=(secrets.handler(), relay.handler()),
@@ -198,19 +204,19 @@ class Proxy:
         stack.push_async_callback(server.stop, 0)
 
     async def _serve_names(self, stack: contextlib.AsyncExitStack) -> None:
-        if not self.settings.dns_capture:
+        if not self.settings.dns_capture and self._on_names is None:
             return
         with contextlib.suppress(OSError, ValueError):
             # The last table is better than none while the control plane is away.
-            self._dns.table = read_table((self.settings.state_dir / NAMES_FILE).read_bytes())
-        for server in (self._dns, self._upstream_dns):
+            self._use_table(read_table((self.settings.state_dir / NAMES_FILE).read_bytes()))
+        for server in (self._dns, self._upstream_dns) if self.settings.dns_capture else ():
             await server.start()
             stack.push_async_callback(server.close)
 
     async def _wait_for_certificate(self) -> None:
         """Envoy gets its configuration after its certificate; one that was adopted has both."""
         if self._process is None or not self._process.adopted:
-            await self._store.ready.wait()
+            await self.secrets.ready.wait()
 
     async def _spawn(self) -> EnvoyProcess:
         settings = self.settings
@@ -233,17 +239,23 @@ class Proxy:
             self._log.error("certificates are not renewed any more", defect=repr(task.exception()))
 
     def _on_identity(self, identity: Identity) -> None:
-        self._store.replace(build_secrets(identity))
+        self.secrets.replace(build_secrets(identity))
         self._held = identity
         for directory in (self.settings.output_certs, self.settings.identity_dir):
             if directory is not None:
                 write_identity(identity, directory)
 
     def _on_table(self, body: bytes, table: NameTable) -> None:
-        self._dns.table = table
+        self._use_table(table)
         replace_file(self.settings.state_dir / NAMES_FILE, body)
 
-    def _resolv_conf(self) -> ResolvConf:
+    def _use_table(self, table: NameTable) -> None:
+        self._dns.table = table
+        if self._on_names is not None:
+            self._on_names(table)
+
+    def resolv_conf(self) -> ResolvConf:
+        """Whom this proxy's machine or pod asks for names; empty if it says nothing."""
         try:
             return parse_resolv_conf(self.settings.resolv_conf.read_text())
         except OSError:
@@ -252,18 +264,22 @@ class Proxy:
     def _make_dns(self, port: int) -> DnsServer:
         settings = self.settings
         view = View(settings.namespace, settings.cluster_suffix)
-        client = DnsClient(self._namespace, self._resolv_conf)
+        client = DnsClient(self._namespace, self.resolv_conf)
         return DnsServer(self._namespace, view=view, client=client, port=port)
 
     def _make_keeper(self) -> IdentityKeeper:
         settings = self.settings
         return IdentityKeeper(
-            self._upstream(settings.certificate_authorities),
+            self.authorities(),
             settings=settings,
             on_identity=self._on_identity,
             clock=self._clock,
             log=self._log,
         )
+
+    def authorities(self) -> Upstream:
+        """The way to those who sign certificates."""
+        return self._upstream(self.settings.certificate_authorities)
 
     def _upstream(self, addresses: tuple[Address, ...]) -> Upstream:
         """The agent connects from its own namespace, where cluster addresses work, but resolves as the pod does."""
@@ -280,7 +296,7 @@ class Proxy:
 
     async def _resolve(self, host: str) -> list[str]:
         known = self.settings.hosts.get(host)
-        return list(known) if known else await DnsClient(NetworkNamespace(), self._resolv_conf).resolve(host)
+        return list(known) if known else await DnsClient(NetworkNamespace(), self.resolv_conf).resolve(host)
 
     def _prove(self) -> str:
         """A machine proves itself by its certificate once it has one; empty: by the token."""

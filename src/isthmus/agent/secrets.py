@@ -69,12 +69,18 @@ def make_identity(request: SigningRequest, answer: Sequence[str], *, roots: byte
 
 def build_secrets(identity: Identity) -> dict[str, XdsResource]:
     """The secrets `default` and `ROOTCA` of Envoy, by name."""
-    certificate = secret_pb2.Secret(name=CERTIFICATE)
-    certificate.tls_certificate.certificate_chain.inline_bytes = identity.chain
-    certificate.tls_certificate.private_key.inline_bytes = identity.key
     roots = secret_pb2.Secret(name=ROOTS)
     roots.validation_context.trusted_ca.inline_bytes = identity.roots
-    secrets = (certificate, roots)
-    return {
-        secret.name: XdsResource(SDS, secret.name, secret.SerializeToString(deterministic=True)) for secret in secrets
-    }
+    return {CERTIFICATE: build_certificate(identity, CERTIFICATE), ROOTS: _resource(roots)}
+
+
+def build_certificate(identity: Identity, name: str) -> XdsResource:
+    """Key and certificate as one secret; that of another workload has its SPIFFE ID as name."""
+    certificate = secret_pb2.Secret(name=name)
+    certificate.tls_certificate.certificate_chain.inline_bytes = identity.chain
+    certificate.tls_certificate.private_key.inline_bytes = identity.key
+    return _resource(certificate)
+
+
+def _resource(secret: secret_pb2.Secret) -> XdsResource:
+    return XdsResource(SDS, secret.name, secret.SerializeToString(deterministic=True))

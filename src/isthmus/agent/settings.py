@@ -11,8 +11,8 @@ from isthmus.base.errors import UsageError
 from isthmus.base.names import DEFAULT_DOMAIN
 from isthmus.base.probe import Probe
 
-ProxyKind = Literal["sidecar", "router"]
-KINDS: tuple[ProxyKind, ...] = ("sidecar", "router")
+ProxyKind = Literal["sidecar", "router", "node"]
+KINDS: tuple[ProxyKind, ...] = ("sidecar", "router", "node")
 
 SYSTEM_SERVER_NAME = "istiod.istio-system.svc"
 """Name in the control plane's certificate (TR12), whatever address was dialled."""
@@ -32,6 +32,10 @@ DEFAULT_XDS_PORT = 15012
 
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+
+
+ReadText = Callable[[Path], str | None]
+"""A file's text, None if there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +177,7 @@ def parse_downward(text: str) -> dict[str, str]:
     return pairs
 
 
-def parse_settings(
-    args: Sequence[str], env: Mapping[str, str], *, mounts: Mounts, read: Callable[[Path], str | None]
-) -> ProxySettings:
+def parse_settings(args: Sequence[str], env: Mapping[str, str], *, mounts: Mounts, read: ReadText) -> ProxySettings:
     """Settings of one proxy from what its container was given.
 
     `read` returns a file's text, None if there is none. Raises UsageError that names the argument or variable.
@@ -223,7 +225,7 @@ def _parse_args(args: Sequence[str]) -> tuple[ProxyKind, str]:
             domain = args[index + 1]
         elif word.startswith("--domain="):
             domain = word.removeprefix("--domain=")
-    return ("sidecar" if words[0] == "sidecar" else "router"), domain
+    return next(kind for kind in KINDS if kind == words[0]), domain
 
 
 def _need(env: Mapping[str, str], name: str) -> str:

@@ -36,6 +36,21 @@ def node(
     run_node(socket)
 
 
+@app.command(context_settings=FORGIVING)
+def ambient(context: typer.Context) -> None:
+    """Be the proxy of this node for its ambient pods, set up from the environment as isthmus install --profile ambient
+    does it.
+
+    It installs the CNI plugin isthmus-cni on the node, captures pods that are labelled istio.io/dataplane-mode=ambient,
+    without a restart, and lets go of those that are not any more. SIGTERM ends its Envoy; what is captured stays so
+    for the next one, unless the DaemonSet was removed.
+    """
+    _quiet_grpc()
+    from isthmus.agent.main import run_node_proxy
+
+    raise typer.Exit(run_node_proxy(context.args))
+
+
 @app.command()
 def vm(
     directory: Annotated[Path, typer.Option("--dir", help="Files of `workload entry configure`.")] = Path("."),

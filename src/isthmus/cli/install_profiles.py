@@ -7,7 +7,7 @@ from enum import StrEnum
 from isthmus.base.errors import UsageError
 from isthmus.ingest.finding import is_host
 from isthmus.install.manifests import control_plane, east_west_gateway, node_proxy, remote
-from isthmus.install.node import NodeValues
+from isthmus.install.node import CNI_BIN_DIR, CNI_NET_DIR, NodeValues
 from isthmus.install.values import (
     XDS_PORT,
     ControlPlaneValues,
@@ -141,12 +141,14 @@ def _remote(wanted: Wanted) -> list[Manifest]:
 
 def _node_values(wanted: Wanted) -> NodeValues:
     """The proxies of nodes turn to the Service istiod of their cluster."""
-    values = NodeValues(mesh=wanted.mesh)
-    given = {"cni_bin_dir": wanted.cni_bin_dir, "cni_net_dir": wanted.cni_net_dir}
-    for option, path in given.items():
+    for option, path in (("--cni-bin-dir", wanted.cni_bin_dir), ("--cni-net-dir", wanted.cni_net_dir)):
         if path and not path.startswith("/"):
-            raise UsageError(f"--{option.replace('_', '-')}: {path!r} is no absolute path", "Write it from / on")
-    return replace(values, **{name: path for name, path in given.items() if path})
+            raise UsageError(f"{option}: {path!r} is no absolute path", "Write it from / on")
+    return NodeValues(
+        mesh=wanted.mesh,
+        cni_bin_dir=wanted.cni_bin_dir or CNI_BIN_DIR,
+        cni_net_dir=wanted.cni_net_dir or CNI_NET_DIR,
+    )
 
 
 def _with_sources(wanted: Wanted) -> MeshValues:
@@ -228,4 +230,6 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 def images(hub: str, tag: str) -> Images:
     """Where the images are: `<hub>/pilot:<tag>` and its like."""
     base, end = hub.rstrip("/"), f":{tag}" if tag else ""
-    return Images(pilot=f"{base}/pilot{end}", proxy=f"{base}/proxy{end}", init=f"{base}/init{end}", node=f"{base}/node{end}")
+    return Images(
+        pilot=f"{base}/pilot{end}", proxy=f"{base}/proxy{end}", init=f"{base}/init{end}", node=f"{base}/node{end}"
+    )

@@ -8,16 +8,21 @@ from isthmus.edge.control_plane import Upstream
 from isthmus.proto import ca_pb2
 
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+IMPERSONATED = "ImpersonatedIdentity"
+
 DEADLINE = 5.0
 """Seconds for one address; while a pod starts, a try that hangs delays it."""
 
 
-async def request_certificate(upstream: Upstream, *, csr: str, ttl: float) -> list[str]:
+async def request_certificate(upstream: Upstream, *, csr: str, ttl: float, impersonated: str = "") -> list[str]:
     """PEM chain for a PEM request: the leaf first, then intermediates, the root(s) last (TR10).
 
+    `impersonated`: the identity is that of a workload which the caller serves as the proxy of its node (TR11).
     Tries each address once. Raises UnreachableError that says what each of them answered.
     """
     request = ca_pb2.IstioCertificateRequest(csr=csr, validity_duration=int(ttl))
+    if impersonated:
+        request.metadata.fields[IMPERSONATED].string_value = impersonated
     failures = []
     for target in await upstream.targets():
         try:

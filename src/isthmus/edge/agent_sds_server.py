@@ -21,17 +21,35 @@ OnRejected = Callable[[Rejected], None]
 
 
 class SecretStore:
-    """The secrets of one proxy. Streams wait until there are any, and hear of each replacement."""
+    """The secrets of one proxy: its own, and those of workloads that it serves. Streams wait for its own."""
 
     def __init__(self) -> None:
+        self._own: Mapping[str, XdsResource] = {}
+        self._others: Mapping[str, XdsResource] = {}
         self._secrets: Mapping[str, XdsResource] = {}
         self._changed = asyncio.Event()
         self.ready = asyncio.Event()
 
     def replace(self, secrets: Mapping[str, XdsResource]) -> None:
-        """These are the secrets from now on."""
-        self._secrets = secrets
+        """These are the proxy's own secrets from now on."""
+        self._own = secrets
         self.ready.set()
+        self._tell()
+
+    def put(self, secret: XdsResource) -> None:
+        """This secret is served beside the others."""
+        self._set({**self._others, secret.name: secret})
+
+    def drop(self, name: str) -> None:
+        """A secret that was put is served no more."""
+        self._set({known: secret for known, secret in self._others.items() if known != name})
+
+    def _set(self, others: Mapping[str, XdsResource]) -> None:
+        self._others = others
+        self._tell()
+
+    def _tell(self) -> None:
+        self._secrets = {**self._others, **self._own}
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -5,8 +5,10 @@ import contextlib
 import ctypes
 import os
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,6 +68,10 @@ class NetworkNamespace:
         """A bound socket (listening, if it is a stream) inside the namespace."""
         return await self.run(lambda: _listen(address, kind))
 
+    async def sockets(self) -> "Sockets":
+        """What listens and what is connected inside the namespace. Raises UnreachableError if it is gone."""
+        return await self.run(_sockets)
+
     async def unbound(self, family: socket.AddressFamily, kind: socket.SocketKind, *, mark: int = 0) -> socket.socket:
         """A non-blocking socket inside the namespace, marked if the kernel permits it."""
         return await self.run(lambda: _unbound(family, kind, mark))
@@ -82,6 +88,34 @@ class NetworkNamespace:
             made.close()
             raise
         return await asyncio.open_connection(sock=made)
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """TCP sockets of a namespace by local port: who listens, and how many connections are open."""
+
+    listening: frozenset[int]
+    connections: Mapping[int, int]
+
+
+_ESTABLISHED, _LISTEN = "01", "0A"
+
+
+def _sockets() -> Sockets:
+    """Of the namespace that this thread stands in (proc(5), /proc/net/tcp)."""
+    listening: set[int] = set()
+    connections: Counter[int] = Counter()
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError), Path("/proc/thread-self/net", name).open() as file:
+            next(file, "")
+            for line in file:
+                _, local, _, state, *_ = line.split(maxsplit=4)
+                port = int(local.rpartition(":")[2], 16)
+                if state == _LISTEN:
+                    listening.add(port)
+                elif state == _ESTABLISHED:
+                    connections[port] += 1
+    return Sockets(frozenset(listening), connections)
 
 
 def _setns(fd: int) -> None:

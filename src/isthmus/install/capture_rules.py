@@ -1,4 +1,4 @@
-"""Which packets go through the proxy of a pod or a machine: Istio's rules as nftables'."""
+"""Which packets go through the proxy of a pod, of a machine or of a node: Istio's rules as nftables'."""
 
 from dataclasses import dataclass
 
@@ -62,6 +62,64 @@ def capture_chains(capture: Capture) -> list[nft.Chain]:
     else:
         inbound += [nft.rule(nft.protocol("tcp"), nft.port(p), to_proxy) for p in sorted(capture.include_inbound)]
     return [
+        nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
+        nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
+    ]
+
+
+_GUARD_PRIORITY = -120
+"""Before capture, while packets still have the port that they were sent to."""
+
+
+PROBE_SOURCE = "169.254.7.127"
+"""What the node's own processes, which probe pods, come from (as in Istio): no other node or pod has this address."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCapture:
+    """What the agent of a node redirects, in the namespace of an ambient pod, to the proxy of the node.
+
+    `dns_port` None: names are not captured.
+    """
+
+    outbound_port: int = 15001
+    inbound_port: int = 15006
+    hbone_port: int = 15008
+    dns_port: int | None = 15053
+
+    @property
+    def proxy_ports(self) -> frozenset[int]:
+        """Where the node's proxy must listen in the namespace before anything is redirected."""
+        return frozenset({self.outbound_port, self.inbound_port, self.hbone_port})
+
+
+def node_capture_chains(capture: NodeCapture) -> list[nft.Chain]:
+    """Rules for the namespace of an ambient pod.
+
+    Only the mark tells the proxy's packets: every user of the pod is the application's. What the proxy sends to the
+    pod's own address is for the application, so unlike in a sidecar it is never led back to the inbound port. Nobody
+    outside reaches the ports that expect redirected connections.
+    """
+    accept = nft.verdict(nft.ACCEPT)
+    outbound: list[nft.Rule] = [
+        nft.rule(nft.mark(PROXY_MARK), accept),
+        nft.rule(nft.interface("out", "lo"), accept),
+    ]
+    if capture.dns_port is not None:
+        dns = nft.redirect(capture.dns_port)
+        outbound += [nft.rule(nft.protocol(protocol), nft.port(53), dns) for protocol in ("udp", "tcp")]
+    outbound.append(nft.rule(nft.protocol("tcp"), nft.redirect(capture.outbound_port)))
+
+    inbound = [nft.rule(nft.interface("in", "lo"), accept)]
+    inbound.append(nft.rule(nft.protocol("tcp"), nft.port(capture.hbone_port), accept))
+    inbound.append(nft.rule(nft.address("src", PROBE_SOURCE), accept))
+    inbound.append(nft.rule(nft.protocol("tcp"), nft.redirect(capture.inbound_port)))
+
+    outside = nft.interface("in", "lo", op=nft.NEQ)
+    guarded = (capture.outbound_port, capture.inbound_port)
+    guard = [nft.rule(outside, nft.protocol("tcp"), nft.port(port), nft.verdict(nft.DROP)) for port in guarded]
+    return [
+        nft.Chain("guard", "filter", "prerouting", _GUARD_PRIORITY, tuple(guard)),
         nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
         nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
     ]

@@ -121,7 +121,5 @@ def _volumes(values: NodeValues) -> list[Manifest]:
         "cni-bin": values.cni_bin_dir,
         "cni-net": values.cni_net_dir,
     }
-    own = [
-        {"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}} for name, path in places.items()
-    ]
+    own = [{"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}} for name, path in places.items()]
     return [*(volume for volume in volumes() if volume["name"] != "isthmus-data"), *own]
