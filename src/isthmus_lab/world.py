@@ -1,12 +1,20 @@
 """What a lab is made of, as `lab.yaml` says it; `isthmus_lab.labfile` reads and checks that file."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from isthmus.base.errors import UsageError
 
 DEFAULT_TRUST_DOMAIN = "cluster.local"
 EVERY_HOST = ("*.local",)
+
+
+class DataPlane(StrEnum):
+    """How the pods of a cluster's mesh namespaces get into the mesh."""
+
+    SIDECAR = "sidecar"
+    AMBIENT = "ambient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class Cluster:
     gateway: bool = False
     gateway_pods: int = 1
     exposes: tuple[str, ...] = EVERY_HOST
+    data_plane: DataPlane = DataPlane.SIDECAR
 
 
 MACHINES = "vm"

@@ -8,7 +8,7 @@ import yaml
 
 from isthmus.base.errors import UsageError
 from isthmus_lab.labfile.load import WorldError, load, parse
-from isthmus_lab.world import World
+from isthmus_lab.world import DataPlane, World
 
 HERE = Path("/lab/lab.yaml")
 
@@ -49,9 +49,19 @@ def test_global_names_are_a_choice() -> None:
     assert (good().global_names, good(globalNames=True).global_names) == (False, True)
 
 
+def test_the_data_plane_is_chosen_for_the_lab_or_for_a_cluster() -> None:
+    assert {cluster.data_plane for cluster in good().clusters} == {DataPlane.SIDECAR}
+    assert {cluster.data_plane for cluster in good(dataPlane="ambient").clusters} == {DataPlane.AMBIENT}
+    clusters = document()["clusters"]
+    clusters[1]["dataPlane"] = "sidecar"
+    mixed = good(dataPlane="ambient", clusters=clusters)
+    assert [cluster.data_plane for cluster in mixed.clusters] == [DataPlane.AMBIENT, DataPlane.SIDECAR]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"dataPlane": "magic"}, "cluster east: dataPlane: 'magic' is not a data plane; use one of ambient, sidecar"),
         ({"globalNames": "yes"}, "lab: globalNames: 'yes' is neither true nor false; write globalNames: true"),
         ({"networks": []}, "lab: networks: a list with at least one entry is needed; write networks: [{name: …}]"),
         ({"color": "red"}, "lab: color: unknown field; known are"),

@@ -187,3 +187,12 @@ def stateful_causes(new: JsonObject, old: JsonObject | None) -> list[Cause]:
         if section(new, "spec").get(field):
             found.append(forbidden_field(f"spec.{field}", "is not offered by the lab"))
     return found
+
+
+def daemon_causes(new: JsonObject, old: JsonObject | None) -> list[Cause]:
+    """Of a DaemonSet. A node has one pod of it at a time."""
+    found = template_causes(new, old)
+    rolling = section(section(section(new, "spec"), "updateStrategy"), "rollingUpdate")
+    if rolling.get("maxSurge") not in (None, 0, "0", "0%"):
+        found.append(forbidden_field("spec.updateStrategy.rollingUpdate.maxSurge", "is not offered by the lab"))
+    return found

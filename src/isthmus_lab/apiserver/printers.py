@@ -324,6 +324,11 @@ def _deployment_ready(obj: JsonObject, _now: float) -> str:
     return f"{lookup(obj, 'status', 'readyReplicas', default=0)}/{lookup(obj, 'spec', 'replicas', default=0)}"
 
 
+def _node_selector(obj: JsonObject, _now: float) -> str:
+    found = section(section(section(section(obj, "spec"), "template"), "spec"), "nodeSelector")
+    return ",".join(f"{key}={value}" for key, value in sorted(found.items())) or "<none>"
+
+
 def _event_object(obj: JsonObject, _now: float) -> str:
     target = section(obj, "involvedObject") or section(obj, "regarding")
     return f"{str(target.get('kind', '')).lower()}/{target.get('name', '')}"
@@ -430,6 +435,19 @@ _BUILTIN: dict[str, tuple[Column, ...]] = {
         AGE,
         Column("Containers", containers, wide=True),
         Column("Images", images, wide=True),
+    ),
+    "daemonsets.apps": (
+        NAME,
+        Column("Desired", path("status", "desiredNumberScheduled", default=0), type="integer"),
+        Column("Current", path("status", "currentNumberScheduled", default=0), type="integer"),
+        Column("Ready", path("status", "numberReady", default=0), type="integer"),
+        Column("Up-to-date", path("status", "updatedNumberScheduled", default=0), type="integer"),
+        Column("Available", path("status", "numberAvailable", default=0), type="integer"),
+        Column("Node Selector", _node_selector),
+        AGE,
+        Column("Containers", containers, wide=True),
+        Column("Images", images, wide=True),
+        Column("Selector", lambda o, _now: label_selector(lookup(o, "spec", "selector")), wide=True),
     ),
     "replicasets.apps": (
         NAME,

@@ -90,6 +90,7 @@ _TABLE = (
     _Row("v1", "Service", "services", short="svc", categories="all", sub="status"),
     _Row("apps/v1", "Deployment", "deployments", short="deploy", categories="all", sub="status scale"),
     _Row("apps/v1", "ReplicaSet", "replicasets", short="rs", categories="all", sub="status scale"),
+    _Row("apps/v1", "DaemonSet", "daemonsets", short="ds", categories="all", sub="status"),
     _Row("apps/v1", "StatefulSet", "statefulsets", short="sts", categories="all", sub="status scale"),
     _Row(
         "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers",

@@ -59,6 +59,15 @@ def _stateful_set(obj: JsonObject) -> None:
         update.setdefault("rollingUpdate", {}).setdefault("partition", 0)
 
 
+def _daemon_set(obj: JsonObject) -> None:
+    _replica_set(obj)
+    update = obj.setdefault("spec", {}).setdefault("updateStrategy", {})
+    if update.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        rolling = update.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxSurge", 0)
+        rolling.setdefault("maxUnavailable", 1)
+
+
 def _secret(obj: JsonObject) -> None:
     import base64
 
@@ -92,6 +101,7 @@ _DEFAULTS: dict[str, Callable[[JsonObject], None]] = {
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
     "statefulsets.apps": _stateful_set,
+    "daemonsets.apps": _daemon_set,
     "secrets": _secret,
     "namespaces": _namespace,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,

@@ -163,6 +163,7 @@ _RULES: dict[str, Rule] = {
     "deployments.apps": podspec.template_causes,
     "replicasets.apps": podspec.template_causes,
     "statefulsets.apps": podspec.stateful_causes,
+    "daemonsets.apps": podspec.daemon_causes,
     "services": servicespec.causes,
     "secrets": _data,
     "configmaps": _data,

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus_lab.commands.hops import Hop
-from isthmus_lab.world import MACHINES
+from isthmus_lab.world import MACHINES, DataPlane
 
 Document = dict[str, Any]
 
@@ -52,7 +52,7 @@ def status_tables(document: Document) -> list[Table]:
     clusters, nodes, pods = [], [], []
     for name, cluster in document["clusters"].items():
         api = cluster["apiServer"]
-        mesh = [network_words(cluster), cluster["role"], sources_words(cluster)]
+        mesh = [network_words(cluster), role_words(cluster), sources_words(cluster)]
         clusters.append([name, *mesh, api["host"], api["wan"], _alive(api), api["pid"] or "-"])
         for node in cluster["nodes"]:
             place = f"{node['region']}/{node['zone']}"
@@ -104,6 +104,12 @@ def listing_tables(document: Document) -> list[Table]:
         table("Examples", ["DIRECTORY", "WHAT", "CLUSTERS"], examples),
         table("Labs", ["NAME", "STATE", "DIRECTORY OF ITS STATE"], labs),
     ]
+
+
+def role_words(cluster: Document) -> str:
+    """What a cluster is in the mesh, and that its pods have no sidecars, where that is so."""
+    plane = cluster["dataPlane"]
+    return str(cluster["role"]) if plane == DataPlane.SIDECAR else f"{cluster['role']}, {plane}"
 
 
 def network_words(cluster: Document) -> str:

@@ -9,6 +9,7 @@ from isthmus_lab.supervisor.state import StateDirectory
 from isthmus_lab.world import MACHINES
 
 Document = dict[str, Any]
+_OF_CLUSTER = ("network", "meshNetwork", "role", "controlPlanes", "trustDomain", "dataPlane")
 
 
 def gather(state: StateDirectory) -> Document:
@@ -37,7 +38,7 @@ def gather(state: StateDirectory) -> Document:
     for name, cluster in raw["clusters"].items():
         api = children.get(f"{name}/apiserver", {})
         document["clusters"][name] = {
-            **{key: cluster[key] for key in ("network", "meshNetwork", "role", "controlPlanes", "trustDomain")},
+            **{key: cluster[key] for key in _OF_CLUSTER},
             "apiServer": {
                 "host": f"https://127.0.0.1:{ports.get(name, 0)}",
                 "network": f"https://{cluster['apiIP']}:6443",

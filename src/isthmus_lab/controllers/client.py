@@ -43,6 +43,7 @@ EVENT = Kind("", "v1", "events", "Event")
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet")
 STATEFUL_SET = Kind("apps", "v1", "statefulsets", "StatefulSet")
+DAEMON_SET = Kind("apps", "v1", "daemonsets", "DaemonSet")
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 

@@ -19,6 +19,7 @@ _COMPONENTS = {
     "Pod": "default-scheduler",
     "ReplicaSet": "replicaset-controller",
     "StatefulSet": "statefulset-controller",
+    "DaemonSet": "daemonset-controller",
     "Node": "node-controller",
 }
 _EVENT_GAP = 10.0  # seconds between two writes of the same event

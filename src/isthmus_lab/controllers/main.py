@@ -12,6 +12,7 @@ import structlog
 from isthmus.base.errors import UnreachableError
 from isthmus_lab.apiserver.objects import JsonObject
 from isthmus_lab.controllers import (
+    daemonsets,
     deployments,
     endpoints,
     loadbalancer,
@@ -53,6 +54,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         deployments.CONTROLLER,
         replicasets.CONTROLLER,
         statefulsets.CONTROLLER,
+        daemonsets.CONTROLLER,
         scheduler.CONTROLLER,
         endpoints.CONTROLLER,
         old_endpoints.CONTROLLER,

@@ -20,6 +20,8 @@ from isthmus_lab.controllers.plan import Action, Bind, Controller, Patch, Plan, 
 from isthmus_lab.controllers.view import Key, Moment, View
 
 _BLOCKING = ("NoSchedule", "NoExecute")
+UNSCHEDULABLE = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+"""What a cordoned node counts as."""
 
 
 def desired(view: View, key: Key, now: Moment) -> Plan:
@@ -46,19 +48,20 @@ def refusal(pod: JsonObject, node: JsonObject) -> str:
     """Why the node cannot take the pod, in the words of Kubernetes' events; empty when it can."""
     spec = spec_of(node)
     taints = spec.get("taints") or []
-    taint = next((item for item in taints if item.get("effect") in _BLOCKING and not _tolerated(pod, item)), None)
-    if spec.get("unschedulable"):
+    taint = next((item for item in taints if item.get("effect") in _BLOCKING and not tolerated(pod, item)), None)
+    if spec.get("unschedulable") and not tolerated(pod, UNSCHEDULABLE):
         return "node(s) were unschedulable"
     if taint is not None:
         return f"node(s) had untolerated taint {{{taint.get('key')}: {taint.get('value', '')}}}"
     if is_deleting(node) or condition(node, "Ready").get("status") != "True":
         return "node(s) were not ready"
-    if not _selected(pod, node):
+    if not selected(pod, node):
         return "node(s) didn't match Pod's node affinity/selector"
     return ""
 
 
-def _tolerated(pod: JsonObject, taint: JsonObject) -> bool:
+def tolerated(pod: JsonObject, taint: JsonObject) -> bool:
+    """True if the pod may be where this taint is."""
     for item in spec_of(pod).get("tolerations") or []:
         effect, key = item.get("effect"), item.get("key")
         if effect and effect != taint.get("effect"):
@@ -71,19 +74,22 @@ def _tolerated(pod: JsonObject, taint: JsonObject) -> bool:
     return False
 
 
-def _selected(pod: JsonObject, node: JsonObject) -> bool:
+def selected(pod: JsonObject, node: JsonObject) -> bool:
+    """True if the pod's selector and its required affinity want this node."""
     labels = labels_of(node)
     wanted = spec_of(pod).get("nodeSelector") or {}
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False
     path = ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
     terms = lookup(spec_of(pod), *path, default=[])
-    return not terms or any(_term(term, labels) for term in terms)
+    fields = {"metadata.name": str(node["metadata"]["name"])}
+    return not terms or any(_term(term, labels, fields) for term in terms)
 
 
-def _term(term: JsonObject, labels: dict[str, str]) -> bool:
-    expressions = term.get("matchExpressions") or []
-    return bool(expressions) and all(_expression(item, labels) for item in expressions)
+def _term(term: JsonObject, labels: dict[str, str], fields: dict[str, str]) -> bool:
+    expressions, of_fields = term.get("matchExpressions") or [], term.get("matchFields") or []
+    found = [_expression(item, labels) for item in expressions] + [_expression(item, fields) for item in of_fields]
+    return bool(found) and all(found)
 
 
 def _expression(item: JsonObject, labels: dict[str, str]) -> bool:

@@ -135,6 +135,7 @@ WATCHED: tuple[Kind, ...] = (
     kinds.DEPLOYMENT,
     kinds.REPLICA_SET,
     kinds.STATEFUL_SET,
+    kinds.DAEMON_SET,
     kinds.POD,
     kinds.ENDPOINT_SLICE,
     kinds.ENDPOINTS,
@@ -178,6 +179,11 @@ class View:
     def stateful_sets(self) -> Store:
         """StatefulSets."""
         return self.stores[kinds.STATEFUL_SET]
+
+    @property
+    def daemon_sets(self) -> Store:
+        """DaemonSets."""
+        return self.stores[kinds.DAEMON_SET]
 
     @property
     def pods(self) -> Store:

@@ -36,6 +36,21 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Where the node's agent listens for the kubelet."""
         return f"{self.directory}/agent.sock"
 
+    @property
+    def host_directory(self) -> str:
+        """What the node's own file system is kept in, as far as pods may ask for paths of it."""
+        return f"{self.directory}/host"
+
+    @property
+    def network_configurations(self) -> str:
+        """Where the kubelet looks for CNI's network configuration: /etc/cni/net.d of the node."""
+        return f"{self.host_directory}/etc/cni/net.d"
+
+    @property
+    def network_plugins(self) -> str:
+        """Where the kubelet looks for CNI plugins: /opt/cni/bin of the node."""
+        return f"{self.host_directory}/opt/cni/bin"
+
 
 def load(path: Path) -> NodeConfig:
     """Read the file. msgspec.ValidationError: it is not one of ours."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from isthmus_lab.kubelet import rooms
 from isthmus_lab.net import linux, netns
 
 EXIT_CANNOT_START = 127
@@ -17,11 +18,16 @@ _MOST_DESCRIPTORS = 4096
 
 
 class Mount(msgspec.Struct, frozen=True):
-    """A directory or file of the host that a container sees at `target`."""
+    """A directory or file of the node that a container sees at `target`, with everything that is mounted below it.
+
+    `propagation` as in Kubernetes: mounts made later below `source` are seen with HostToContainer; with Bidirectional
+    those that the container makes are seen outside, too.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    propagation: str = "None"
 
 
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,18 +106,22 @@ def _enter_netns(name: str) -> None:
 def private_filesystem(spec: ContainerSpec) -> None:
     """A mount namespace with an empty /run of its own, into which the volumes are bound, and own files below /etc."""
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS)
+    trees = [(mount, linux.clone_tree(mount.source)) for mount in spec.mounts]
     linux.make_private()
+    rooms.make(mount.target for mount in spec.mounts)
     present = [(source, target) for target, source in spec.files.items() if os.path.lexists(target)]
-    binds = [*spec.mounts, *(Mount(source, target) for source, target in present)]
-    sources = [os.open(bind.source, os.O_PATH | os.O_CLOEXEC) for bind in binds]
+    sources = [(os.open(source, os.O_PATH | os.O_CLOEXEC), target) for source, target in present]
     with contextlib.suppress(OSError):
         linux.unmount(str(netns.DIRECTORY))  # else this container keeps every pod's namespace of today alive
     linux.mount("tmpfs", "/run", kind="tmpfs", data="mode=755,size=64m")
     Path("/run/tmp").mkdir(mode=0o1777)
     if os.path.realpath("/var/run") != "/run":
         linux.mount("/run", "/var/run", flags=linux.MS_BIND)
-    for bind, fd in zip(binds, sources, strict=True):
-        _bind(fd, bind)
+    for mount, tree in trees:
+        _attach(tree, mount)
+        os.close(tree)
+    for fd, target in sources:
+        _bind(fd, target)
         os.close(fd)
     if spec.hostname:
         import socket
@@ -123,26 +133,36 @@ def bind_file(source: str, target: str) -> None:
     """Show a file in place of another in the calling process's mount namespace."""
     fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
     try:
-        _bind(fd, Mount(source, target))
+        _bind(fd, target)
     finally:
         os.close(fd)
 
 
-def _bind(source: int, bind: Mount) -> None:
-    target = Path(os.path.realpath(bind.target))
+def _bind(source: int, target: str) -> None:
     origin = f"/proc/self/fd/{source}"
-    if not target.exists():
-        if Path("/run") not in target.parents:
-            raise FileNotFoundError(f"mountPath {bind.target} does not exist here. Mount below /var/run instead.")
-        if os.path.isdir(origin):
-            target.mkdir(parents=True)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
-    linux.mount(origin, str(target), flags=linux.MS_BIND)
-    if bind.read_only:
+    linux.mount(origin, _place(origin, target), flags=linux.MS_BIND)
+
+
+def _attach(tree: int, mount: Mount) -> None:
+    target = _place(f"/proc/self/fd/{tree}", mount.target)
+    linux.attach_tree(tree, target)
+    if mount.propagation != "Bidirectional":
+        linux.propagate(target, linux.MS_SLAVE if mount.propagation == "HostToContainer" else linux.MS_PRIVATE)
+    if mount.read_only:
         with contextlib.suppress(OSError):  # inherited flags of the host's mount may forbid a plain remount
-            linux.mount("none", str(target), flags=linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
+            linux.mount("none", target, flags=linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
+
+
+def _place(origin: str, target: str) -> str:
+    """The mount point, made if need be: all that is missing is below /run by now, where there is room."""
+    place = Path(os.path.realpath(target))
+    if not place.exists():
+        if os.path.isdir(origin):
+            place.mkdir(parents=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+    return str(place)
 
 
 def _run(spec: ContainerSpec) -> None:

@@ -13,8 +13,9 @@ from isthmus_lab.kubelet import env, images, volumes
 from isthmus_lab.kubelet.agent import NodeAgent
 from isthmus_lab.kubelet.client import ApiClient, ApiError, Object
 from isthmus_lab.kubelet.config import NodeConfig
-from isthmus_lab.kubelet.container import ContainerSpec, Mount
+from isthmus_lab.kubelet.container import ContainerSpec
 from isthmus_lab.kubelet.informer import Informer
+from isthmus_lab.kubelet.plugins import Plugins
 from isthmus_lab.kubelet.runtime_client import RuntimeClient
 from isthmus_lab.kubelet.sandbox import Sandbox, Sandboxes
 from isthmus_lab.kubelet.services import DOMAIN
@@ -32,6 +33,7 @@ class NodeContext:
     runtime: RuntimeClient
     agent: NodeAgent
     sandboxes: Sandboxes
+    plugins: Plugins
     config_maps: Informer
     secrets: Informer
     wire_services: Callable[[str], Awaitable[None]]
@@ -128,7 +130,7 @@ class PodPlace:
         arguments = [env.expand(str(a), variables) for a in container.get("args") or []]
         argv, entry = images.command_line(images.find(container["image"]), command, arguments)
         meta = pod["metadata"]
-        mounts = volumes.mounts_of(container, self.volume_directories)
+        mounts = list(volumes.mounts_of(container, self.volume_directories))
         return ContainerSpec(
             id=f"{meta['uid']}/{container['name']}/{attempt}",
             argv=argv,
@@ -136,7 +138,7 @@ class PodPlace:
             env=variables,
             cwd=container.get("workingDir") or "/",
             netns=self.box.netns,
-            mounts=[Mount(source, target, read_only) for source, target, read_only in mounts],
+            mounts=mounts,
             files=self.files,
             hostname=str(pod["spec"].get("hostname") or meta["name"])[:63],
             log=str(self.log(pod, container, attempt)),
@@ -157,5 +159,5 @@ class PodPlace:
             "env": variables,
             "args": [env.expand(str(a), variables) for a in container.get("args") or []],
             "mounts": self.files
-            | {target: source for source, target, _ in volumes.mounts_of(container, self.volume_directories)},
+            | {mount.target: mount.source for mount in volumes.mounts_of(container, self.volume_directories)},
         }

@@ -14,6 +14,7 @@ from isthmus_lab.kubelet.client import ApiClient, Object
 from isthmus_lab.kubelet.config import NodeConfig, load
 from isthmus_lab.kubelet.context import NodeContext
 from isthmus_lab.kubelet.informer import Informer, key_of
+from isthmus_lab.kubelet.plugins import Plugins
 from isthmus_lab.kubelet.pod import PodWorker
 from isthmus_lab.kubelet.runtime_client import RuntimeClient
 from isthmus_lab.kubelet.sandbox import Sandboxes
@@ -33,6 +34,7 @@ class Kubelet:
         self.runtime = RuntimeClient(config.runtime_socket)
         self.agent = NodeAgent(config, self.runtime)
         self.sandboxes = Sandboxes(config, Path(config.directory, "pods"))
+        self.plugins = Plugins(config, Path(config.directory, "pods"))
         self.workers: dict[str, PodWorker] = {}
         self._group = asyncio.TaskGroup()
         self._changed = asyncio.Event()
@@ -48,6 +50,7 @@ class Kubelet:
             runtime=self.runtime,
             agent=self.agent,
             sandboxes=self.sandboxes,
+            plugins=self.plugins,
             config_maps=Informer(self.client, "/api/v1/configmaps", self._source_event),
             secrets=Informer(self.client, "/api/v1/secrets", self._source_event),
             wire_services=self._wire,
@@ -127,6 +130,7 @@ class Kubelet:
                 self.runtime.signal(process["id"], 9)
         for uid in self.sandboxes.uids():
             if uid not in known:
+                await self.plugins.remove(uid, gone=not self.sandboxes.is_alive(uid))
                 await self.sandboxes.remove(uid)
 
     def _service_event(self, _kind: str, _object: Object) -> None:

@@ -12,16 +12,18 @@ import time
 from isthmus.base.errors import UnreachableError
 from isthmus_lab.kubelet import execs, images, probes, volumes
 from isthmus_lab.kubelet.client import ApiError, Object
+from isthmus_lab.kubelet.cni import CniError
 from isthmus_lab.kubelet.context import NodeContext, PodPlace, write_name_files
 from isthmus_lab.kubelet.engines import Engine, ProcessEngine, ProxyEngine
 from isthmus_lab.kubelet.env import ConfigError
 from isthmus_lab.kubelet.podvolumes import PodVolumes
 from isthmus_lab.kubelet.runner import Runner, Surroundings
 from isthmus_lab.kubelet.runtime_client import RuntimeRefusedError
-from isthmus_lab.kubelet.sandbox import WAN_IP_ANNOTATION
+from isthmus_lab.kubelet.sandbox import WAN_IP_ANNOTATION, Sandbox
 from isthmus_lab.kubelet.status import ContainerState, PodFacts, Role, pod_status
 
 _RETRY = 0.3
+_NETWORK_RETRY = 5.0
 _DEFAULT_GRACE = 30.0
 _SIDECAR_GRACE = 2.0
 _SETTLE_SECONDS = 3.0
@@ -149,20 +151,47 @@ class PodWorker:
 
     async def _prepare(self) -> PodPlace:
         """Network and volumes; tried until they are there."""
+        pause = _RETRY
         while True:
             try:
-                box = await self._context.sandboxes.ensure(self.pod, time.time())
-                await self._context.wire_services(box.netns)
+                box = await self._network()
                 files = write_name_files(self._context, self.pod, box)
                 self.place = PodPlace(self._context, box, files, self._volumes.directories)
                 self._dirty.set()
                 await self._announce_wan(box.wan_ip)
                 await self._volumes.fill(self.current)
+            except CniError as error:
+                self._no_network(f"Failed to create pod sandbox: {error}")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _NETWORK_RETRY)
             except (ConfigError, OSError, ApiError, UnreachableError) as error:
                 self._event("Warning", "FailedMount" if isinstance(error, ConfigError) else "FailedSetup", str(error))
                 await asyncio.sleep(_RETRY)
             else:
                 return self.place
+
+    async def _network(self) -> Sandbox:
+        """The pod's network as the lab makes it, and then what CNI plugins do about it. CniError: one refused."""
+        sandboxes, plugins = self._context.sandboxes, self._context.plugins
+        lives = sandboxes.is_alive(self.uid)
+        box = await sandboxes.ensure(self.pod, time.time())
+        await self._context.wire_services(box.netns)
+        if box.host_network:
+            return box
+        if not lives:
+            await plugins.remove(self.uid, gone=True)
+        await plugins.add(self.pod, box)
+        self._no_network("")
+        return box
+
+    def _no_network(self, why: str) -> None:
+        """Tell why no container starts, in an event and where each container waits; "" if nothing is wrong."""
+        if why:
+            self._event("Warning", "FailedCreatePodSandBox", why)
+        for state in self._states:
+            if state.running_since is None and state.message != why:
+                state.message = why
+                self._dirty.set()
 
     async def _announce_wan(self, wan_ip: str | None) -> None:
         known = (self.pod["metadata"].get("annotations") or {}).get(WAN_IP_ANNOTATION)
@@ -198,6 +227,8 @@ class PodWorker:
             await runner.stop(grace)
 
     async def _remove(self) -> None:
+        for problem in await self._context.plugins.remove(self.uid):
+            self._event("Warning", "FailedKillPod", f"error killing pod: {problem}")
         await self._context.sandboxes.remove(self.uid)
         with contextlib.suppress(UnreachableError, RuntimeRefusedError):
             for process in self._context.runtime.processes():

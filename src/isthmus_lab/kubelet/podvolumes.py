@@ -26,6 +26,7 @@ class PodVolumes:
         self._poked = asyncio.Event()
         base = context.pod_directory(uid) / "volumes"
         self.directories: dict[str, Path] = {v["name"]: base / v["name"] for v in self._volumes}
+        self._host = Path(context.config.host_directory)
 
     def poke(self) -> None:
         """Something that volumes are made of may have changed."""
@@ -34,6 +35,10 @@ class PodVolumes:
     async def fill(self, pod: Object) -> None:
         """Write everything once. ConfigError: something is missing, or no token was given."""
         for volume in self._volumes:
+            if "hostPath" in volume:
+                self.directories[volume["name"]] = place = volumes.host_path(volume["hostPath"]["path"], self._host)
+                volumes.ensure_host_path(volume, place)
+                continue
             directory = self.directories[volume["name"]]
             directory.mkdir(parents=True, exist_ok=True)
             tokens = {}

@@ -26,7 +26,8 @@ from typing import Any
 import msgspec
 
 from isthmus_lab.kubelet.container import ContainerSpec, become, bind_file
-from isthmus_lab.net import linux
+from isthmus_lab.net import linux, netns
+from isthmus_lab.supervisor.state import INSIDE
 
 MAX_MESSAGE = 1 << 20
 _KUBELET_RETRY = 0.5
@@ -238,6 +239,20 @@ class Runtime:
                 return
             self._ended(pid, _exit_code(status))
 
+    def _sweep(self) -> None:
+        """End what containers left behind: in Kubernetes a container's processes end with its first.
+
+        They are known by their mount namespace, which is neither the node's nor that of a container that runs.
+        """
+        if not _sees_own_processes():
+            return
+        living = [os.getpid(), *(p.pid for p in self.processes.values() if p.exit_code is None)]
+        known = {_mount_namespace(pid) for pid in living}
+        for entry in os.listdir("/proc"):
+            if entry.isdecimal() and _mount_namespace(int(entry)) not in {None, *known}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(entry), signal.SIGKILL)
+
     def _ended(self, pid: int, code: int) -> None:
         client = self.execs.pop(pid, None)
         if client is not None:
@@ -246,6 +261,8 @@ class Runtime:
         for process in self.processes.values():
             if process.pid == pid and process.exit_code is None:
                 process.exit_code, process.finished = code, time.time()
+                if process.spec.private:
+                    self._sweep()
                 self._tell(process)
                 if self.kubelet is not None and process.spec.id == self.kubelet.id:
                     self.kubelet_due = time.monotonic() + _KUBELET_RETRY
@@ -255,6 +272,20 @@ class Runtime:
         for watcher in list(self.watchers):
             if not _send(watcher, process.describe()):
                 self._drop(watcher)
+
+
+def _sees_own_processes() -> bool:
+    """False where /proc is that of a PID namespace above, whose numbers mean other processes."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return any(line.split() == ["NSpid:", str(os.getpid())] for line in status)
+
+
+def _mount_namespace(pid: int) -> int | None:
+    """Its inode; None for what is gone, or is none of ours."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/mnt").st_ino
+    except OSError:
+        return None
 
 
 def _send(client: socket.socket, message: dict[str, Any]) -> bool:
@@ -281,6 +312,20 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
+def own_run() -> None:
+    """Give the node a /run of its own, with the lab's state and namespaces in it.
+
+    It is shared with those containers that ask for it (`mountPropagation`), so that they see pods' namespaces come.
+    """
+    kept = [(str(path), os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in (INSIDE, netns.DIRECTORY) if path.is_dir()]
+    linux.mount("tmpfs", "/run", kind="tmpfs", data="mode=755")
+    for target, fd in kept:
+        os.mkdir(target)
+        linux.mount(f"/proc/self/fd/{fd}", target, flags=linux.MS_BIND | linux.MS_REC)
+        os.close(fd)
+    linux.propagate("/run", linux.MS_SHARED)
+
+
 def main(arguments: list[str]) -> None:
     """`python -m isthmus_lab.kubelet.runtime NODE_JSON`: own mounts and /proc, the kubelet, then serve for ever."""
     import isthmus_lab.kubelet.main as kubelet_main  # imported here once, for all forks
@@ -293,6 +338,7 @@ def main(arguments: list[str]) -> None:
         linux.make_private()
         with contextlib.suppress(OSError):
             linux.mount("proc", "/proc", kind="proc", flags=linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        own_run()
         names = Path(config.directory, "resolv.conf")
         names.write_text(resolv_conf(config.node.ip))
         bind_file(str(names), "/etc/resolv.conf")

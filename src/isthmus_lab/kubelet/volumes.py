@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from isthmus_lab.kubelet.container import Mount
 from isthmus_lab.kubelet.env import ConfigError, Lookup, Object, contents, field_value, resource_value
 
 TOKEN_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -66,7 +67,7 @@ def payload(volume: Object, pod: Object, lookup: Lookup, tokens: Mapping[str, st
 
     `tokens` are the ServiceAccount tokens by path.
     """
-    if "emptyDir" in volume:
+    if "emptyDir" in volume or "hostPath" in volume:
         return None
     if "projected" in volume:
         files: dict[str, bytes] = {}
@@ -80,7 +81,7 @@ def payload(volume: Object, pod: Object, lookup: Lookup, tokens: Mapping[str, st
         return _source(volume, pod, lookup, tokens)
     kinds = ", ".join(k for k in volume if k != "name") or "nothing"
     raise ConfigError(
-        f"volume {volume['name']}: {kinds} is not supported. Use emptyDir, configMap, secret or projected."
+        f"volume {volume['name']}: {kinds} is not supported. Use emptyDir, hostPath, configMap, secret or projected."
     )
 
 
@@ -177,12 +178,54 @@ def refresh_after(seconds: float) -> float:
     return min(seconds * 0.8, 86400.0)
 
 
-def mounts_of(container: Object, directories: Mapping[str, Path]) -> Iterable[tuple[str, str, bool]]:
-    """(host path, mount path, read only) of each of the container's mounts. ConfigError: no such volume."""
+def mounts_of(container: Object, directories: Mapping[str, Path]) -> Iterable[Mount]:
+    """The container's mounts. ConfigError: no such volume."""
     for mount in container.get("volumeMounts") or []:
         if mount["name"] not in directories:
             raise ConfigError(f"volumeMount {mount['name']!r}: the pod has no such volume")
         source = directories[mount["name"]]
         if mount.get("subPath"):
             source = source / mount["subPath"]
-        yield str(source), mount["mountPath"], bool(mount.get("readOnly"))
+        propagation = str(mount.get("mountPropagation") or "None")
+        yield Mount(str(source), mount["mountPath"], bool(mount.get("readOnly")), propagation)
+
+
+_SHARED = ("/run", "/proc", "/sys", "/dev")
+_TYPES = {
+    "Directory": Path.is_dir,
+    "File": Path.is_file,
+    "Socket": Path.is_socket,
+    "CharDevice": Path.is_char_device,
+    "BlockDevice": Path.is_block_device,
+}
+
+
+def host_path(path: str, host: Path) -> Path:
+    """Where a path of the node is: below /run, /proc, /sys and /dev where it says, else in the node's directory `host`.
+
+    ConfigError: the path is not absolute, or leads out of itself.
+    """
+    if not path.startswith("/") or ".." in Path(path).parts:
+        raise ConfigError(f"hostPath {path!r}: write an absolute path without '..'")
+    plain = os.path.normpath("/run" + path.removeprefix("/var/run") if _is_below(path, "/var/run") else path)
+    if any(_is_below(plain, shared) for shared in _SHARED):
+        return Path(plain)
+    return host / plain.lstrip("/")
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory + "/")
+
+
+def ensure_host_path(volume: Object, place: Path) -> None:
+    """Make a hostPath volume's directory or file, or see that it is there, by its type. ConfigError: it is not."""
+    kind = str(volume["hostPath"].get("type") or "")
+    if kind in ("", "DirectoryOrCreate"):
+        if not place.exists():
+            place.mkdir(parents=True)
+    elif kind == "FileOrCreate":
+        place.touch()
+    elif kind not in _TYPES:
+        raise ConfigError(f"volume {volume['name']}: hostPath type {kind!r} is not known")
+    elif not _TYPES[kind](place):
+        raise ConfigError(f"volume {volume['name']}: hostPath type check failed: {place} is no {kind}")

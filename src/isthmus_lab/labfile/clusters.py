@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus_lab.labfile.planes import Planes
 from isthmus_lab.labfile.values import DEFAULT_POD_CIDR, Raw, Reader, words
-from isthmus_lab.world import DEFAULT_TRUST_DOMAIN, EVERY_HOST, Cluster, Network, Node
+from isthmus_lab.world import DEFAULT_TRUST_DOMAIN, EVERY_HOST, Cluster, DataPlane, Network, Node
 
 MAX_NETWORKS = 30
 MAX_GATEWAY_PODS = 9
@@ -22,6 +22,7 @@ _FIELDS = {
     "gateway",
     "meshNetwork",
     "exposes",
+    "dataPlane",
 }
 
 
@@ -58,7 +59,8 @@ def read_drafts(reader: Reader, raw: Raw, networks: tuple[Network, ...]) -> list
     for index, item in enumerate(reader.items("lab", "clusters", raw)):
         network = item.get("network")
         key = network if isinstance(network, str) else None
-        drafts.append(_draft(reader, index, item, known=known, place=places.get(key, 0)))
+        whole = {"dataPlane": raw.get("dataPlane", DataPlane.SIDECAR), **item}
+        drafts.append(_draft(reader, index, whole, known=known, place=places.get(key, 0)))
         places[key] = places.get(key, 0) + 1
     reader.unique("lab", "clusters", [d.cluster.name for d in drafts])
     return drafts
@@ -84,6 +86,9 @@ def _draft(reader: Reader, index: int, raw: Raw, *, known: set[str], place: int)
             where, "trustDomain", raw.get("trustDomain", DEFAULT_TRUST_DOMAIN), DEFAULT_TRUST_DOMAIN
         ),
         exposes=reader.hosts(where, "exposes", raw.get("exposes", list(EVERY_HOST))),
+        data_plane=DataPlane(
+            reader.one_of(where, "dataPlane", raw["dataPlane"], list(DataPlane), kind="data plane") or DataPlane.SIDECAR
+        ),
     )
     return Draft(made, where, raw)
 

@@ -22,6 +22,7 @@ _FIELDS = {
     "machines",
     "verify",
     "globalNames",
+    "dataPlane",
 }
 
 

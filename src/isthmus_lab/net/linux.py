@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import platform
 from collections.abc import Iterator
 
 CLONE_NEWNS = 0x00020000
@@ -20,9 +21,18 @@ MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
 MNT_DETACH = 2
 
 _PR_SET_NAME = 15
+
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429  # the same on all architectures (since Linux 5.2)
+_SYS_PIVOT_ROOT = {"x86_64": 155}.get(platform.machine(), 41)  # 41 in the table that newer architectures share
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -57,6 +67,34 @@ def mount(source: str, target: str, *, kind: str = "", flags: int = 0, data: str
 def unmount(target: str, flags: int = MNT_DETACH) -> None:
     """umount2(2), lazily unless told otherwise."""
     _check(_libc.umount2(target.encode(), flags), f"umount {target}")
+
+
+def propagate(target: str, kind: int) -> None:
+    """Say if mounts below `target` are told to and by its copies: MS_SHARED, MS_SLAVE (only by them), MS_PRIVATE."""
+    mount("none", target, flags=MS_REC | kind)
+
+
+def clone_tree(path: str) -> int:
+    """A descriptor of a copy of the mounts at and below `path`, which goes on hearing of mounts as they do."""
+    found: int = _libc.syscall(
+        _SYS_OPEN_TREE, _AT_FDCWD, path.encode(), _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    )
+    _check(min(found, 0), f"open_tree {path}")
+    return found
+
+
+def attach_tree(fd: int, target: str) -> None:
+    """Show what `clone_tree` gave at `target`."""
+    done = _libc.syscall(_SYS_MOVE_MOUNT, fd, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
+    _check(done, f"move_mount on {target}")
+
+
+def change_root(target: str) -> None:
+    """Make the mount at `target` the root of this mount namespace; the old root is gone from it."""
+    os.chdir(target)
+    _check(_libc.syscall(_SYS_PIVOT_ROOT, b".", b"."), f"pivot_root {target}")
+    unmount(".")
+    os.chdir("/")
 
 
 def make_private() -> None:

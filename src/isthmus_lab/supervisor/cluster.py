@@ -159,7 +159,7 @@ class ClusterControl:
     async def unready(self) -> list[str]:
         """What is not ready yet, in words; empty: everything is. UnreachableError, ApiError: the API server is away."""
         pods = (await self.client.get("/api/v1/pods"))["items"]
-        kinds = ("deployment", "statefulset")
+        kinds = ("deployment", "statefulset", "daemonset")
         sets = {kind: (await self.client.get(f"/apis/apps/v1/{kind}s"))["items"] for kind in kinds}
         return unready_words(self.plan.name, pods, sets, await self.pods_on_nodes())
 
@@ -170,10 +170,12 @@ def unready_words(
     """Compare what the API server has with what the kubelets say; `sets` by the kind that people call them. Pure."""
     words = []
     for kind, item in ((kind, item) for kind, items in sets.items() for item in items):
-        wanted = (item.get("spec") or {}).get("replicas", 1)
         status = item.get("status") or {}
         current = status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
-        have = status.get("readyReplicas") or 0
+        if kind == "daemonset":
+            wanted, have = status.get("desiredNumberScheduled") or 0, status.get("numberReady") or 0
+        else:
+            wanted, have = (item.get("spec") or {}).get("replicas", 1), status.get("readyReplicas") or 0
         if not current or have < wanted:
             meta = item["metadata"]
             words.append(f"{cluster}: {kind} {meta['namespace']}/{meta['name']} has {have} of {wanted} ready")

@@ -127,6 +127,7 @@ class Lab:
                 "role": self.world.role(name),
                 "controlPlanes": list(self.world.cluster(name).sources),
                 "trustDomain": self.world.cluster(name).trust_domain,
+                "dataPlane": self.world.cluster(name).data_plane.value,
                 "apiIP": cluster.plan.api_ip,
                 "apiWanIP": cluster.plan.api_wan_ip,
                 "nodes": [{"name": n.name, "ip": n.ip, "region": n.region, "zone": n.zone} for n in cluster.plan.nodes],

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from isthmus.base.errors import UsageError
+from isthmus.base.labels import DATAPLANE_MODE_LABEL
 from isthmus_lab.kubelet.client import ApiClient
-from isthmus_lab.world import World
+from isthmus_lab.world import DataPlane, World
 
 Object = dict[str, Any]
 FIELD_MANAGER = "isthmus-lab"
@@ -21,9 +22,27 @@ def files_for(directory: Path, cluster: str, *, everywhere: bool = True) -> list
     return [path for part in ("all", cluster)[not everywhere :] for path in sorted((directory / part).glob("*.yaml"))]
 
 
+INJECTION_LABEL = "istio-injection"
+
+
 def objects_in(world: World, cluster: str) -> list[Object]:
-    """All objects of one cluster of a lab; a management cluster, which is no part of the mesh, gets only its own."""
-    return objects_for(world.directories, cluster, everywhere=world.role(cluster) != "management")
+    """All objects of one cluster of a lab; a management cluster, which is no part of the mesh, gets only its own.
+
+    Where the data plane is ambient, namespaces that ask for sidecars are captured instead.
+    """
+    found = objects_for(world.directories, cluster, everywhere=world.role(cluster) != "management")
+    if world.cluster(cluster).data_plane is DataPlane.SIDECAR:
+        return found
+    return [as_ambient(item) if item["kind"] == "Namespace" else item for item in found]
+
+
+def as_ambient(namespace: Object) -> Object:
+    """The namespace with its pods captured by the proxies of their nodes, if they were to get sidecars."""
+    labels = dict(namespace["metadata"].get("labels") or {})
+    if labels.pop(INJECTION_LABEL, None) != "enabled":
+        return namespace
+    labels.setdefault(DATAPLANE_MODE_LABEL, DataPlane.AMBIENT.value)
+    return {**namespace, "metadata": {**namespace["metadata"], "labels": labels}}
 
 
 def objects_for(directories: Iterable[Path], cluster: str, *, everywhere: bool = True) -> list[Object]:

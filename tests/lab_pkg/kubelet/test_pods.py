@@ -5,6 +5,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,3 +230,63 @@ def test_a_request_for_what_is_not_there(lab: Driver) -> None:
     channel, length = struct.unpack(">BI", data[:5])
     assert channel == 3
     assert json.loads(data[5 : 5 + length]) == {"error": "pod sample/nobody does not run on this node"}
+
+
+PLUGIN = """#!/bin/sh
+read config
+echo "$CNI_COMMAND $CNI_ARGS" >> {log}
+case "$CNI_COMMAND $CNI_ARGS" in
+  "ADD "*K8S_POD_NAME=refused*)
+    [ -e {log}.open ] || {{ echo '{{"cniVersion": "1.0.0", "code": 11, "msg": "not yet"}}'; exit 1; }};;
+esac
+[ "$CNI_COMMAND" = ADD ] && echo '{{"cniVersion": "1.0.0"}}'
+exit 0
+"""
+
+
+def test_a_cni_plugin_keeps_a_pod_from_starting_until_it_agrees(pods: Pods, tmp_path: Path) -> None:
+    node = StateDirectory(pods.lab.state).node("east", "n1") / "host"
+    plugin, conflist = node / "opt/cni/bin/tester", node / "etc/cni/net.d/10-lab.conflist"
+    own, log = conflist.read_text(), tmp_path / "calls"
+    plugin.parent.mkdir(parents=True, exist_ok=True)
+    plugin.write_text(PLUGIN.format(log=log))
+    plugin.chmod(0o755)
+    chained = json.loads(own)
+    chained["plugins"].append({"type": "tester"})
+    conflist.write_text(json.dumps(chained))
+    try:
+        pods.create("refused", containers=[shell("c", "exec sleep 60")])
+        pods.create("hosted", hostNetwork=True, containers=[shell("c", "exec sleep 60")])
+        waiting = eventually(lambda: pods.waiting("refused", "ContainerCreating") or None, "it waits")
+        words = 'plugin type="tester" failed (add): not yet'
+        eventually(
+            lambda: words in ((pods.waiting("refused", "ContainerCreating") or waiting).get("message") or ""),
+            "it says why",
+        )
+        assert "FailedCreatePodSandBox" in pods.event_reasons()
+        assert "podIP" not in pods.status("refused")
+        log.with_name("calls.open").touch()
+        pods.wait("refused", "Running")
+        pods.wait("hosted", "Running")
+    finally:
+        conflist.write_text(own)
+    pods.lab.api("east", "DELETE", f"{PODS}/refused")
+    eventually(lambda: not pods.lab.pods("east", "refused"), "it is gone")
+    calls = [line for line in log.read_text().splitlines() if "K8S_POD_NAME=refused;" in line]
+    assert [line.split()[0] for line in calls][-2:] == ["ADD", "DEL"]
+    assert "hosted" not in log.read_text()
+
+
+def test_a_pod_of_the_nodes_network_has_the_nodes_address_and_paths(pods: Pods) -> None:
+    volume = {"name": "v", "hostPath": {"path": "/opt/tools", "type": "DirectoryOrCreate"}}
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/host/opt/tools"}]}
+    pods.create(
+        "hostly", hostNetwork=True, volumes=[volume],
+        containers=[shell("c", "echo kept > /host/opt/tools/file; exec sleep 60", **mount)],
+    )  # fmt: skip
+    pods.wait("hostly", "Running")
+    status = pods.status("hostly")
+    assert status["podIP"] == status["hostIP"]
+    kept = StateDirectory(pods.lab.state).node("east", "n1") / "host/opt/tools/file"
+    eventually(kept.exists, "the node keeps what was written")
+    assert kept.read_text() == "kept\n"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from isthmus_lab.kubelet.container import ContainerSpec, Mount
-from isthmus_lab.kubelet.runtime import Runtime, listen
+from isthmus_lab.kubelet.runtime import Runtime, listen, own_run
 from isthmus_lab.kubelet.runtime_client import RuntimeClient, RuntimeRefusedError
 from isthmus_lab.net import netns
 from isthmus_lab.supervisor.state import StateDirectory
@@ -81,6 +81,82 @@ def test_a_container_has_its_own_run_files_name_and_network(tmp_path: Path) -> N
     assert lines[3].split() == ["secrets", "tmp"]
     assert lines[4:6] == ["hello", "read-only"]
     assert lines[6] == "1", "only loopback is in a new network namespace"
+
+
+def test_mount_points_that_this_machine_does_not_have_are_in_the_containers_view_alone(tmp_path: Path) -> None:
+    places = ["/no-such-top/opt/cni/bin", "/no-such-top/etc", "/etc/no-such-part/net.d"]
+
+    def body(client: RuntimeClient, directory: Path) -> tuple[str, list[bool]]:
+        (directory / "vol").mkdir()
+        (directory / "vol" / "file").write_text("here\n")
+        script = (
+            "for d in " + " ".join(places) + "; do cat $d/file; done; test -e /etc/passwd && echo etc; "
+            "test -d /tmp && test -d /proc/self && echo rest; touch /no-such-top/etc/written; ls /run"
+        )
+        mounts = [Mount(str(directory / "vol"), place) for place in places]
+        client.start(shell("c", script, directory, mounts=mounts))
+        ended(client, "c")
+        client.start(shell("d", "exec sleep 60", directory, mounts=mounts))
+        deadline, output = time.monotonic() + 5, ""
+        while not output and time.monotonic() < deadline:
+            output, _ = run(client, "d", ["sh", "-c", f"cat {places[0]}/file 2>/dev/null"])
+        return (directory / "c.log").read_text() + output, [Path(place).exists() for place in places]
+
+    output, outside = in_new_world(tmp_path, with_runtime(body))
+    assert output.split() == ["here", "here", "here", "etc", "rest", "tmp", "here"]
+    assert outside == [False, False, False]
+    assert (tmp_path / "vol" / "written").exists()
+
+
+def test_a_container_that_asks_for_it_sees_namespaces_come_and_go(tmp_path: Path) -> None:
+    def body(client: RuntimeClient, directory: Path) -> list[int]:
+        one_way = Mount(str(netns.DIRECTORY), "/var/run/theirs", propagation="HostToContainer")
+        client.start(shell("late", "exec sleep 60", directory, mounts=[one_way]))
+        plain = Mount(str(netns.DIRECTORY), "/var/run/theirs")
+        client.start(shell("plain", "exec sleep 60", directory, mounts=[plain]))
+
+        def seen(container: str) -> int:
+            return int(run(client, container, ["sh", "-c", "grep -c theirs/pod /proc/self/mountinfo"])[0])
+
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and run(client, "late", ["grep", "-q", "theirs", "/proc/self/mountinfo"])[1]:
+            select.select([], [], [], 0.02)
+        while time.monotonic() < deadline and run(client, "plain", ["grep", "-q", "theirs", "/proc/self/mountinfo"])[1]:
+            select.select([], [], [], 0.02)
+        netns.create("pod")
+        here = [seen("late"), seen("plain")]
+        run(client, "late", ["sh", "-c", "mkdir /run/theirs/own && mount -t tmpfs none /run/theirs/own"])
+        outside = int("netns/own" in Path("/proc/self/mountinfo").read_text())
+        netns.delete("pod")
+        return [*here, seen("late"), outside]
+
+    assert in_new_world(tmp_path, with_shared_run(body)) == [1, 0, 0, 0]
+
+
+def with_shared_run(body: Callable[[RuntimeClient, Path], Any]) -> Callable[[StateDirectory], Any]:
+    """`body` beside a runtime on a node that has its own /run."""
+
+    def run(state: StateDirectory) -> Any:
+        own_run()
+        return with_runtime(body)(state)
+
+    return run
+
+
+def test_what_a_container_leaves_behind_ends_with_it_and_nothing_else_does(tmp_path: Path) -> None:
+    def body(client: RuntimeClient, directory: Path) -> list[bool]:
+        client.start(shell("other", "setsid sleep 62 & exec sleep 63", directory))
+        client.start(shell("node", "setsid sleep 64 & exec sleep 65", directory, private=False))
+        client.start(shell("c", "setsid sleep 66 & sleep 0.2; exit 0", directory))
+        found = [wait_for(f"sleep {number}", there=True) for number in (62, 64, 66)]
+        ended(client, "c")
+        found.append(wait_for("sleep 66", there=False))
+        client.signal("node", signal.SIGKILL)
+        ended(client, "node")
+        lines = command_lines()
+        return [*found, *(any(f"sleep {number}" in line for line in lines) for number in (62, 63, 64))]
+
+    assert in_new_world(tmp_path, with_runtime(body)) == [True] * 7
 
 
 def test_python_images_run_in_a_fork_and_end_with_their_code(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from isthmus_lab.kubelet import volumes
+from isthmus_lab.kubelet.container import Mount
 from isthmus_lab.kubelet.env import ConfigError
 
 POD: dict[str, Any] = {
@@ -56,7 +57,7 @@ def test_contents(volume: dict[str, Any], files: dict[str, bytes] | None) -> Non
     [
         ({"name": "v", "configMap": {"name": "none"}}, "ConfigMap 'none' not found in namespace ns"),
         ({"name": "v", "configMap": {"name": "cm", "items": [{"key": "z", "path": "z"}]}}, "has no key z"),
-        ({"name": "v", "hostPath": {"path": "/"}}, "volume v: hostPath is not supported. Use emptyDir"),
+        ({"name": "v", "nfs": {"path": "/"}}, "volume v: nfs is not supported. Use emptyDir"),
         ({"name": "v", "projected": {"sources": [{"clusterTrustBundle": {}}]}}, "clusterTrustBundle is not supported"),
     ],
 )
@@ -106,12 +107,48 @@ def test_mounts(tmp_path: Path) -> None:
     container = {
         "volumeMounts": [
             {"name": "v", "mountPath": "/var/run/x", "readOnly": True},
-            {"name": "v", "mountPath": "/var/run/y", "subPath": "f"},
+            {"name": "v", "mountPath": "/var/run/y", "subPath": "f", "mountPropagation": "HostToContainer"},
         ]
     }
     assert list(volumes.mounts_of(container, {"v": tmp_path})) == [
-        (str(tmp_path), "/var/run/x", True),
-        (str(tmp_path / "f"), "/var/run/y", False),
+        Mount(str(tmp_path), "/var/run/x", read_only=True),
+        Mount(str(tmp_path / "f"), "/var/run/y", propagation="HostToContainer"),
     ]
     with pytest.raises(ConfigError, match="no such volume"):
         list(volumes.mounts_of(container, {}))
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/opt/cni/bin", "{host}/opt/cni/bin"),
+        ("/etc/cni/net.d/", "{host}/etc/cni/net.d"),
+        ("/run/isthmus", "/run/isthmus"),
+        ("/var/run/netns", "/run/netns"),
+        ("/var/running", "{host}/var/running"),
+        ("/proc", "/proc"),
+    ],
+)
+def test_a_host_path_is_the_nodes_and_not_this_machines(tmp_path: Path, path: str, place: str) -> None:
+    assert volumes.host_path(path, tmp_path) == Path(place.format(host=tmp_path))
+
+
+@pytest.mark.parametrize("path", ["etc", "/etc/../home"])
+def test_a_host_path_cannot_leave_the_node(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigError, match="absolute path"):
+        volumes.host_path(path, tmp_path)
+
+
+def test_what_a_host_path_names_is_made_or_must_be_there(tmp_path: Path) -> None:
+    def ensure(kind: str, place: Path) -> None:
+        volumes.ensure_host_path({"name": "v", "hostPath": {"path": "/x", "type": kind}}, place)
+
+    ensure("DirectoryOrCreate", tmp_path / "made" / "here")
+    ensure("FileOrCreate", tmp_path / "made" / "file")
+    ensure("Directory", tmp_path / "made")
+    ensure("File", tmp_path / "made" / "file")
+    ensure("", tmp_path / "too")
+    assert (tmp_path / "too").is_dir()
+    for kind, place in (("Directory", "missing"), ("File", "made"), ("Socket", "made"), ("Nonsense", "made")):
+        with pytest.raises(ConfigError, match="hostPath type"):
+            ensure(kind, tmp_path / place)

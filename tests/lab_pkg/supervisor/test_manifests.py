@@ -96,3 +96,25 @@ def test_objects_find_their_place_by_discovery() -> None:
     ]
     with pytest.raises(UsageError, match="knows no Gadget in v1"):
         asyncio.run(manifests.Applier(client).apply([item("v1", "Gadget")]))
+
+
+def namespace(**labels: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n", "labels": labels}}
+
+
+@pytest.mark.parametrize(
+    ("written", "ambient"),
+    [
+        ({"istio-injection": "enabled", "team": "a"}, {"team": "a", "istio.io/dataplane-mode": "ambient"}),
+        (
+            {"istio-injection": "enabled", "istio.io/dataplane-mode": "none"},
+            {"istio.io/dataplane-mode": "none"},
+        ),
+        ({"istio-injection": "disabled"}, {"istio-injection": "disabled"}),
+        ({}, {}),
+    ],
+)
+def test_namespaces_that_ask_for_sidecars_are_captured_where_the_data_plane_is_ambient(
+    written: dict[str, str], ambient: dict[str, str]
+) -> None:
+    assert manifests.as_ambient(namespace(**written)) == namespace(**ambient)

@@ -99,6 +99,39 @@ StatefulSetCondition: One aspect of a stateful set's state.
   reason string @4 | One CamelCase word.
   status! string @2 | True, False or Unknown.
   type! string @1 | Name of the condition.
+DaemonSet: Keeps one pod on each node.
+  metadata ObjectMeta @1 | Standard object metadata.
+  spec DaemonSetSpec @2 | Desired behaviour.
+  status DaemonSetStatus @3 | Last observed state.
+DaemonSetSpec: Desired behaviour of a daemon set.
+  minReadySeconds int @4 | Seconds a new pod must be ready to count as available.
+  revisionHistoryLimit int @6 =10 | Old revisions to keep.
+  selector! LabelSelector @1 | Pods that belong to the set; cannot be changed.
+  template! PodTemplateSpec @2 | The pods.
+  updateStrategy DaemonSetUpdateStrategy @3 | How pods are replaced.
+DaemonSetUpdateStrategy: How pods are replaced.
+  rollingUpdate RollingUpdateDaemonSet @2 | For RollingUpdate.
+  type string @1 =RollingUpdate (OnDelete|RollingUpdate) | OnDelete or RollingUpdate.
+RollingUpdateDaemonSet: Control of a rolling update.
+  maxSurge intstr @2 | Nodes that may have a second pod.
+  maxUnavailable intstr @1 | Nodes whose pod may be away, as number or percentage.
+DaemonSetStatus: State of a daemon set.
+  collisionCount int @9 | Hash collisions.
+  conditions [DaemonSetCondition] @10 key=type | Conditions.
+  currentNumberScheduled! int @1 | Nodes that have a pod and should.
+  desiredNumberScheduled! int @3 | Nodes that should have a pod.
+  numberAvailable int @7 | Nodes whose pod was ready for minReadySeconds.
+  numberMisscheduled! int @2 | Nodes that have a pod and should not.
+  numberReady! int @4 | Nodes whose pod is ready.
+  numberUnavailable int @8 | Nodes that should have an available pod and have none.
+  observedGeneration int @5 | The generation acted on.
+  updatedNumberScheduled int @6 | Nodes with a pod of the present template.
+DaemonSetCondition: One aspect of a daemon set's state.
+  lastTransitionTime time @3 | When the status last changed.
+  message string @5 | Details for people.
+  reason string @4 | One CamelCase word.
+  status! string @2 | True, False or Unknown.
+  type! string @1 | Name of the condition.
 HorizontalPodAutoscaler: Scales a workload by metrics.
   metadata ObjectMeta @1 | Standard object metadata.
   spec HorizontalPodAutoscalerSpec @2 | Desired behaviour.
