@@ -1,8 +1,9 @@
 """Endpoints with what is known of their pods, nodes, networks and policies."""
 
+import msgspec
 import pytest
 
-from isthmus.base.labels import NETWORK_LABEL
+from isthmus.base.labels import NETWORK_LABEL, TUNNEL_LABEL
 from isthmus.derive import endpoints
 from isthmus.derive.networks import Home
 from isthmus.model.mesh import Endpoint, PeerPolicy
@@ -110,3 +111,19 @@ def test_labels_say_where_an_endpoint_is() -> None:
     assert found["topology.istio.io/cluster"] == "c"
     assert found["topology.kubernetes.io/zone"] == "z"
     assert found["kubernetes.io/hostname"] == "n1"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "tunnel", "taken"),
+    [
+        pytest.param("", "", False, id="outside of ambient"),
+        pytest.param("pending", "", False, id="about to be captured, or let go"),
+        pytest.param("enabled", "", True, id="captured by its node's proxy"),
+        pytest.param("", "http", True, id="a sidecar with HBONE"),
+        pytest.param("", "none", False, id="another word"),
+    ],
+)
+def test_who_takes_hbone(redirection: str, tunnel: str, taken: bool) -> None:
+    found = labels({"app": "web"} | ({TUNNEL_LABEL: tunnel} if tunnel else {}))
+    pod = msgspec.structs.replace(POD, labels=found, redirection=redirection)
+    assert build(SliceEndpoint(addresses=("1.1.1.1",), pod="web-1"), pod=pod).hbone is taken

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.base.errors import ObjectRef, Severity
+from isthmus.base.errors import ObjectRef
 from isthmus.ingest.authorization_policy import closed
 from isthmus.model.policy import EVERYTHING, AuthorizationPolicy, Condition, PolicyAction, PolicyRule
 from tests.ingest.check import check, complaints
@@ -116,11 +116,29 @@ def test_dry_run(word: str, dry: bool, problems: int) -> None:
 
 
 @pytest.mark.parametrize("field", ["targetRef", "targetRefs"])
-def test_target_references_are_reported(field: str) -> None:
-    target = {"kind": "Gateway", "name": "g"}
+def test_a_policy_may_be_attached_to_what_a_waypoint_takes(field: str) -> None:
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"}
     found = check("AuthorizationPolicy", {"spec": {field: [target] if field.endswith("s") else target}})
-    assert found.rows == ()
-    assert [problem.severity for problem in found.problems] == [Severity.WARNING]
+    assert (found.rows, found.problems) == ((row(targets=(("Gateway", "g"),)),), ())
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"targetRefs": [{"kind": "Pod", "name": "p"}]}, "spec.targetRefs[0].kind"),
+        ({"targetRefs": [{"kind": "Gateway", "name": "g"}]}, "spec.targetRefs[0].group"),
+        ({"targetRef": {"kind": "Service"}}, "spec.targetRef"),
+        ({"targetRef": {"kind": "Service", "name": "s", "namespace": "other"}}, "spec.targetRef.namespace"),
+        (
+            {"targetRef": {"kind": "Service", "name": "s"}, "selector": {"matchLabels": {"app": "x"}}},
+            "spec.selector",
+        ),
+    ],
+)
+def test_who_is_meant_by_a_broken_target_is_not_known(spec: Any, field: str) -> None:
+    found = check("AuthorizationPolicy", {"spec": spec})
+    assert found.rows is None
+    assert field in [name for name, _ in complaints(found)]
 
 
 @pytest.mark.parametrize("spec", [[], {"selector": "x"}, {"selector": {"matchExpressions": []}}])

@@ -1,6 +1,7 @@
 """Injection: which pods get a sidecar, what they get, and that the API server's patch gives a valid pod."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import jsonpatch
@@ -254,3 +255,12 @@ def test_what_cannot_be_done_is_refused_with_the_remedy(obj: Json, says: str) ->
 def test_a_pod_without_metadata_is_still_one() -> None:
     made = injected({"spec": {"containers": [{"name": "app", "image": "x"}]}})
     assert made["metadata"]["labels"]["security.istio.io/tlsMode"] == "istio"
+
+
+def test_in_a_mesh_with_ambient_workloads_a_sidecar_takes_hbone_and_says_so() -> None:
+    made = injected(pod(), values=replace(VALUES, hbone=True))
+    assert made["metadata"]["labels"]["networking.istio.io/tunnel"] == "http"
+    assert environment(made)["ISTIO_META_ENABLE_HBONE"] == "true"
+    plain = injected(pod())
+    assert "networking.istio.io/tunnel" not in plain["metadata"]["labels"]
+    assert "ISTIO_META_ENABLE_HBONE" not in environment(plain)

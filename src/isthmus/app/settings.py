@@ -43,6 +43,7 @@ class ServeSettings:
     network: str = ""
     mesh_id: str = "mesh1"
     dns_capture: bool = True
+    hbone: bool = False
     images: Images = field(default_factory=Images)
     instance: str = "istiod"
     revision: str = "default"
@@ -106,5 +107,6 @@ class ServeSettings:
             revision=self.revision,
             discovery=self.discovery,
             dns_capture=self.dns_capture,
+            hbone=self.hbone,
             images=self.images,
         )

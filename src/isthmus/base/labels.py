@@ -15,6 +15,9 @@ EGRESS_LABEL = "networking.isthmus.dev/egressPort"
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
 """`istio`: a proxy takes mutual TLS here."""
 
+TUNNEL_LABEL = "networking.istio.io/tunnel"
+"""`http`: a sidecar takes HBONE here."""
+
 DATAPLANE_MODE_LABEL = "istio.io/dataplane-mode"
 """On a namespace or a pod: `ambient` (captured by the proxy of its node) or `none`; the pod's counts first."""
 

@@ -82,6 +82,9 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
     hub: Annotated[str, typer.Option(help="Registry and path of the images.")] = "isthmus",
     tag: Annotated[str, typer.Option(help="Tag of the images.")] = "",
     dns_capture: Annotated[bool, typer.Option(help="Let sidecars resolve names of other clusters.")] = True,
+    hbone: Annotated[
+        bool, typer.Option("--hbone", help="Let sidecars and ambient workloads reach each other.")
+    ] = False,
     crds: Annotated[bool, typer.Option(help="Install the definitions of Istio's resources.")] = True,
     gateway_api: Annotated[bool, typer.Option(help="Also reduced definitions of the Gateway API.")] = False,
     generate: Annotated[bool, typer.Option("--generate", help="Print manifests; touch no cluster.")] = False,
@@ -106,6 +109,7 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
         namespace=namespace,
         revision=revision,
         dns_capture=dns_capture,
+        hbone=hbone,
         images=images(hub, tag),
     )
     wanted = Wanted(

@@ -18,6 +18,7 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
     network: Annotated[str, typer.Option(envvar="NETWORK", help="Network given to injected pods.")] = "",
     mesh_id: Annotated[str, typer.Option(envvar="MESH_ID", help="Mesh id given to injected pods.")] = "mesh1",
     dns_capture: Annotated[bool, typer.Option(envvar="DNS_CAPTURE", help="Injected pods use the agent's DNS.")] = True,
+    hbone: Annotated[bool, typer.Option(envvar="ENABLE_HBONE", help="Injected sidecars take HBONE, too.")] = False,
     proxy_image: Annotated[
         str, typer.Option(envvar="PROXY_IMAGE", help="Image of injected sidecars.")
     ] = "isthmus/proxy",
@@ -99,6 +100,7 @@ def serve(  # noqa: PLR0913, PLR0917  (each is a flag)
         mesh_id=mesh_id,
         proxy_mark=proxy_mark,
         dns_capture=dns_capture,
+        hbone=hbone,
         images=Images(proxy=proxy_image, init=init_image),
         instance=instance,
         revision=revision,

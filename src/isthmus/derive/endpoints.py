@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from isthmus.base.labels import TUNNEL_LABEL
 from isthmus.base.names import spiffe_id
 from isthmus.derive.networks import Home, label, network_of
 from isthmus.derive.peers import workload_mode
@@ -12,8 +13,10 @@ from isthmus.model.rows import EndpointSlice, Labels, Locality, MtlsMode, Node, 
 
 MESH_TLS = "istio"
 
-CAPTURED = "enabled"
-"""What the agent of a node says of a pod that it redirects and that therefore takes HBONE."""
+REDIRECTED = "enabled"
+"""What the agent of a node says of a pod whose traffic it captures."""
+
+HBONE_TUNNEL = "http"
 
 _NAME_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 _REVISION_LABELS = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
@@ -52,9 +55,18 @@ def _endpoint(row: EndpointSlice, endpoint: SliceEndpoint, around: Surroundings)
         terminating=endpoint.terminating,
         workload=describe(pod) if pod else f";{row.namespace};;;{row.cluster}",
         node=node,
-        hbone=pod is not None and pod.redirection == CAPTURED,
         hostname=endpoint.hostname or (pod.hostname if pod and pod.subdomain == row.service else ""),
+        hbone=takes_hbone(pod) if pod else False,
     )
+
+
+def takes_hbone(pod: Workload) -> bool:
+    """True if HBONE reaches a pod: its node's proxy captures what it gets, or its sidecar says so of itself.
+
+    A pod that is only about to be captured, or to be let go, is reached as one outside of ambient: nobody listens yet,
+    or soon no longer.
+    """
+    return pod.redirection == REDIRECTED or label(pod.labels, TUNNEL_LABEL) == HBONE_TUNNEL
 
 
 def _mtls(policy: PeerPolicy, pod: Workload | None) -> tuple[bool, tuple[int, ...]]:

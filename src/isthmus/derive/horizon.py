@@ -27,7 +27,7 @@ import msgspec
 from isthmus.derive.nearness import Nearness
 from isthmus.derive.networks import HBONE_PORT, family
 from isthmus.derive.standing import StandingOf, Standings, in_full_use
-from isthmus.model.mesh import MAPPED, Assignment, Endpoint, Hidden, LbEndpoint, NetworkGateway
+from isthmus.model.mesh import MAPPED, Assignment, Endpoint, Hidden, HostKey, LbEndpoint, NetworkGateway
 from isthmus.model.preference import NO_PREFERENCE, Preference
 from isthmus.model.rows import Labels, Locality
 
@@ -56,7 +56,7 @@ class Horizon(msgspec.Struct, frozen=True):
     `networks`: only endpoints of these networks or of none (SH24). `mtls_only`: SNI-DNAT clusters (SH27).
     `only_cluster`: endpoints of no other cluster (CL4), `only_node`: of no other node (SH19).
     `place`: the labels of its clients by which they prefer what is near (LB2-LB5). `home`: its own cluster, where
-    that is not in full use.
+    that is not in full use. `waypoint`: the one of `client_cluster` that this service is reached through.
 
     `mtls`: its clients speak mutual TLS by SNI, `hbone`: they speak HBONE (SH7, SH11); where both are possible the
     former is taken (SH16). `hbone_only`: what passes HBONE on unopened, to endpoints that take it, at their port.
@@ -73,6 +73,8 @@ class Horizon(msgspec.Struct, frozen=True):
     mtls: bool = True
     hbone: bool = False
     hbone_only: bool = False
+    waypoint: HostKey | None = None
+    client_cluster: str = ""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):

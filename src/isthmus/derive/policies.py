@@ -12,15 +12,23 @@ from isthmus.model.policy import (
     PolicyAction,
     PolicyKey,
     PolicyRule,
+    PolicyTarget,
 )
 from isthmus.model.rows import Labels, labels_match
 
 Bound = tuple[Labels, PolicyKey]
 """A policy that holds in a namespace for the workloads that its selector matches."""
 
+Attached = tuple[PolicyTarget, PolicyKey]
+"""A policy and what it is attached to."""
+
+ANYTHING: PolicyTarget = ("", "")
 CLOSED_KEY: PolicyKey = ("", "closed")
 CLOSED: tuple[Bound, ...] = (((), CLOSED_KEY),)
 """What holds where the policies of a namespace could not be derived: nobody gets in."""
+
+CLOSED_TARGETS: tuple[Attached, ...] = ((ANYTHING, CLOSED_KEY),)
+"""The same for what is attached."""
 
 CLOSED_ROW = AuthorizationPolicy(
     cluster="", name=CLOSED_KEY[1], action=PolicyAction.DENY, rules=EVERYTHING
@@ -28,8 +36,21 @@ CLOSED_ROW = AuthorizationPolicy(
 
 
 def bound(own: Iterable[AuthorizationPolicy], root: Iterable[AuthorizationPolicy]) -> tuple[Bound, ...]:
-    """The policies of a namespace with those of the root namespace; in an order that does not depend on time."""
-    return tuple(sorted({(row.selector, (row.namespace, row.name)) for row in (*own, *root)}))
+    """The policies of a namespace with those of the root namespace; in an order that does not depend on time.
+
+    What is attached to a service or gateway is a waypoint's to say.
+    """
+    return tuple(sorted({(row.selector, (row.namespace, row.name)) for row in (*own, *root) if not row.targets}))
+
+
+def attached(rows: Iterable[AuthorizationPolicy]) -> tuple[Attached, ...]:
+    """What the policies of a namespace are attached to."""
+    return tuple(sorted((target, (row.namespace, row.name)) for row in rows for target in row.targets))
+
+
+def attached_to(found: Iterable[Attached], *targets: PolicyTarget) -> tuple[PolicyKey, ...]:
+    """The policies for one of these; where it is not known what there is, the closed one."""
+    return tuple(sorted({key for target, key in found if target in targets or target == ANYTHING}))
 
 
 def selected(policies: Iterable[Bound], labels: Labels) -> tuple[PolicyKey, ...]:

@@ -13,13 +13,13 @@ Mesh mTLS is recognised by ALPN where other TLS is possible too. The application
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
-from isthmus.envoy import filters, naming, rbac, tls
+from isthmus.envoy import connect, filters, naming, rbac, tls
 from isthmus.envoy.access_log import INBOUND
 from isthmus.envoy.build import Message, ads, boolean, resource, seconds, socket_address
 from isthmus.model.policy import AuthorizationPolicy
@@ -43,6 +43,33 @@ class Guard(NamedTuple):
 
     accepted: tuple[str, ...]
     policies: tuple[AuthorizationPolicy, ...] = ()
+
+
+def hbone_inbound(profile: InboundProfile, guard: Guard) -> XdsResource:
+    """The internal listener for what came by HBONE: the same ports and policies. Tunnels are mutual TLS already, so no
+    port's mode closes anything, and callers are known by the tunnel's peer."""
+    ports = [port for port in profile.ports if port.port not in naming.RESERVED_PORTS]
+    chains = [
+        *(_reserved(port) for port in sorted({*naming.RESERVED_PORTS, naming.HBONE_PORT})),
+        *(_tunnelled(port, guard) for port in ports if port.port != naming.HBONE_PORT),
+        _tunnelled(InboundPort(0, Protocol.TCP, profile.mode), guard),
+    ]
+    return connect.internal_listener(naming.INBOUND_HBONE, chains)
+
+
+def _reserved(port: int) -> Message:
+    """Nobody reaches the proxy's own ports by a tunnel."""
+    return FilterChain(
+        name=f"blackhole_{port}",
+        filter_chain_match=FilterChainMatch(destination_port={"value": port}),
+        filters=[filters.tcp_proxy(naming.BLACK_HOLE, INBOUND, attempts=1)],
+    )
+
+
+def _tunnelled(port: InboundPort, guard: Guard) -> Message:
+    return FilterChain(
+        name=f"{_label(port)}_hbone", filter_chain_match=_match(port), filters=_handlers(port, guard, tunnelled=True)
+    )
 
 
 def virtual_inbound(profile: InboundProfile, guard: Guard) -> XdsResource:
@@ -131,22 +158,29 @@ def _cluster(port: InboundPort) -> str:
     return naming.inbound(port.port) if port.port else naming.INBOUND_PASSTHROUGH
 
 
-def _connection(port: InboundPort, guard: Guard) -> list[Message]:
-    log = rbac.log_fields(guard.policies, rbac.NETWORK_FILTER)
-    return [*rbac.network_filters(guard.policies), filters.tcp_proxy(_cluster(port), INBOUND, attempts=1, log=log)]
+def _connection(port: InboundPort, guard: Guard, *, tunnelled: bool = False) -> list[Message]:
+    log = (*rbac.log_fields(guard.policies, rbac.NETWORK_FILTER), *(connect.PEER_LOG if tunnelled else ()))
+    guards = rbac.network_filters(guard.policies, tunnelled=tunnelled)
+    return [*guards, filters.tcp_proxy(_cluster(port), INBOUND, attempts=1, log=log)]
 
 
-def _handlers(port: InboundPort, guard: Guard) -> list[Message]:
+def _handlers(port: InboundPort, guard: Guard, *, tunnelled: bool = False) -> list[Message]:
     if not port.protocol.is_http:
-        return _connection(port, guard)
+        return _connection(port, guard, tunnelled=tunnelled)
     manager = hcm_pb2.HttpConnectionManager
+    name = naming.inbound_hbone(port.port) if tunnelled else naming.inbound(port.port)
+    known: dict[str, Any] = {"forward_client_cert_details": manager.SANITIZE}
+    if not tunnelled:
+        known = {
+            "forward_client_cert_details": manager.SANITIZE_SET,
+            "set_current_client_cert_details": manager.SetCurrentClientCertDetails(uri=True),
+        }
     http = filters.http_manager(
         f"inbound_{port.port}",
         INBOUND,
         before=rbac.http_filters(),
-        log=rbac.log_fields(guard.policies, rbac.HTTP_FILTER),
-        rds=hcm_pb2.Rds(config_source=ads(), route_config_name=naming.inbound(port.port)),
-        forward_client_cert_details=manager.SANITIZE_SET,
-        set_current_client_cert_details=manager.SetCurrentClientCertDetails(uri=True),
+        log=(*rbac.log_fields(guard.policies, rbac.HTTP_FILTER), *(connect.PEER_LOG if tunnelled else ())),
+        rds=hcm_pb2.Rds(config_source=ads(), route_config_name=name),
+        **known,
     )
     return [http]

@@ -7,12 +7,17 @@ BLACK_HOLE = "BlackHoleCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
+CONNECT_TERMINATE = "connect_terminate"
+"""The listener of a proxy's own HBONE port, and its routes."""
+INBOUND_HBONE = "inbound_hbone"
+"""The internal listener for what came to a sidecar by HBONE, and the cluster that leads there."""
 SDS_CLUSTER = "sds-grpc"
 PROBE_SNI = "probe.gateway.isthmus.dev"
 """The server name at which a gateway answers whoever wants to know that it serves."""
 
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
+HBONE_PORT = 15008
 READINESS_PORT = 15021
 RESERVED_PORTS = frozenset((OUTBOUND_PORT, INBOUND_PORT, READINESS_PORT))
 """Ports at which the proxy itself listens on every address: Envoy refuses a second such listener, bound or not."""
@@ -59,6 +64,12 @@ def inbound(port: int) -> str:
 def inbound_vip(port: int, host: str, kind: str = "tcp") -> str:
     """`inbound-vip|<port>|<kind>|<host>`: a service's own endpoints, as what stands before them reaches them."""
     return f"inbound-vip|{port}|{kind}|{host}"
+
+
+def inbound_hbone(port: int) -> str:
+    """`inbound-hbone|<port>||`: the routes of a workload's port for what came by HBONE, and the cluster by which
+    somebody who named a service instead of an address gets there."""
+    return f"inbound-hbone|{port}||"
 
 
 def parse(name: str) -> ClusterName | None:

@@ -49,21 +49,24 @@ def http_filters() -> list[Message]:
     return [hcm_pb2.HttpFilter(name=name, typed_config=empty) for name, _, _ in _ORDER]
 
 
-def route_rules(policies: Iterable[AuthorizationPolicy]) -> dict[str, Message]:
-    """The rules of the HTTP filters, by filter, as a virtual host or route holds them."""
+def route_rules(policies: Iterable[AuthorizationPolicy], *, tunnelled: bool = False) -> dict[str, Message]:
+    """The rules of the HTTP filters, by filter, as a virtual host or route holds them.
+
+    `tunnelled`: callers are known by filter state, see `rbac_conditions`.
+    """
     return {
         name: packed(http_rbac_pb2.RBACPerRoute(rbac=http_rbac_pb2.RBAC(**fields)))
-        for name, fields in _filters(policies, tcp=False)
+        for name, fields in _filters(policies, tcp=False, tunnelled=tunnelled)
     }
 
 
-def network_filters(policies: Iterable[AuthorizationPolicy]) -> list[Message]:
+def network_filters(policies: Iterable[AuthorizationPolicy], *, tunnelled: bool = False) -> list[Message]:
     """Network filters, to stand before the TCP proxy. They decide when the first bytes of the caller arrive."""
     return [
         listener_components_pb2.Filter(
             name=NETWORK_FILTER, typed_config=packed(network_rbac_pb2.RBAC(stat_prefix="tcp.", **fields))
         )
-        for _, fields in _filters(policies, tcp=True)
+        for _, fields in _filters(policies, tcp=True, tunnelled=tunnelled)
     ]
 
 
@@ -85,7 +88,9 @@ def log_fields(policies: Iterable[AuthorizationPolicy], kind: str) -> tuple[tupl
     return tuple(found)
 
 
-def _filters(policies: Iterable[AuthorizationPolicy], *, tcp: bool) -> list[tuple[str, dict[str, object]]]:
+def _filters(
+    policies: Iterable[AuthorizationPolicy], *, tcp: bool, tunnelled: bool
+) -> list[tuple[str, dict[str, object]]]:
     """Name and fields of each filter that has something to do."""
     rows = list(policies)
     found: list[tuple[str, dict[str, object]]] = []
@@ -95,7 +100,7 @@ def _filters(policies: Iterable[AuthorizationPolicy], *, tcp: bool) -> list[tupl
         for name, dry_run in (("rules", False), ("shadow_rules", True)):
             these = [row for row in mine if row.dry_run is dry_run]
             if these:
-                fields[name] = _rules(these, verb, tcp=tcp)
+                fields[name] = _rules(these, verb, tcp=tcp, tunnelled=tunnelled)
         if "shadow_rules" in fields and actions[0] in DRY_RUN_PREFIXES:
             fields["shadow_rules_stat_prefix"] = DRY_RUN_PREFIXES[actions[0]]
         if fields:
@@ -103,14 +108,16 @@ def _filters(policies: Iterable[AuthorizationPolicy], *, tcp: bool) -> list[tupl
     return found
 
 
-def _rules(policies: Iterable[AuthorizationPolicy], verb: int, *, tcp: bool) -> Message:
+def _rules(policies: Iterable[AuthorizationPolicy], verb: int, *, tcp: bool, tunnelled: bool) -> Message:
     """The rules of one action; with none left, ALLOW allows nothing and DENY denies nothing."""
     made = RBAC(action=verb)
     for row in policies:
         for i, rule in enumerate(row.rules):
             usable = _for_connections(rule, allow=verb == RBAC.ALLOW) if tcp else rule
             if usable is not None:
-                made.policies[f"ns[{row.namespace}]-policy[{row.name}]-rule[{i}]"].CopyFrom(_policy(usable))
+                made.policies[f"ns[{row.namespace}]-policy[{row.name}]-rule[{i}]"].CopyFrom(
+                    _policy(usable, tunnelled=tunnelled)
+                )
     return made
 
 
@@ -136,25 +143,28 @@ def _http_only(condition: Condition) -> bool:
     return condition.key.startswith("request.")
 
 
-def _policy(rule: PolicyRule) -> Message:
+def _policy(rule: PolicyRule, *, tunnelled: bool) -> Message:
     who = [one for one in rule.when if one.key not in _PERMISSIONS]
     what = [one for one in rule.when if one.key in _PERMISSIONS]
     return rbac_pb2.Policy(
-        principals=[_principals([*part, *who]) for part in rule.sources or ((),)],
+        principals=[_principals([*part, *who], tunnelled=tunnelled) for part in rule.sources or ((),)],
         permissions=[_permissions([*part, *what]) for part in rule.operations or ((),)],
     )
 
 
-def _principals(conditions: list[Condition]) -> Message:
+def _principals(conditions: list[Condition], *, tunnelled: bool) -> Message:
     """All of the conditions; anybody if there is none."""
     kind = rbac_pb2.Principal
+
+    def any_of(key: str, values: Iterable[str]) -> Message:
+        return _either(kind, "or_ids", "ids", [principal(key, value, tunnelled=tunnelled) for value in values])
+
     parts: list[Message] = []
     for one in conditions:
         if one.values:
-            parts.append(_either(kind, "or_ids", "ids", [principal(one.key, value) for value in one.values]))
+            parts.append(any_of(one.key, one.values))
         if one.not_values:
-            those = _either(kind, "or_ids", "ids", [principal(one.key, value) for value in one.not_values])
-            parts.append(kind(not_id=those))
+            parts.append(kind(not_id=any_of(one.key, one.not_values)))
     return kind(and_ids=kind.Set(ids=parts)) if parts else kind(any=True)
 
 

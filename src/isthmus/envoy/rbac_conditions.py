@@ -8,7 +8,7 @@ from envoy.config.core.v3 import address_pb2
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
-from envoy.type.matcher.v3 import metadata_pb2, path_pb2, regex_pb2, string_pb2, value_pb2
+from envoy.type.matcher.v3 import filter_state_pb2, metadata_pb2, path_pb2, regex_pb2, string_pb2, value_pb2
 
 from isthmus.envoy.build import Message, extension, u32
 
@@ -39,8 +39,15 @@ def permission(key: str, value: str) -> Message:
             return kind(header=_header(_HEADERS[key], value, ignore_case=key == "request.host"))
 
 
-def principal(key: str, value: str) -> Message:
-    """One value of a condition about the caller. Raises KeyError for an unknown key."""
+PEER_PRINCIPAL = "io.istio.peer_principal"
+"""Filter state: the SPIFFE ID of who opened the tunnel that a connection came out of."""
+
+
+def principal(key: str, value: str, *, tunnelled: bool = False) -> Message:
+    """One value of a condition about the caller. Raises KeyError for an unknown key.
+
+    `tunnelled`: the connection came out of HBONE, so that its own peer is nobody, and who opened the tunnel counts.
+    """
     kind = rbac_pb2.Principal
     match key:
         case "source.ip":
@@ -48,7 +55,10 @@ def principal(key: str, value: str) -> Message:
         case "remote.ip":
             return kind(remote_ip=_block(value))
         case "source.principal" | "source.namespace" | "source.serviceAccount" | "source.trustDomain":
-            return kind(authenticated=kind.Authenticated(principal_name=_IDENTITIES[key](value)))
+            name = _IDENTITIES[key](value)
+            if tunnelled:
+                return kind(filter_state=filter_state_pb2.FilterStateMatcher(key=PEER_PRINCIPAL, string_match=name))
+            return kind(authenticated=kind.Authenticated(principal_name=name))
         case "request.auth.principal":
             return _request_principal(value)
         case "request.auth.audiences":

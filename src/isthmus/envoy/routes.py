@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
-from isthmus.envoy import naming, rbac, upstream
+from isthmus.envoy import connect, naming, rbac, upstream
 from isthmus.envoy.build import Message, boolean, resource
 from isthmus.envoy.http_routes import ClusterOf, default_route
 from isthmus.envoy.http_routes import routes as rule_routes
@@ -93,15 +93,20 @@ def route_configuration(name: str, parts: Iterable[bytes], settings: MeshSetting
     return XdsResource(RDS, name, b"".join((head, *parts, unknown)))
 
 
-def inbound_routes(port: int, policies: Iterable[AuthorizationPolicy] = ()) -> XdsResource:
-    """The routes of a workload's port: everything that the policies let through to the application."""
+def inbound_routes(port: int, policies: Iterable[AuthorizationPolicy] = (), *, tunnelled: bool = False) -> XdsResource:
+    """The routes of a workload's port: everything that the policies let through to the application.
+
+    `tunnelled`: for what came by HBONE, whose caller is in filter state.
+    """
+    name = naming.inbound_hbone(port) if tunnelled else naming.inbound(port)
     host = route_components_pb2.VirtualHost(
         name=f"inbound|http|{port}",
         domains=["*"],
         routes=[default_route("default", naming.inbound(port), retry=False)],
-        typed_per_filter_config=rbac.route_rules(policies),
+        typed_per_filter_config=rbac.route_rules(policies, tunnelled=tunnelled),
     )
-    name = naming.inbound(port)
+    if tunnelled:
+        connect.identified(host)
     message = route_pb2.RouteConfiguration(name=name, virtual_hosts=[host], validate_clusters=boolean(False))
     return resource(RDS, name, message)
 

@@ -7,7 +7,7 @@ import msgspec
 from isthmus.derive import routing
 from isthmus.derive.globals import alias
 from isthmus.derive.visibility import exported
-from isthmus.envoy import names, naming, router
+from isthmus.envoy import names, naming, router, tunnel_end
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.globals import Globals
 from isthmus.graph.observed import Meshwide
@@ -15,6 +15,7 @@ from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
 from isthmus.graph.sources import ALL
 from isthmus.graph.tunnels import Tunnels
+from isthmus.graph.waypoint_resources import WaypointResources
 from isthmus.model.mesh import Endpoint, HostKey, MeshService
 from isthmus.model.rows import GatewayServer
 from isthmus.model.scopes import (
@@ -26,18 +27,22 @@ from isthmus.model.scopes import (
     OutboundView,
     RouterView,
     Scope,
+    TunnelEnd,
+    WaypointView,
 )
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS, RDS),
+    TunnelEnd: (CDS, LDS, RDS),
     NamespaceView: (CDS, EDS, LDS, RDS, NDS),
     ClientView: (LDS, RDS),
     LocalityView: (EDS,),
     NodeView: (EDS,),
     OutboundView: (CDS, EDS, LDS, NDS),
     RouterView: (CDS, EDS, LDS, RDS),
+    WaypointView: (CDS, EDS, LDS, RDS),
 }
 """Which types each kind of scope can hold: nothing is looked up elsewhere."""
 
@@ -53,14 +58,14 @@ def client_of(scope: Scope, name: str = "") -> str:
         scope = scope.view
     if isinstance(scope, RouterView):
         return ANYBODY if naming.is_passed_on(name) else scope.namespace
-    return scope.namespace if isinstance(scope, NamespaceView) else ANYBODY
+    return scope.namespace if isinstance(scope, NamespaceView | WaypointView) else ANYBODY
 
 
 def outbound_of(scope: Scope) -> OutboundView | None:
-    """The outbound view that a sidecar's scope is or refines."""
+    """The outbound view that a sidecar's or a waypoint's scope is or refines."""
     if isinstance(scope, LocalityView | ClientView):
         scope = scope.view
-    if isinstance(scope, NamespaceView | NodeView):
+    if isinstance(scope, NamespaceView | NodeView | WaypointView):
         scope = scope.view
     return scope if isinstance(scope, OutboundView) else None
 
@@ -94,6 +99,7 @@ class Existing:
         self.settings = meshwide.settings
         self.globals = Globals(graph, meshwide)
         self.tunnels = Tunnels(graph, meshwide)
+        self.waypoints = WaypointResources(graph, meshwide, routing)
         derived = graph.derived
         self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
             "derive.host_clusters", self._host_clusters, (NOTHING, NOTHING)
@@ -148,8 +154,12 @@ class Existing:
                 return found if scope.view.egress is None else found & self._outbound_names(get, scope.view, EDS)
             case InboundProfile():
                 return self._inbound_names(scope, type_url)
+            case TunnelEnd():
+                return tunnel_end.names(scope, type_url)
             case RouterView():
                 return self._router_names(get, scope, type_url)
+            case WaypointView():
+                return self.waypoints.names(get, scope, type_url)
 
     def _outbound_names(self, get: Get, view: OutboundView, type_url: str) -> Names:
         hosts = get(self.visible, view)
@@ -236,15 +246,17 @@ class Existing:
 
     def _locality_names(self, get: Get, scope: LocalityView) -> Names:
         """Destinations that differ by the labels that this view knows of its clients."""
-        router = isinstance(scope.view, RouterView)
+        router = isinstance(scope.view, RouterView | WaypointView)
         found = get(self.meshwide.places.names, (client_of(scope), router, tuple(key for key, _ in scope.place)))
         view = outbound_of(scope)
-        if view is not None and view.egress is None:
+        if view is not None and view.egress is None and not router:
             return found
         return found & self._names_within(get, scope.view)
 
-    def _names_within(self, get: Get, view: OutboundView | NamespaceView | RouterView) -> Names:
-        """The endpoints of a view that a Sidecar bounds, or that a gateway has."""
+    def _names_within(self, get: Get, view: OutboundView | NamespaceView | RouterView | WaypointView) -> Names:
+        """The endpoints of a view that a Sidecar bounds, or that a gateway or waypoint has."""
+        if isinstance(view, WaypointView):
+            return self.waypoints.names(get, view, EDS)
         if isinstance(view, RouterView):
             return self._router_names(get, view, EDS)
         if isinstance(view, OutboundView):
@@ -253,9 +265,10 @@ class Existing:
 
     def _inbound_names(self, profile: InboundProfile, type_url: str) -> Names:
         if type_url == LDS:
-            return frozenset((naming.VIRTUAL_INBOUND,))
+            return frozenset((naming.VIRTUAL_INBOUND, *((naming.INBOUND_HBONE,) if profile.hbone else ())))
         if type_url == RDS:
-            return frozenset(naming.inbound(port.port) for port in profile.ports if port.protocol.is_http)
+            http = [port.port for port in profile.ports if port.protocol.is_http]
+            return frozenset((*map(naming.inbound, http), *(map(naming.inbound_hbone, http) if profile.hbone else ())))
         ports = (naming.inbound(port.port) for port in profile.ports)
         return frozenset((naming.INBOUND_PASSTHROUGH, *ports))
 

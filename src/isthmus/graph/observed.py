@@ -14,6 +14,7 @@ from isthmus.derive import (
     rules,
     services,
     visibility,
+    waypoints,
 )
 from isthmus.derive import globals as global_names
 from isthmus.derive.horizon import Candidate, Horizon, assign
@@ -24,6 +25,7 @@ from isthmus.graph.externals import Externals
 from isthmus.graph.places import Grounds, Places
 from isthmus.graph.sources import ALL, Sources, host_of
 from isthmus.graph.visible import Seen, Visible
+from isthmus.graph.waypoints import Waypoints
 from isthmus.model.liveness import ClusterStanding
 from isthmus.model.mesh import (
     Assignment,
@@ -78,6 +80,9 @@ class Meshwide:
         self.bound_policies: Derived[str, tuple[policies.Bound, ...]] = derived(
             "derive.bound_policies", self._bound_policies, policies.CLOSED
         )
+        self.attached_policies: Derived[str, tuple[policies.Attached, ...]] = derived(
+            "derive.attached_policies", self._attached_policies, policies.CLOSED_TARGETS
+        )
         self.accepted_domains: Derived[Key, tuple[str, ...]] = derived(
             "derive.accepted_domains", self._accepted_domains, settings.trust_domains
         )
@@ -95,6 +100,7 @@ class Meshwide:
         self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways, ())
         self.hostnames: Derived[Key, tuple[str, ...]] = derived("derive.hostnames", self._hostnames, ())
         self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule, rules.NO_RULE)
+        self.waypoints = Waypoints(graph, sources, self)
         self.visible = Visible(graph, self._seen())
         self.places = Places(graph, self._grounds())
         self.assignments: Derived[AssignmentKey, Assignment] = derived(
@@ -186,6 +192,10 @@ class Meshwide:
         """The policies for workloads of a namespace, whatever their cluster (TE5)."""
         root = self.settings.system_namespace
         return policies.bound(self._policies_in(get, namespace), self._policies_in(get, root))
+
+    def _attached_policies(self, get: Get, namespace: str) -> tuple[policies.Attached, ...]:
+        """The policies of a namespace that are attached to services and gateways."""
+        return policies.attached(self._policies_in(get, namespace))
 
     def _policies_in(self, get: Get, namespace: str) -> Iterator[AuthorizationPolicy]:
         for key in get(self.sources.policies_in, namespace):
@@ -416,6 +426,11 @@ class Meshwide:
         service = get(self.services, host)
         if service is None or service.port(port) is None:
             return Assignment()
+        if horizon.waypoint is not None:
+            near = msgspec.structs.replace(horizon, waypoint=None, only_cluster=horizon.client_cluster)
+            found = self.assigned(get, (near, horizon.waypoint, networks.HBONE_PORT, "", client), standing_of)
+            addresses = services.addresses_for(service, horizon.client_cluster)
+            return waypoints.through(found, addresses[0], port) if addresses else Assignment()
         rule = get(self.rules, (client, host))
         candidates = self._candidates(get, service, port, rule=rule, subset=subset)
         return assign(

@@ -1,12 +1,13 @@
 """The wiring of resources: how each name of each scope is made into bytes."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from isthmus.derive.horizon import Horizon
 from isthmus.derive.rules import Rule
-from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes
+from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes, tunnel_end
 from isthmus.envoy.build import config_path
 from isthmus.envoy.clusters import Destination
 from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
@@ -25,6 +26,8 @@ from isthmus.model.scopes import (
     OutboundView,
     RouterView,
     Scope,
+    TunnelEnd,
+    WaypointView,
 )
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.graph import Derived, Get, Graph
@@ -114,6 +117,10 @@ class Resources:
         scope, name = key
         if isinstance(scope, InboundProfile):
             return self._inbound_cluster(scope, name)
+        if isinstance(scope, TunnelEnd):
+            return tunnel_end.cluster(scope, name)
+        if isinstance(scope, WaypointView) and naming.is_passed_on(name):
+            return self.existing.waypoints.inside(get, scope, name)
         if (whole := unbound(scope)) is not scope:
             return get(self.shared_clusters, (whole, name))
         if name == naming.PASSTHROUGH:
@@ -125,6 +132,8 @@ class Resources:
             return None
         inline = self._assigned(get, scope, name) if destination.service.by_dns else None
         members = inline.body if inline is not None else b""
+        if isinstance(scope, WaypointView):
+            return clusters.forward(destination, self.settings, members)
         if not isinstance(scope, RouterView):
             return clusters.outbound(destination, self.settings, members)
         if naming.is_passed_on(name):
@@ -197,13 +206,27 @@ class Resources:
             only_node=scope.node if isinstance(scope, NodeView) else "",
             place=place,
             home=self.meshwide.home(get, view.cluster),
+            hbone=view.hbone,
+            **self._waypoint(get, router, view, service),
         )
+
+    def _waypoint(self, get: Get, scope: Scope, view: OutboundView, service: MeshService) -> dict[str, Any]:
+        """The waypoint that the clients of a scope go through to a service; waypoints themselves go through none."""
+        if not view.hbone or isinstance(scope, WaypointView):
+            return {}
+        found = get(self.meshwide.waypoints.of_host, (view.cluster, (service.namespace, service.name)))
+        return {} if found is None else {"waypoint": found, "client_cluster": view.cluster}
 
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
         if isinstance(scope, InboundProfile):
             guard = inbound.Guard(get(self.meshwide.accepted_domains, ALL), self.meshwide.policies(get, scope.policies))
-            return inbound.virtual_inbound(scope, guard)
+            build = inbound.hbone_inbound if name == naming.INBOUND_HBONE else inbound.virtual_inbound
+            return build(scope, guard)
+        if isinstance(scope, TunnelEnd):
+            return tunnel_end.listener(get(self.meshwide.accepted_domains, ALL))
+        if isinstance(scope, WaypointView):
+            return self.existing.waypoints.listener(get, scope, name)
         if name == naming.VIRTUAL_OUTBOUND:
             return outbound.virtual_outbound(self._allowing(get, scope))
         place = naming.parse_listener(name)
@@ -224,6 +247,7 @@ class Resources:
         if not isinstance(inside, NamespaceView):
             return None
         name = naming.address_listener(address, port)
+        view = inside.view
         cluster = get(self.existing.listener_cluster, (inside.view, name))
         if inside.namespace != ANYBODY:
             cluster = get(self.existing.listener_cluster, (inside, name)) or cluster
@@ -231,7 +255,8 @@ class Resources:
         if service is None:
             return None
         labels = scope.labels if isinstance(scope, ClientView) else ()
-        choice = self.routing.choice(get, inside, labels, (service.namespace, service.name))
+        host = (service.namespace, service.name)
+        choice = None if self._by_waypoint(get, view, host) else self.routing.choice(get, inside, labels, host)
         rules = self.routing.streams(get, choice, port) if choice is not None else outbound.NO_STREAMS
         return outbound.tcp_listener(address, port, cluster, rules)
 
@@ -274,6 +299,10 @@ class Resources:
         scope, name = key
         if isinstance(scope, InboundProfile):
             return self._inbound_routes(get, scope, name)
+        if isinstance(scope, TunnelEnd):
+            return tunnel_end.routes(scope)
+        if isinstance(scope, WaypointView):
+            return self.existing.waypoints.routes(get, scope, name)
         if isinstance(scope, RouterView):
             tunnel = self.existing.tunnels.routes(get, scope, name)
             return tunnel or self.existing.gateways.routes(get, scope, name)
@@ -301,9 +330,13 @@ class Resources:
                 yield self._own_host(get, view, labels, host, port=port)
 
     def _own_host(self, get: Get, view: NamespaceView, labels: Labels, host: HostKey, *, port: int) -> bytes:
-        choice = self.routing.choice(get, view, labels, host)
+        choice = self.routing.choice(get, view, labels, host) if not self._by_waypoint(get, view.view, host) else None
         key = (view.view.unbound, host, port, host[0] == view.namespace, choice)
         return routes.as_part(get(self.virtual_hosts, key))
+
+    def _by_waypoint(self, get: Get, view: OutboundView, host: HostKey) -> bool:
+        """True if a waypoint does what routes say: clients then only lead to it."""
+        return bool(view.hbone) and get(self.meshwide.waypoints.of_host, (view.cluster, host)) is not None
 
     def _shared_hosts(self, get: Get, key: tuple[OutboundView, int, str]) -> bytes:
         """The virtual hosts of one namespace's services as everybody in other namespaces has them."""
@@ -314,8 +347,10 @@ class Resources:
 
     def _inbound_routes(self, get: Get, profile: InboundProfile, name: str) -> XdsResource | None:
         for port in profile.ports:
-            if port.protocol.is_http and naming.inbound(port.port) == name:
-                return routes.inbound_routes(port.port, self.meshwide.policies(get, profile.policies))
+            known = (naming.inbound(port.port), naming.inbound_hbone(port.port))
+            if port.protocol.is_http and name in known:
+                held = self.meshwide.policies(get, profile.policies)
+                return routes.inbound_routes(port.port, held, tunnelled=name == known[1])
         return None
 
     def _virtual_host(self, get: Get, key: tuple[OutboundView, HostKey, int, bool, Choice | None]) -> bytes:

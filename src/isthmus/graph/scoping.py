@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from isthmus.base.labels import GATEWAY_NAME_LABEL
 from isthmus.derive import (
     gateways,
@@ -9,6 +11,7 @@ from isthmus.derive import (
     peers,
     policies,
     proxies,
+    tunnels,
     visibility,
 )
 from isthmus.graph.observed import Meshwide
@@ -35,6 +38,8 @@ from isthmus.model.scopes import (
     OutboundView,
     RouterView,
     Scope,
+    TunnelEnd,
+    WaypointView,
 )
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
@@ -75,6 +80,9 @@ class Scopes:
             passes_on = all(map(gateways.passes_on, router.servers))
             place = {} if passes_on else self._place(get, proxy, network)
             return (*self._near(get, router, proxy.namespace, place), router)
+        if proxy.type == "waypoint":
+            waypoint = self._waypoint(proxy, network, families)
+            return (*self._near(get, waypoint, proxy.namespace, self._place(get, proxy, network)), waypoint)
         outbound = self._outbound(get, proxy, network, families)
         inside = NamespaceView(view=outbound, namespace=proxy.namespace)
         told_apart = get(self._told_apart, proxy.namespace)
@@ -85,7 +93,13 @@ class Scopes:
         near = self._near(get, outbound, ANYBODY, place)
         stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)
         same_node = (NodeView(view=outbound, node=proxy.node),) if stays else ()
-        return (self._inbound(get, proxy), *special, *same_node, *near_inside, inside, *near, outbound)
+        return (*self._inbound(get, proxy), *special, *same_node, *near_inside, inside, *near, outbound)
+
+    def _waypoint(self, proxy: Proxy, network: str, families: tuple[int, ...]) -> WaypointView:
+        """What a waypoint serves: that of the Gateway it was made for."""
+        view = OutboundView(cluster=proxy.cluster, network=network, families=families, hbone=True)
+        name = networks.label(proxy.labels, GATEWAY_NAME_LABEL)
+        return WaypointView(view=view, namespace=proxy.namespace, name=name)
 
     def _outbound(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> OutboundView:
         """What the proxy's part of the mesh sees, as far as a Sidecar lets it."""
@@ -98,6 +112,7 @@ class Scopes:
             families=families,
             egress=egress,
             allow_any=row.allow_any if row is not None else None,
+            hbone=proxy.hbone,
         )
 
     def _place(self, get: Get, proxy: Proxy, network: str) -> dict[str, str]:
@@ -120,10 +135,16 @@ class Scopes:
         }
 
     def _near(
-        self, get: Get, view: NamespaceView | OutboundView | RouterView, client: str, place: dict[str, str]
+        self,
+        get: Get,
+        view: NamespaceView | OutboundView | RouterView | WaypointView,
+        client: str,
+        place: dict[str, str],
     ) -> Iterator[LocalityView]:
         """A view for each set of labels by which something is preferred, as far as the proxy has any of them (LB6)."""
-        for keys in get(self.meshwide.places.kinds, (client, isinstance(view, RouterView))) if place else ():
+        for keys in (
+            get(self.meshwide.places.kinds, (client, isinstance(view, RouterView | WaypointView))) if place else ()
+        ):
             values = tuple((key, place.get(key, "")) for key in keys)
             if any(value for _, value in values):
                 yield LocalityView(view=view, place=values)
@@ -153,14 +174,20 @@ class Scopes:
     def _policies(self, get: Get, proxy: Proxy) -> tuple[PolicyKey, ...]:
         return policies.selected(get(self.meshwide.bound_policies, proxy.namespace), proxy.labels)
 
-    def _inbound(self, get: Get, proxy: Proxy) -> InboundProfile:
+    def _inbound(self, get: Get, proxy: Proxy) -> tuple[InboundProfile] | tuple[InboundProfile, TunnelEnd]:
+        """How the proxy's workload receives, and what callers may name in HBONE, if it takes that."""
         workload = get(self.sources.workloads, proxy.key)
         entry = self.meshwide.external.entry_of(get, proxy) if workload is None else None
         behind = [proxies.as_service(row) for row in self.meshwide.external.behind(get, proxy)]
         held = self._policies(get, proxy)
         mode = get(self.workload_mode, proxy.key)
         receiver = proxies.receiver(workload, entry)
-        return proxies.inbound_profile([*self._services_of(get, proxy), *behind], receiver, mode, held)
+        own = self._services_of(get, proxy)
+        profile = proxies.inbound_profile([*own, *behind], receiver, mode, held)
+        if not proxy.hbone or not proxy.addresses:
+            return (profile,)
+        end = tunnels.tunnel_end(proxy.addresses, own, receiver, self.meshwide.settings.domain)
+        return (msgspec.structs.replace(profile, hbone=True), end)
 
     def _services_of(self, get: Get, proxy: Proxy) -> list[Service]:
         """The services of its own cluster that pick the proxy by labels, or by a slice that names its pod (AG4)."""

@@ -1,6 +1,6 @@
 """The observed tables, and the ways to find rows in them."""
 
-from isthmus.base.labels import NETWORK_LABEL
+from isthmus.base.labels import NETWORK_LABEL, USE_WAYPOINT_LABEL
 from isthmus.derive import globals as global_names
 from isthmus.derive import (
     networks,
@@ -9,7 +9,7 @@ from isthmus.derive import (
 )
 from isthmus.graph.externals import ExternalSources
 from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
-from isthmus.model.managed import ManagedGateway
+from isthmus.model.managed import WAYPOINT_CLASS, ManagedGateway
 from isthmus.model.mesh import (
     HostKey,
 )
@@ -88,6 +88,9 @@ class Sources:
         self.placed_namespaces = graph.index(
             "namespaces.placed", self.namespaces, lambda row: [ALL] if row.traffic_distribution else []
         )
+        self.waypoints_at = graph.index("waypoints.by_name", self.managed_gateways, _waypoint_name)
+        self.services_with_waypoint = graph.index("services.with_waypoint", self.services, _waypoint_entry)
+        self.namespaces_with_waypoint = graph.index("namespaces.with_waypoint", self.namespaces, _waypoint_entry)
         self.private_services = graph.index(
             "services.private", self.services, lambda row: [] if visibility.is_public(row.export_to) else [ALL]
         )
@@ -134,6 +137,14 @@ class Sources:
 def _selector_entry(row: Service) -> list[Key]:
     """One pair of the selector finds all services that may pick a pod."""
     return [(row.cluster, row.namespace, row.selector[0])] if row.selector else []
+
+
+def _waypoint_entry(row: Service | Namespace) -> list[Key]:
+    return [ALL] if networks.label(row.labels, USE_WAYPOINT_LABEL) else []
+
+
+def _waypoint_name(row: ManagedGateway) -> list[Key]:
+    return [(row.namespace, row.name)] if row.class_name == WAYPOINT_CLASS else []
 
 
 def _network_entry(row: Service) -> list[str]:

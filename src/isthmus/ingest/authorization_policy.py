@@ -15,7 +15,7 @@ from isthmus.ingest.finding import Reader, Result
 from isthmus.ingest.patterns import is_header_name
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
-from isthmus.model.policy import EVERYTHING, AuthorizationPolicy, Condition, PolicyAction, PolicyRule
+from isthmus.model.policy import EVERYTHING, AuthorizationPolicy, Condition, PolicyAction, PolicyRule, PolicyTarget
 from isthmus.model.rows import Row
 
 DRY_RUN = "istio.io/dry-run"
@@ -42,8 +42,15 @@ KEYS = frozenset((*SOURCE.values(), "destination.ip", "destination.port", "conne
 KEYED = ("request.headers", "request.auth.claims")
 """Keys with a name in brackets."""
 
-_SPEC = ("selector", "action", "rules", "provider")
-_TARGETS = ("targetRef", "targetRefs")
+_SPEC = ("selector", "action", "rules", "provider", "targetRef", "targetRefs")
+_TARGET = ("group", "kind", "name", "namespace")
+_GROUPS = {
+    "Service": ("", "core"),
+    "Gateway": ("gateway.networking.k8s.io",),
+    "GatewayClass": ("gateway.networking.k8s.io",),
+    "ServiceEntry": ("networking.istio.io",),
+}
+"""Kind that a policy may be attached to -> its group."""
 _BRACKETS = re.compile(r"(\[[^\[\]]+\])+")
 _SEGMENT = re.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+")
 _NAME = re.compile(r"[^/*]+(/[^/*]+)?")
@@ -56,12 +63,14 @@ def authorization_policy(place: Place, obj: objects.Custom) -> Result:
     read = Reader(place.cluster, "AuthorizationPolicy", obj)
     meta = obj.metadata
     spec = read.mapping(obj.spec, "spec")
-    if any(spec.get(name) for name in _TARGETS):
-        read.warn("spec.targetRefs", "has no effect: policies bind to workloads by labels", "Use spec.selector")
-        return (), read.problems
+    targets = _targets(read, spec, meta.namespace)
     part = read.mapping(spec.get("selector"), "spec.selector")
     selector = read.labels(part.get("matchLabels"), "spec.selector.matchLabels")
     read.only_known(part, "spec.selector", ("matchLabels",))
+    if targets and part:
+        read.error(
+            "spec.selector", "stands beside targetRefs", "Keep one: workloads by labels, or what a waypoint takes"
+        )
     if read.is_refused():
         return (), read.problems
     read.only_known(spec, "spec", _SPEC)
@@ -82,11 +91,35 @@ def authorization_policy(place: Place, obj: objects.Custom) -> Result:
         action=action,
         rules=rules,
         dry_run=_dry_run(read, meta.annotations or {}),
+        targets=targets,
     )
     row = _closed(row) if read.is_refused() else row
     if action is PolicyAction.CUSTOM:
         read.error("spec.action", "CUSTOM is not supported, so what the rules match is refused", "Use ALLOW or DENY")
     return (row,), read.problems
+
+
+def _targets(read: Reader, spec: Mapping[str, Any], namespace: str) -> tuple[PolicyTarget, ...]:
+    """What the policy is attached to, in its own namespace."""
+    single = spec.get("targetRef")
+    fields = [("spec.targetRef", single)] if single is not None else []
+    fields += [
+        (f"spec.targetRefs[{i}]", item) for i, item in enumerate(read.items(spec.get("targetRefs"), "spec.targetRefs"))
+    ]
+    found = []
+    for field, item in fields:
+        part = read.mapping(item, field)
+        read.only_known(part, field, _TARGET)
+        kind = read.choice(part.get("kind"), f"{field}.kind", tuple(_GROUPS))
+        group, name = read.text(part.get("group"), f"{field}.group"), read.text(part.get("name"), f"{field}.name")
+        if kind and group not in _GROUPS[kind]:
+            read.error(f"{field}.group", f"{group!r} has no {kind}", f"Write {_GROUPS[kind][0] or 'nothing'!r}")
+        if not kind or not name:
+            read.error(field, "names nothing", "Give kind and name")
+        if read.text(part.get("namespace"), f"{field}.namespace") not in ("", namespace):
+            read.error(f"{field}.namespace", "is another namespace", "Put the policy beside what it is attached to")
+        found.append((kind, name))
+    return tuple(sorted(set(found)))
 
 
 def closed(where: ObjectRef, before: Sequence[Row]) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from isthmus.base.errors import ObjectRef, Problem, Severity
 from isthmus.ingest.finding import is_address
 from isthmus.model.rows import Labels, Locality, Proxy, labels
 
-TYPES = ("sidecar", "router")
+TYPES = ("sidecar", "router", "waypoint")
 
 NOWHERE = Locality()
 
@@ -75,6 +75,7 @@ def proxy(
         requested_network_view=read.list_of("REQUESTED_NETWORK_VIEW"),
         locality=node.locality,
         trust_domain=identity.trust_domain if identity else trust_domain,
+        hbone=read.flag("ENABLE_HBONE"),
     )
     return row, read.problems
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from isthmus.base.errors import UsageError
-from isthmus.base.labels import NETWORK_LABEL, TLS_MODE_LABEL
+from isthmus.base.labels import NETWORK_LABEL, TLS_MODE_LABEL, TUNNEL_LABEL
 from isthmus.install import capture
 from isthmus.install.proxy import pod_ports, proxy_env, readiness, security_context, volume_mounts, volumes
 from isthmus.install.values import REVISION_LABEL, Manifest, MeshValues
@@ -140,6 +140,8 @@ def _metadata_patch(pod: _Pod, values: MeshValues, *, network: str, workload: st
     }
     if network:
         added[NETWORK_LABEL] = network
+    if values.hbone:
+        added[TUNNEL_LABEL] = "http"
     status = {
         "initContainers": [INIT_CONTAINER, PROXY_CONTAINER],
         "containers": None,
@@ -187,6 +189,7 @@ def _proxy_container(pod: _Pod, values: MeshValues, *, network: str, workload: M
         "ISTIO_META_POD_PORTS": pod_ports(pod.containers),
         "ISTIO_META_INTERCEPTION_MODE": capture.mode(pod.annotations),
         "ISTIO_META_DNS_CAPTURE": str(values.dns_capture).lower(),
+        **({"ISTIO_META_ENABLE_HBONE": "true"} if values.hbone else {}),
         **_proxy_config(pod.annotations),
     }
     wanted = {key: pod.annotations[name] for name, key in _RESOURCES.items() if name in pod.annotations}

@@ -165,6 +165,7 @@ def _environment(values: ControlPlaneValues) -> list[Manifest]:
         "PILOT_ADDRESS": ",".join(mesh.discovery),
         "ISTIOD_CUSTOM_HOST": " ".join([*values.custom_hosts, *names]),
         "LOCAL_CLUSTER_SECRET_WATCHER": "true" if values.config_cluster else "",
+        "ENABLE_HBONE": "true" if mesh.hbone else "",
     }
     fixed |= {name: value for name, value in optional.items() if value}
     fields = [

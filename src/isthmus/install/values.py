@@ -62,6 +62,8 @@ class MeshValues:
     discovery: tuple[str, ...] = ()
     """Control planes of this cluster's proxies as `host:port`, best first; empty: the Service istiod alone."""
     dns_capture: bool = True
+    hbone: bool = False
+    """Sidecars take and make HBONE, beside mutual TLS by SNI, so that they and ambient workloads reach each other."""
     images: Images = field(default_factory=Images)
     proxy_resources: Resources = field(default_factory=Resources)
     proxy_env: Mapping[str, str] = field(default_factory=dict)

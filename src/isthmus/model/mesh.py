@@ -140,6 +140,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
 
     One that is not `healthy` gets no traffic, but counts in how much of its priority there is. `tunnel` says how it is
     reached: "" (its own port), `hbone` (through its HBONE port) or `double_hbone` (through a gateway's, end to end).
+    With `waypoint` (address and port) the tunnel ends there, and address and port are what is asked for in it.
     """
 
     address: str
@@ -154,6 +155,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     gateway: bool = False
     healthy: bool = True
     tunnel: str = ""
+    waypoint: str = ""
 
 
 class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):

@@ -11,6 +11,10 @@ PolicyKey = tuple[str, str]
 """(namespace, name) of a policy of the config cluster."""
 
 
+PolicyTarget = tuple[str, str]
+"""(kind, name) of what a policy is attached to: something of its namespace, or a GatewayClass."""
+
+
 class PolicyAction(StrEnum):
     """What a policy does with the connections and requests that it matches.
 
@@ -49,7 +53,8 @@ class PolicyRule(msgspec.Struct, frozen=True, gc=False):
 class AuthorizationPolicy(Row, frozen=True, kw_only=True, gc=False):
     """Matches if one of its rules does, never without rules. No selector: all workloads of the namespace.
 
-    In the root namespace it is for the workloads of every namespace. `dry_run`: only logged, nothing is refused.
+    In the root namespace it is for the workloads of every namespace. With `targets` it is for what a waypoint takes
+    for these, and for no workload itself. `dry_run`: only logged, nothing is refused.
     """
 
     TABLE: ClassVar[str] = "authorization_policies"
@@ -57,6 +62,7 @@ class AuthorizationPolicy(Row, frozen=True, kw_only=True, gc=False):
     action: PolicyAction = PolicyAction.ALLOW
     rules: tuple[PolicyRule, ...] = ()
     dry_run: bool = False
+    targets: tuple[PolicyTarget, ...] = ()
 
 
 EVERYTHING = (PolicyRule(),)

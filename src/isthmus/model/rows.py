@@ -297,7 +297,8 @@ class Cluster(Row, frozen=True, kw_only=True, gc=False):
 class Proxy(Row, frozen=True, kw_only=True, gc=False):
     """A connected proxy, as its node metadata say and its verified identity allows. name is the pod's name.
 
-    `id` names the stream's subscriber (`<name>.<namespace>@<cluster>`); two replicas never share it.
+    `id` names the stream's subscriber (`<name>.<namespace>@<cluster>`); two replicas never share it. `hbone`: a
+    sidecar that takes and makes HBONE, beside mutual TLS by SNI.
     """
 
     TABLE: ClassVar[str] = "proxies"
@@ -312,6 +313,7 @@ class Proxy(Row, frozen=True, kw_only=True, gc=False):
     requested_network_view: tuple[str, ...] = ()
     locality: Locality = Locality()
     trust_domain: str = "cluster.local"
+    hbone: bool = False
 
     @property
     def id(self) -> str:

@@ -20,7 +20,8 @@ class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
     """What every sidecar of one cluster and network sees: clusters, endpoints, outbound listeners, name table.
 
     `families` are the IP versions its gateways must have (SH8), empty for any. `egress` and `allow_any` are what a
-    Sidecar says: which hosts, and what becomes of others (TE3).
+    Sidecar says: which hosts, and what becomes of others (TE3). `hbone`: they make HBONE, so that they reach ambient
+    workloads by it, and services through their waypoints.
     """
 
     cluster: str
@@ -28,17 +29,19 @@ class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
     families: tuple[int, ...] = ()
     egress: Egress | None = None
     allow_any: bool | None = None
+    hbone: bool = False
 
     @property
     def unbound(self) -> "OutboundView":
         """The same place in the mesh without a Sidecar: what a service is does not depend on who may see it."""
         if self.egress is None and self.allow_any is None:
             return self
-        return OutboundView(cluster=self.cluster, network=self.network, families=self.families)
+        return OutboundView(cluster=self.cluster, network=self.network, families=self.families, hbone=self.hbone)
 
     def __str__(self) -> str:
         bound = f":{','.join('/'.join(pair) for pair in self.egress.hosts)}" if self.egress is not None else ""
-        return f"outbound:{self.cluster}/{self.network}{bound}"
+        hbone = "+hbone" if self.hbone else ""
+        return f"outbound:{self.cluster}/{self.network}{hbone}{bound}"
 
 
 class NamespaceView(msgspec.Struct, frozen=True, cache_hash=True):
@@ -70,7 +73,7 @@ class LocalityView(msgspec.Struct, frozen=True, cache_hash=True):
     gets, those of the gateway's.
     """
 
-    view: "NamespaceView | OutboundView | RouterView"
+    view: "NamespaceView | OutboundView | RouterView | WaypointView"
     place: Labels
 
     def __str__(self) -> str:
@@ -96,16 +99,33 @@ class InboundPort(msgspec.Struct, frozen=True):
 
 
 class InboundProfile(msgspec.Struct, frozen=True, cache_hash=True):
-    """How workloads receive: their ports, the mode of all other ports, and the policies that say who may call."""
+    """How workloads receive: their ports, the mode of all other ports, and the policies that say who may call.
+
+    `hbone`: by HBONE, too.
+    """
 
     ports: tuple[InboundPort, ...] = ()
     mode: MtlsMode = MtlsMode.PERMISSIVE
     policies: tuple[PolicyKey, ...] = ()
+    hbone: bool = False
 
     def __str__(self) -> str:
         ports = ",".join(f"{port.port}/{port.protocol}/{port.mode}" for port in self.ports)
         policies = "".join(f":{namespace}/{name}" for namespace, name in self.policies)
-        return f"inbound:{ports}:{self.mode}{policies}"
+        return f"inbound:{ports}:{self.mode}{policies}{'+hbone' if self.hbone else ''}"
+
+
+class TunnelEnd(msgspec.Struct, frozen=True, cache_hash=True):
+    """What may be asked for in HBONE at one workload: its own addresses, and the services it belongs to.
+
+    `hosts` are (host, service port, workload port). Anything else is refused, so that nobody is led on from here.
+    """
+
+    addresses: tuple[str, ...]
+    hosts: tuple[tuple[str, int, int], ...] = ()
+
+    def __str__(self) -> str:
+        return f"tunnel:{','.join(self.addresses)}"
 
 
 class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
@@ -130,4 +150,30 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
         return f"router:{self.cluster}/{self.network}:{ports}"
 
 
-Scope = OutboundView | NamespaceView | ClientView | LocalityView | NodeView | InboundProfile | RouterView
+class WaypointView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What a waypoint serves: the services that go through it, and where these may lead. `view` is where it stands."""
+
+    view: OutboundView
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name of its Gateway."""
+        return (self.namespace, self.name)
+
+    def __str__(self) -> str:
+        return f"waypoint:{self.view.cluster}/{self.view.network}/{self.namespace}/{self.name}"
+
+
+Scope = (
+    OutboundView
+    | NamespaceView
+    | ClientView
+    | LocalityView
+    | NodeView
+    | InboundProfile
+    | TunnelEnd
+    | RouterView
+    | WaypointView
+)

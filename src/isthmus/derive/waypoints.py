@@ -1,0 +1,56 @@
+"""Waypoints: which one a service's callers go through, and what a waypoint answers to."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from isthmus.base.labels import USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
+from isthmus.derive.networks import label
+from isthmus.model.managed import ManagedGateway
+from isthmus.model.mesh import Assignment, HostKey, LbEndpoint
+from isthmus.model.rows import Labels
+
+NONE = "none"
+SERVICE, WORKLOAD, ALL = "service", "workload", "all"
+
+FOR_SERVICES = (SERVICE, ALL)
+"""Kinds of traffic that calls of services are among."""
+
+
+def named(labels: Labels, namespace: str) -> HostKey | str | None:
+    """The waypoint that labels in a namespace name, the word `none`, or None where they say nothing."""
+    name = label(labels, USE_WAYPOINT_LABEL)
+    if not name:
+        return None
+    if name == NONE:
+        return NONE
+    return (label(labels, USE_WAYPOINT_NAMESPACE_LABEL) or namespace, name)
+
+
+def chosen(namespace: str, labels: Sequence[Labels]) -> HostKey | None:
+    """The waypoint of something in a namespace: what its own labels say, else those of the namespace."""
+    for found in labels:
+        said = named(found, namespace)
+        if said is not None:
+            return said if isinstance(said, tuple) else None
+    return None
+
+
+def serves(rows: Iterable[ManagedGateway], kinds: tuple[str, ...]) -> bool:
+    """True if a waypoint of that name, in whatever cluster, takes such traffic."""
+    return any((label(row.labels, WAYPOINT_FOR_LABEL) or SERVICE) in kinds for row in rows)
+
+
+def through(assignment: Assignment, address: str, port: int) -> Assignment:
+    """The way to an address and port through these endpoints of a waypoint: by HBONE, with that as authority.
+
+    Members that are no near endpoints of the waypoint are left out: across networks a service is called by its name,
+    and the waypoint over there is for its own gateway to find (AM12).
+    """
+    members = [_via(member, address, port) for member in assignment.members if member.tunnel == "hbone"]
+    return msgspec.structs.replace(assignment, members=tuple(members))
+
+
+def _via(member: LbEndpoint, address: str, port: int) -> LbEndpoint:
+    at = f"[{member.address}]" if ":" in member.address else member.address
+    return msgspec.structs.replace(member, address=address, port=port, waypoint=f"{at}:{member.port}", mtls=False)

@@ -1,0 +1,112 @@
+"""A waypoint: HBONE ends here with the waypoint's identity, each port of a service has an internal listener of its own.
+
+The authority of a tunnel names a port of a service: `VIP:port`, or `host:port`. Behind it requests go by the service's
+routes and policies, whose callers are those who opened the tunnels; the endpoints are reached by HBONE again and see
+the waypoint as their peer. Anything else that is asked for is answered 404.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+
+from isthmus.envoy import connect, filters, naming, rbac, upstream
+from isthmus.envoy.access_log import GATEWAY
+from isthmus.envoy.build import Message, ads, boolean, resource
+from isthmus.envoy.connect import Way, authority
+from isthmus.envoy.http_routes import default_route
+from isthmus.envoy.http_routes import routes as rule_routes
+from isthmus.envoy.routes import Rules
+from isthmus.model.mesh import ServiceView
+from isthmus.model.policy import AuthorizationPolicy
+from isthmus.model.rows import ServicePort
+from isthmus.xds.resource import RDS, XdsResource
+
+FilterChain = listener_components_pb2.FilterChain
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """One port of a service that goes through the waypoint, and the names under which it is called."""
+
+    view: ServiceView
+    port: ServicePort
+    hosts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of its internal listener, of the cluster that leads there, and of its routes."""
+        kind = "http" if self.port.protocol.is_http else "tcp"
+        return naming.inbound_vip(self.port.port, self.view.service.host, kind)
+
+    @property
+    def cluster(self) -> str:
+        """Where its requests go that no rule is about."""
+        return naming.outbound(self.port.port, self.view.service.host)
+
+    def authorities(self) -> tuple[str, ...]:
+        """What a tunnel may ask for to mean it."""
+        number = self.port.port
+        addresses = [address for address in self.view.listens_at(number) if "/" not in address]
+        return tuple(authority(name, number) for name in (*addresses, *self.hosts))
+
+
+def ways(taken: Iterable[Taken]) -> XdsResource:
+    """What tunnels may ask for."""
+    return connect.routes(Way(one.name, one.authorities(), one.name) for one in taken)
+
+
+def inside(taken: Taken) -> XdsResource:
+    """The cluster that leads to the port's internal listener."""
+    return connect.inside(taken.name, taken.name)
+
+
+def listener(taken: Taken, policies: Iterable[AuthorizationPolicy]) -> XdsResource:
+    """The internal listener of a port: requests by routes, or bytes to the service's endpoints."""
+    held = tuple(policies)
+    found = _http(taken, held) if taken.port.protocol.is_http else _bytes(taken, held)
+    return connect.internal_listener(taken.name, [FilterChain(name=taken.name, filters=found)])
+
+
+def _bytes(taken: Taken, policies: tuple[AuthorizationPolicy, ...]) -> list[Message]:
+    log = (*rbac.log_fields(policies, rbac.NETWORK_FILTER), *connect.PEER_LOG)
+    return [
+        *rbac.network_filters(policies, tunnelled=True),
+        filters.tcp_proxy(taken.cluster, GATEWAY, log=log),
+    ]
+
+
+def _http(taken: Taken, policies: tuple[AuthorizationPolicy, ...]) -> list[Message]:
+    manager = filters.http_manager(
+        taken.name,
+        GATEWAY,
+        before=rbac.http_filters(),
+        log=(*rbac.log_fields(policies, rbac.HTTP_FILTER), *connect.PEER_LOG),
+        rds=hcm_pb2.Rds(config_source=ads(), route_config_name=taken.name),
+        forward_client_cert_details=hcm_pb2.HttpConnectionManager.SANITIZE,
+    )
+    return [manager]
+
+
+def routes(taken: Taken, rules: Rules | None, policies: Iterable[AuthorizationPolicy]) -> XdsResource:
+    """The routes of a port, for whom the policies let in. The tunnel said what for, whatever name a request has."""
+    if rules is None:
+        found = [default_route("default", taken.cluster, retry=True)]
+    else:
+        found = list(rule_routes(rules.routes, rules.cluster_of, rules.source))
+    host = route_components_pb2.VirtualHost(
+        name=f"{taken.view.service.host}:{taken.port.port}",
+        domains=["*"],
+        routes=found,
+        include_request_attempt_count=True,
+        typed_per_filter_config=rbac.route_rules(policies, tunnelled=True),
+    )
+    connect.identified(host)
+    message = route_pb2.RouteConfiguration(
+        name=taken.name,
+        virtual_hosts=[host],
+        validate_clusters=boolean(False),
+        response_headers_to_remove=[upstream.GATEWAY_HEADER],
+    )
+    return resource(RDS, taken.name, message)

@@ -1,0 +1,97 @@
+"""The wiring of waypoints: which one a service goes through as seen from a cluster, and what a waypoint answers to."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from isthmus.derive import policies, services, waypoints
+from isthmus.derive.networks import HBONE_PORT
+from isthmus.graph.sources import ALL, Sources, host_of
+from isthmus.model.managed import WAYPOINT_CLASS
+from isthmus.model.mesh import HostKey
+from isthmus.model.policy import PolicyKey
+from isthmus.model.rows import Labels, Service
+from isthmus.tables.graph import Derived, Get, Graph
+
+if TYPE_CHECKING:
+    from isthmus.graph.observed import Meshwide
+
+
+class Waypoints:
+    """Who goes through which waypoint."""
+
+    def __init__(self, graph: Graph, sources: Sources, meshwide: "Meshwide") -> None:
+        self.sources = sources
+        self.meshwide = meshwide
+        derived = graph.derived
+        self.of_host: Derived[tuple[str, HostKey], HostKey | None] = derived("derive.waypoint_of", self._of_host)
+        self.candidates: Derived[tuple[()], tuple[HostKey, ...]] = derived(
+            "derive.hosts_with_waypoint", self._candidates, ()
+        )
+        self.hosts: Derived[tuple[str, HostKey], tuple[HostKey, ...]] = derived(
+            "derive.waypoint_hosts", self._hosts, ()
+        )
+
+    def _of_host(self, get: Get, key: tuple[str, HostKey]) -> HostKey | None:
+        """The waypoint of a service as clients of a cluster see it: by their own cluster's definition first (AM14).
+
+        One that is named but not there counts as none, as in Istio: callers are not cut off while it starts.
+        """
+        cluster, host = key
+        service = get(self.meshwide.services, host)
+        if service is None or service.caller_chooses or service.external:
+            return None
+        if service.stands_for is not None:
+            return self._of_host(get, (cluster, service.stands_for))
+        found = waypoints.chosen(host[0], list(self._labels(get, cluster, host)))
+        if found is None or found == host or not self._usable(get, found):
+            return None
+        return found
+
+    def _labels(self, get: Get, cluster: str, host: HostKey) -> Iterator[Labels]:
+        """The labels of the service and of its namespace, where it is defined first."""
+        settings = self.meshwide.settings
+        rows = [get(self.sources.services, key) for key in get(self.sources.services_of_host, host)]
+        known = [row for row in rows if row is not None]
+
+        def order(row: Service) -> tuple[bool, tuple[bool, str]]:
+            return (row.cluster != cluster, services.rank(row.cluster, settings))
+
+        for row in sorted(known, key=order)[:1]:
+            yield row.labels
+            namespace = get(self.sources.namespaces, (row.cluster, "", host[0]))
+            if namespace is not None:
+                yield namespace.labels
+
+    def _usable(self, get: Get, waypoint: HostKey) -> bool:
+        """True if there is such a waypoint, with a Service to reach it by, and it takes calls of services."""
+        rows = [get(self.sources.managed_gateways, key) for key in get(self.sources.waypoints_at, waypoint)]
+        if not waypoints.serves((row for row in rows if row is not None), waypoints.FOR_SERVICES):
+            return False
+        service = get(self.meshwide.services, waypoint)
+        return service is not None and service.port(HBONE_PORT) is not None
+
+    def _candidates(self, get: Get, key: tuple[()]) -> tuple[HostKey, ...]:
+        """Services that say something of waypoints, or whose namespace does."""
+        found = {host_of(one) for one in get(self.sources.services_with_waypoint, ALL)}
+        namespaces = {str(one[2]) for one in get(self.sources.namespaces_with_waypoint, ALL)}
+        hosts = get(self.meshwide.hosts, ALL) if found or namespaces else ()
+        return tuple(host for host in hosts if host in found or host[0] in namespaces)
+
+    def _hosts(self, get: Get, key: tuple[str, HostKey]) -> tuple[HostKey, ...]:
+        """The services that go through a waypoint of a cluster."""
+        cluster, waypoint = key
+        return tuple(host for host in get(self.candidates, ()) if get(self.of_host, (cluster, host)) == waypoint)
+
+    # -- policies -------------------------------------------------------------------------------------------------
+
+    def own_policies(self, get: Get, waypoint: HostKey) -> tuple[PolicyKey, ...]:
+        """The policies for everything that a waypoint takes: attached to it, or in the root namespace to its class."""
+        attached = self.meshwide.attached_policies
+        own = policies.attached_to(get(attached, waypoint[0]), ("Gateway", waypoint[1]))
+        root = get(attached, self.meshwide.settings.system_namespace)
+        return (*own, *policies.attached_to(root, ("GatewayClass", WAYPOINT_CLASS)))
+
+    def policies_of(self, get: Get, waypoint: HostKey, host: HostKey) -> tuple[PolicyKey, ...]:
+        """All policies for a service's callers at a waypoint."""
+        attached = policies.attached_to(get(self.meshwide.attached_policies, host[0]), ("Service", host[1]))
+        return tuple(sorted({*self.own_policies(get, waypoint), *attached}))
