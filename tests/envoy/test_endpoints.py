@@ -1,5 +1,7 @@
 """Load assignments are encoded by hand: the bytes must be those of the messages."""
 
+from typing import Any
+
 import pytest
 from envoy.config.core.v3 import address_pb2, base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -51,13 +53,26 @@ def built(name: str, groups: list[list[LbEndpoint]], factor: int = 140) -> bytes
 def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
     socket = address_pb2.SocketAddress(address=one.address, port_value=one.port)
     socket.ipv4_compat = one.address.startswith("::ffff:")
-    facts = {"istio": {"workload": one.workload, "cluster": one.cluster, "network": one.network}}
+    address = address_pb2.Address(socket_address=socket)
+    facts: dict[str, dict[str, Any]] = {
+        "istio": {"workload": one.workload, "cluster": one.cluster, "network": one.network}
+    }
     if one.gateway:
         facts["istio"]["gateway"] = one.network
     if one.mtls:
         facts["envoy.transport_socket_match"] = {"tlsMode": "istio"}
+    if one.tunnel:
+        listener = "inner_connect_originate" if one.gateway else "connect_originate"
+        place = f"[{one.address}]:{one.port}" if ":" in one.address else f"{one.address}:{one.port}"
+        inner = address_pb2.EnvoyInternalAddress(server_listener_name=listener, endpoint_id=place)
+        address = address_pb2.Address(envoy_internal_address=inner)
+        local = f"{one.address[7:]}:{one.port}" if one.address.startswith("::ffff:") else place
+        facts["envoy.filters.listener.original_dst"] = {"local": local}
+        facts["envoy.transport_socket_match"] = {"tunnel": "http"}
+        if one.gateway:
+            facts["istio"]["double_hbone"] = {"hbone_target_address": "h:80"}
     return endpoint_components_pb2.LbEndpoint(
-        endpoint=endpoint_components_pb2.Endpoint(address=address_pb2.Address(socket_address=socket)),
+        endpoint=endpoint_components_pb2.Endpoint(address=address),
         health_status=health_check_pb2.UNKNOWN if one.healthy else health_check_pb2.UNHEALTHY,
         metadata=metadata(**facts),
         load_balancing_weight=wrappers_pb2.UInt32Value(value=one.weight),
@@ -74,6 +89,11 @@ def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
         [[member(), member("10.0.0.9", healthy=False)], [member("x", priority=1)]],
         [[member()], [member("::ffff:1.1.1.1", 15443, gateway=True, priority=1)]],
         [[member()], [member("1.1.1.1", 15443, gateway=True, workload=";;;;west", weight=70000)]],
+        [[member(mtls=False, tunnel="hbone"), member("fd00::1", mtls=False, tunnel="hbone", healthy=False)]],
+        [
+            [member("1.1.1.1", 15008, gateway=True, mtls=False, tunnel="double_hbone", weight=7)],
+            [member("::ffff:1.1.1.1", 15008, gateway=True, mtls=False, tunnel="double_hbone", priority=1)],
+        ],
     ],
 )
 def test_bytes_are_those_of_the_messages(groups: list[list[LbEndpoint]]) -> None:

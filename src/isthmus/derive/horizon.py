@@ -13,6 +13,9 @@ Where Isthmus differs from Istio, on purpose:
 * An endpoint whose gateway does not pass its service on, as exportTo keeps it in its namespaces (SN6), is hidden too:
   Istio sends what is refused there.
 * An endpoint that takes both mutual TLS by SNI and HBONE is reached through whichever its network has a gateway for.
+  Through those for HBONE only where the far cluster has made the service global: they admit nothing else (AM11).
+* A peer's endpoints are known in summary. They come as the gateways of their network, as heavy as what is healthy
+  behind them; a proxy that cannot do HBONE is told so, and never gets them in another way.
 * An endpoint in another named network that has no gateway is never sent as if it were near (SH1, SH9): its address
   means something else here when ranges overlap. It is hidden and reported.
 """
@@ -38,6 +41,8 @@ NOT_MTLS = "not-mtls"
 NOT_EXPORTED = "not-exported"
 NO_GATEWAY = "no-gateway"
 GATEWAY_FAMILY = "gateway-family"
+NEEDS_HBONE = "needs-hbone"
+NOT_GLOBAL = "not-global"
 
 HBONE = "hbone"
 DOUBLE_HBONE = "double_hbone"
@@ -60,6 +65,7 @@ class Horizon(msgspec.Struct, frozen=True):
 
     `mtls`: its clients speak mutual TLS by SNI, `hbone`: they speak HBONE (SH7, SH11); where both are possible the
     former is taken (SH16). `hbone_only`: what passes HBONE on unopened, to endpoints that take it, at their port.
+    `widened`: its cluster's own name of the service reaches peers, too (`global-only`).
     """
 
     network: str = ""
@@ -75,18 +81,20 @@ class Horizon(msgspec.Struct, frozen=True):
     hbone_only: bool = False
     waypoint: HostKey | None = None
     client_cluster: str = ""
+    widened: bool = False
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
     """An endpoint with the workload port that serves, and whether clients speak mesh mTLS to it (SH13).
 
-    `exposed`: its cluster's gateways pass the service on (SN6).
+    `exposed`: its cluster's gateways pass the service on (SN6). `admitted`: those for HBONE do (AM11).
     """
 
     endpoint: Endpoint
     port: int
     mtls: bool
     exposed: bool = True
+    admitted: bool = True
 
 
 class Entrance(NamedTuple):
@@ -201,22 +209,37 @@ def _usable(
         endpoint = candidate.endpoint
         if endpoint.terminating or not _in_sight(horizon, candidate):
             continue
-        ways = _ways(horizon, candidate)
-        found = [(way, route(endpoint, way)) for way in ways]
-        way, into = next((one for one in found if one[1]), found[0])
-        if into is None:
-            yield Usable(candidate, way, None)
-        elif not endpoint.ready:
-            continue
-        elif way == PLAIN:
-            hidden[NOT_MTLS, endpoint.cluster, endpoint.network] += 1
-        elif not candidate.exposed:
-            hidden[NOT_EXPORTED, endpoint.cluster, endpoint.network] += 1
-        elif not into:
-            some = any(Entrance(one, way).port for one in gateways_of(endpoint.network) for way in ways)
-            hidden[GATEWAY_FAMILY if some else NO_GATEWAY, endpoint.cluster, endpoint.network] += 1
-        else:
-            yield Usable(candidate, way, into)
+        found = [(way, route(endpoint, way)) for way in _ways(horizon, candidate)]
+        direct = [way for way, into in found if into is None]
+        if direct and not any(into for _, into in found):
+            yield Usable(candidate, direct[0], None)
+        elif endpoint.ready:
+            open_ways = [(way, into) for way, into in found if into and not _refusal(candidate, way)]
+            if open_ways:
+                yield Usable(candidate, *open_ways[0])
+            else:
+                reason = _reason(candidate, [way for way, _ in found], gateways_of)
+                # What is known in summary stands for as many endpoints as it is heavy.
+                hidden[reason, endpoint.cluster, endpoint.network] += 1 if endpoint.address else endpoint.weight
+
+
+def _refusal(candidate: Candidate, way: str) -> str:
+    """Why gateways let nobody through to an endpoint who comes in this way; empty if they do."""
+    if way == PLAIN:
+        return NEEDS_HBONE if candidate.endpoint.hbone else NOT_MTLS
+    if not candidate.exposed:
+        return NOT_EXPORTED
+    return NOT_GLOBAL if way == HBONE and not candidate.admitted else ""
+
+
+def _reason(candidate: Candidate, ways: Sequence[str], gateways_of: GatewaysOf) -> str:
+    """Why an endpoint beyond gateways cannot be used: what keeps the best way shut."""
+    refused = [_refusal(candidate, way) for way in ways]
+    if all(refused):
+        return refused[0]
+    known = gateways_of(candidate.endpoint.network)
+    some = any(Entrance(one, way).port for one in known for way, shut in zip(ways, refused, strict=True) if not shut)
+    return GATEWAY_FAMILY if some else NO_GATEWAY
 
 
 _WAYS = {
@@ -292,7 +315,12 @@ def _route(horizon: Horizon, endpoint: Endpoint, gateways_of: GatewaysOf, way: s
         return None
     if horizon.families:
         known = tuple(one for one in known if family(one.gateway.address) in horizon.families)
-    return tuple(one for one in known if one.gateway.cluster == endpoint.cluster) or known
+    known = tuple(one for one in known if one.gateway.cluster == endpoint.cluster) or known
+    # Two objects may tell of one gateway, each in its own way: an address counts once.
+    once: dict[tuple[str, int], Entrance] = {}
+    for one in known:
+        once.setdefault((one.gateway.address, one.port), one)
+    return tuple(once.values())
 
 
 def _scale(remote: Iterable[Entrances]) -> int:

@@ -5,10 +5,12 @@ have in common (metadata, weight) is encoded once for all, and the rest is a few
 of envoy/config/endpoint/v3 and envoy/config/core/v3; a test compares the bytes with those of the real messages.
 """
 
+from ipaddress import ip_address
 from itertools import groupby
 
-from envoy.config.core.v3 import base_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2
 
+from isthmus.envoy import naming
 from isthmus.model.mesh import MAPPED, Assignment, LbEndpoint
 from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Locality
@@ -21,6 +23,9 @@ ANY_NETWORK = "*"
 GATEWAY_KEY = "gateway"
 """In a member's metadata `istio`: the network that it is a gateway of; endpoints themselves have no such key."""
 
+ORIGINAL_DST = "envoy.filters.listener.original_dst"
+"""Metadata by which an internal listener is told the address that a connection is for."""
+
 _PORT_VALUE = b"\x18"
 _UINT32_VALUE = b"\x08"
 _PRIORITY = b"\x28"
@@ -32,7 +37,7 @@ _WEIGHTED_HEALTH = b"\x30\x01"
 
 def load_assignment(name: str, assignment: Assignment) -> XdsResource:
     """The ClusterLoadAssignment of a cluster; one without members is sent too, so that nobody waits for it."""
-    encoder = _Encoder()
+    encoder = _Encoder(name)
     groups = (
         length_delimited(2, encoder.group(priority, locality, list(members)))
         for (priority, _, locality), members in groupby(assignment.members, key=_group_key)
@@ -56,7 +61,9 @@ def _group_key(member: LbEndpoint) -> tuple[int, bool, Locality]:
 class _Encoder:
     """Encodes the members of one assignment, what several share only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: str) -> None:
+        parsed = naming.parse(cluster)
+        self._authority = f"{parsed.host}:{parsed.port}" if parsed is not None else ""
         self._tails: dict[tuple[str, str, str, bool, int, bool], bytes] = {}
 
     def group(self, priority: int, locality: Locality, members: list[LbEndpoint]) -> bytes:
@@ -70,13 +77,26 @@ class _Encoder:
         return b"".join(parts)
 
     def member(self, member: LbEndpoint) -> bytes:
-        """An LbEndpoint."""
+        """An LbEndpoint. What is reached through a tunnel is an internal listener that is told where to (SH18)."""
+        if member.tunnel:
+            return self._tunnelled(member)
         socket = length_delimited(2, member.address.encode()) + _PORT_VALUE + varint(member.port)
         if member.address.startswith(MAPPED):
             socket += _IPV4_COMPAT
         endpoint = length_delimited(1, length_delimited(1, socket))
         health = b"" if member.healthy else _UNHEALTHY
         return length_delimited(1, endpoint) + health + self._tail(member)
+
+    def _tunnelled(self, member: LbEndpoint) -> bytes:
+        listener = naming.INNER_CONNECT_ORIGINATE if member.gateway else naming.CONNECT_ORIGINATE
+        place = address_pb2.EnvoyInternalAddress(
+            server_listener_name=listener, endpoint_id=_written(member.address, member.port)
+        )
+        address = address_pb2.Address(envoy_internal_address=place).SerializeToString(deterministic=True)
+        endpoint = length_delimited(1, length_delimited(1, address))
+        health = b"" if member.healthy else _UNHEALTHY
+        about = length_delimited(3, _tunnel_metadata(member, self._authority))
+        return endpoint + health + about + length_delimited(4, _weight(member.weight))
 
     def _tail(self, member: LbEndpoint) -> bytes:
         """What follows the address: metadata and weight."""
@@ -88,14 +108,34 @@ class _Encoder:
         return known
 
 
+def _tunnel_metadata(member: LbEndpoint, authority: str) -> bytes:
+    """A Metadata: where the tunnel ends, how it is spoken, and for a gateway which service is meant beyond it."""
+    where = _entry(ORIGINAL_DST, _text("local", _written(member.address.removeprefix(MAPPED), member.port)))
+    beyond = b""
+    if member.tunnel == "double_hbone":
+        beyond = _entry("double_hbone", length_delimited(5, _text("hbone_target_address", authority)))
+    return where + _TUNNEL + _entry("istio", _about(member, beyond))
+
+
+def _written(address: str, port: int) -> str:
+    """`<address>:<port>`, with an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ip_address(address).version == 6 else f"{address}:{port}"
+
+
 def _metadata(member: LbEndpoint) -> bytes:
     """A Metadata; keys in order, as deterministic encoding has them."""
+    istio = _entry("istio", _about(member))
+    return _MESH_TLS + istio if member.mtls else istio
+
+
+def _about(member: LbEndpoint, beyond: bytes = b"") -> bytes:
+    """What the mesh knows of a member, a Struct; `beyond` is a field of it that comes after the cluster's."""
     about = {"cluster": member.cluster}
     # Never empty: Envoy leaves out a header without a value, and then the gateway would pass for an endpoint.
     about |= {GATEWAY_KEY: member.network or ANY_NETWORK} if member.gateway else {}
     about |= {"network": member.network, "workload": member.workload}
-    istio = _entry("istio", b"".join(_text(key, about[key]) for key in about))
-    return _MESH_TLS + istio if member.mtls else istio
+    first, *others = (_text(key, about[key]) for key in about)
+    return b"".join((first, beyond, *others))
 
 
 def _entry(key: str, value: bytes) -> bytes:
@@ -108,6 +148,7 @@ def _text(key: str, text: str) -> bytes:
     return _entry(key, length_delimited(3, text.encode()))
 
 
+_TUNNEL = _entry("envoy.transport_socket_match", _text("tunnel", "http"))
 _MESH_TLS = _entry("envoy.transport_socket_match", _text("tlsMode", "istio"))
 
 

@@ -21,7 +21,7 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from isthmus.envoy import match_rbac, match_routes
 from isthmus.envoy.build import Message
-from isthmus.envoy.spread import Gone, nothing_gone, spread
+from isthmus.envoy.spread import Gone, nothing_gone, place_of, spread
 from isthmus.model.mesh import MAPPED
 from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
 
@@ -66,7 +66,7 @@ class ServerTls(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One place the connection may go: `share` of all such connections, from 0 to 1, with what is gone left out.
 
-    `locality` is region/zone/sub-zone as the assignment has it.
+    `locality` is region/zone/sub-zone as the assignment has it. `tunnel` is the internal listener that takes it there.
     """
 
     address: str
@@ -78,6 +78,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     network: str = ""
     workload: str = ""
+    tunnel: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,7 +250,8 @@ class Config:
                 share=one.share,
                 priority=member.priority,
                 locality=member.locality,
-                tls=sockets[member.address, member.port],
+                tls=sockets[member.address, member.port, member.tunnel],
+                tunnel=member.tunnel,
                 cluster=member.cluster,
                 network=member.network,
                 workload=member.workload,
@@ -391,16 +393,15 @@ def without_port(host: str) -> str:
     return name if name and port.isdecimal() and (":" not in name or name.startswith("[")) else host
 
 
-def _sockets(cluster: Message, assignment: Message) -> dict[tuple[str, int], ClientTls | None]:
+def _sockets(cluster: Message, assignment: Message) -> dict[tuple[str, int, str], ClientTls | None]:
     """How the proxy speaks to each endpoint, by what the endpoint's metadata ask for."""
-    found: dict[tuple[str, int], ClientTls | None] = {}
+    found: dict[tuple[str, int, str], ClientTls | None] = {}
     for group in assignment.endpoints:
         for one in group.lb_endpoints:
-            place = one.endpoint.address.socket_address
+            address, port, tunnel = place_of(one.endpoint.address)
             wanted = dict(one.metadata.filter_metadata.get("envoy.transport_socket_match", {}).items())
-            found.setdefault(
-                (place.address.removeprefix(MAPPED), place.port_value), _client_tls(_socket(cluster, wanted))
-            )
+            key = (address.removeprefix(MAPPED), port, tunnel)
+            found.setdefault(key, _client_tls(_socket(cluster, wanted)))
     return found
 
 

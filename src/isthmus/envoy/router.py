@@ -32,15 +32,20 @@ def exposes(hosts: Iterable[str], host: str) -> bool:
     return any(pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in hosts)
 
 
-def exposed(servers: Iterable[GatewayServer], service: MeshService, alias: str = "") -> tuple[str, ...]:
+def exposed(
+    servers: Iterable[GatewayServer], service: MeshService, alias: str = "", named: str = ""
+) -> tuple[str, ...]:
     """The host names under which AUTO_PASSTHROUGH servers expose the service: its own, and its global `alias`.
 
+    A mesh-wide name is exposed with the service that it means, whose name is `named`: servers say `*.local`.
     One that is local to its cluster is never exposed (CL4), nor what is outside of the mesh, or where callers choose;
     nor a global name itself, which would lead out of the cluster again.
     """
     if not tunnelled(service):
         return ()
     hosts = [host for server in servers if server.tls_mode == AUTO_PASSTHROUGH for host in server.hosts]
+    if service.union_of is not None:
+        return (service.host,) if exposes(hosts, service.host) or exposes(hosts, named) else ()
     return tuple(name for name in (service.host, alias) if name and exposes(hosts, name))
 
 

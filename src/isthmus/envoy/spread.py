@@ -35,7 +35,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint of an assignment as Envoy sees it.
 
     `weight` counts within the priority; `healthy` is what the control plane says; `locality` is region/zone/sub-zone.
-    `cluster`, `network` and `workload` are those of the metadata, empty if it has none.
+    `cluster`, `network` and `workload` are those of the metadata, empty if it has none. `tunnel`: the internal listener
+    that reaches it, which is told this address.
     """
 
     address: str
@@ -47,6 +48,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     network: str = ""
     workload: str = ""
+    tunnel: str = ""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -67,19 +69,19 @@ def nothing_gone(_: Member) -> bool:
 
 def members(assignment: Message) -> Iterator[Member]:
     """The endpoints of a ClusterLoadAssignment that Envoy uses, each address where it is first."""
-    seen: set[tuple[str, int]] = set()
+    seen: set[tuple[str, int, str]] = set()
     for group in assignment.endpoints:
         place = group.locality
         locality = "/".join((place.region, place.zone, place.sub_zone)).rstrip("/")
         for one in group.lb_endpoints:
-            socket = one.endpoint.address.socket_address
-            if (socket.address, socket.port_value) in seen:
+            address, port, tunnel = place_of(one.endpoint.address)
+            if (address, port, tunnel) in seen:
                 continue
-            seen.add((socket.address, socket.port_value))
+            seen.add((address, port, tunnel))
             about = dict(one.metadata.filter_metadata.get("istio", {}).items())
             yield Member(
-                address=socket.address.removeprefix(MAPPED),
-                port=socket.port_value,
+                address=address.removeprefix(MAPPED),
+                port=port,
                 priority=group.priority,
                 weight=int(one.load_balancing_weight.value) or 1,
                 healthy=one.health_status in HEALTHY,
@@ -87,7 +89,17 @@ def members(assignment: Message) -> Iterator[Member]:
                 cluster=str(about.get("cluster", "")),
                 network=str(about.get("network", "")),
                 workload=str(about.get("workload", "")),
+                tunnel=tunnel,
             )
+
+
+def place_of(address: Message) -> tuple[str, int, str]:
+    """Address, port and tunnel of an endpoint: one behind an internal listener is told apart by where it leads."""
+    if address.HasField("envoy_internal_address"):
+        inner = address.envoy_internal_address
+        host, _, port = inner.endpoint_id.rpartition(":")
+        return host.strip("[]"), int(port), inner.server_listener_name
+    return address.socket_address.address, address.socket_address.port_value, ""
 
 
 def spread(assignment: Message, gone: Gone = nothing_gone) -> list[Share]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from isthmus.base.names import service_hostname
 from isthmus.derive import routing
 from isthmus.derive.globals import alias
 from isthmus.derive.visibility import exported
@@ -303,7 +304,8 @@ class Existing:
             service = get(self.meshwide.services, host)
             if service is None or not exported(service.export_to, service.namespace, view.namespace):
                 continue
-            if known_as := router.exposed(servers, service, alias(service)):
+            named = service_hostname(service.base[1], service.base[0], self.settings.domain)
+            if known_as := router.exposed(servers, service, alias(service), named):
                 yield service, known_as
 
     def _exposed(self, get: Get, view: RouterView) -> Iterator[MeshService]:

@@ -12,6 +12,7 @@ from isthmus.derive import (
     peers,
     policies,
     rules,
+    scopes,
     services,
     visibility,
     waypoints,
@@ -23,6 +24,7 @@ from isthmus.derive.rules import Rule
 from isthmus.derive.standing import StandingOf
 from isthmus.graph.externals import Externals
 from isthmus.graph.places import Grounds, Places
+from isthmus.graph.service_scopes import ServiceScopes
 from isthmus.graph.sources import ALL, Sources, host_of
 from isthmus.graph.visible import Seen, Visible
 from isthmus.graph.waypoints import Waypoints
@@ -39,6 +41,7 @@ from isthmus.model.mesh import (
 )
 from isthmus.model.mesh_config import MeshConfig, NetworkDefinition, NetworkEntry
 from isthmus.model.networks import ApiGateway
+from isthmus.model.peering import ServiceScope
 from isthmus.model.policy import AuthorizationPolicy, PolicyKey
 from isthmus.model.preference import NO_PREFERENCE
 from isthmus.model.rows import (
@@ -89,6 +92,7 @@ class Meshwide:
         self.endpoints: Derived[Key, SliceEndpoints | None] = derived("derive.endpoints", self._endpoints)
         self.external = Externals(graph, sources.external, self)
         self.slice_identities: Derived[Key, tuple[str, ...]] = derived("derive.slice_identities", self._slice_ids, ())
+        self.scopes = ServiceScopes(graph, self)
         self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.hosts", self._hosts, ())
         self.services: Derived[HostKey, MeshService | None] = derived("derive.services", self._service)
         self.node_local_hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.node_local", self._node_local, ())
@@ -119,6 +123,7 @@ class Meshwide:
             private_services=sources.private_services,
             entries=sources.external.service_entries,
             private_entries=sources.external.private_entries,
+            mesh_hosts=self.scopes.hosts,
             sidecars=sources.sidecars,
             sidecars_in=sources.sidecars_in,
         )
@@ -140,6 +145,8 @@ class Meshwide:
             rules_in=sources.rules_in,
             config=self.config,
             hosts=self.hosts,
+            mesh_hosts=self.scopes.hosts,
+            widened=self.scopes.widened,
             services=self.services,
             rules=self.rules,
             own=self.visible.own,
@@ -242,19 +249,25 @@ class Meshwide:
         return endpoints.identities(found) if found is not None else ()
 
     def _hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
-        """Every namespace and name that is a service somewhere, and every namespace and host of a ServiceEntry."""
+        """Every namespace and name that is a service somewhere, every namespace and host of a ServiceEntry, and every
+        mesh-wide name."""
         keys = get(self.sources.all_services, ALL)
         if get(self.config, ALL).discovery_selectors:
             places = {(str(key[0]), str(key[1])) for key in keys}
             chosen = {place for place in places if get(self.discovered, place)}
             keys = tuple(key for key in keys if (key[0], key[1]) in chosen)
         found = {host_of(key) for key in keys}
-        return tuple(sorted(found.union(get(self.external.hosts, ALL))))
+        return tuple(sorted(found.union(get(self.external.hosts, ALL), get(self.scopes.hosts, ALL))))
 
     def _service(self, get: Get, host: HostKey) -> MeshService | None:
         rows = (get(self.sources.services, key) for key in get(self.sources.services_of_host, host))
         known = [row for row in rows if row is not None and get(self.discovered, (row.cluster, row.namespace))]
-        found = services.merge(known, get(self.effective, ALL)) or get(self.external.services, host)
+        found = services.merge(known, get(self.effective, ALL))
+        if found is not None:
+            wide = tuple(row.cluster for row in known if self.scopes.of(get, row) is ServiceScope.GLOBAL_ONLY)
+            found = msgspec.structs.replace(found, widened=wide) if wide and not found.headless else found
+        else:
+            found = get(self.external.services, host) or get(self.scopes.services, host)
         if found is None or found.export_to:
             return found
         default = get(self.config, ALL).default_service_export_to
@@ -269,7 +282,10 @@ class Meshwide:
             if found is not None:
                 return found
         owner = get(self.external.owner, hostname)
-        return None if owner is None else get(self.external.services, owner)
+        if owner is not None:
+            return get(self.external.services, owner)
+        means = scopes.meaning(hostname)
+        return None if means is None else get(self.services, scopes.union(means))
 
     def _node_local(self, get: Get, key: Key) -> tuple[HostKey, ...]:
         """Services whose callers may only use endpoints of their own node."""
@@ -303,8 +319,18 @@ class Meshwide:
         service = get(self.services, host)
         if service is not None and service.stands_for is not None:
             found = set(get(self.local_identities, service.stands_for))
+        if service is not None and service.union_of is not None:
+            found = set(get(self.scopes.identities, service.union_of))
         found.update(service.peers if service is not None else ())
         return endpoints.under_aliases(found, get(self.effective, ALL).trust_domains)
+
+    def peers_of(self, get: Get, service: MeshService, cluster: str) -> tuple[str, ...]:
+        """Who clients in a cluster may meet behind a service: peers' workloads, too, where its name reaches them."""
+        host = (service.namespace, service.name)
+        found = get(self.identities, host)
+        if cluster not in service.widened:
+            return found
+        return tuple(sorted({*found, *get(self.scopes.foreign, host)}))
 
     def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
         """The ways into a network: labelled Services, `meshNetworks`, Gateway API and links, as one set (NW8)."""
@@ -432,7 +458,7 @@ class Meshwide:
             addresses = services.addresses_for(service, horizon.client_cluster)
             return waypoints.through(found, addresses[0], port) if addresses else Assignment()
         rule = get(self.rules, (client, host))
-        candidates = self._candidates(get, service, port, rule=rule, subset=subset)
+        candidates = self._candidates(get, service, port, rule=rule, subset=subset, horizon=horizon)
         return assign(
             horizon,
             candidates,
@@ -450,38 +476,59 @@ class Meshwide:
         row = self.standing(get, cluster)
         return "" if row is None or row.plain else cluster
 
-    def _candidates(self, get: Get, service: MeshService, port: int, *, rule: Rule, subset: str) -> Iterator[Candidate]:
+    def _candidates(
+        self, get: Get, service: MeshService, port: int, *, rule: Rule, subset: str, horizon: Horizon
+    ) -> Iterator[Candidate]:
         mode = rules.policy_for(rule, subset, port).tls_mode
         chosen = rule.subset(subset)
         if subset and chosen is None:
             return
-        for found, number in self._serving(get, service, port):
+        for found, number in self._serving(get, service, port, horizon):
             exposed = self._passes(get, service, found.cluster)
+            admitted = horizon.hbone and self._admits(get, service, found.cluster)
             for endpoint in found.endpoints:
                 if chosen is None or labels_match(chosen.labels, endpoints.all_labels(endpoint)):
                     mtls = not service.external and endpoints.speaks_mtls(endpoint, number, mode)
-                    yield Candidate(endpoint, number, mtls, exposed)
+                    yield Candidate(endpoint, number, mtls, exposed, admitted)
 
     def _passes(self, get: Get, service: MeshService, cluster: str) -> bool:
         """True if the gateways of a cluster pass the service on: by that cluster's own word on who sees it."""
-        row = get(self.sources.services, (cluster, service.namespace, service.name))
+        row = get(self.sources.services, (cluster, *service.base))
         words = row.export_to if row is not None and row.export_to else service.export_to
         return visibility.exported(words, service.namespace, self.settings.system_namespace)
 
-    def _serving(self, get: Get, service: MeshService, port: int) -> Iterator[tuple[SliceEndpoints, int]]:
-        """Endpoints of a service with the number at which they serve one of its ports."""
-        host = (service.namespace, service.name)
+    def _admits(self, get: Get, service: MeshService, cluster: str) -> bool:
+        """True if the HBONE gateways of a cluster admit calls of the service: it is global there (AM11)."""
+        if service.union_of is not None:
+            return True
+        return any(one.cluster == cluster for one in get(self.scopes.claims, service.base))
+
+    def _serving(
+        self, get: Get, service: MeshService, port: int, horizon: Horizon
+    ) -> Iterator[tuple[SliceEndpoints, int]]:
+        """Endpoints of a service with the number at which they serve one of its ports.
+
+        Those of a mesh-wide name are where it is global. So are those that gateways for HBONE pass on, and those of a
+        widened name that is not to leave its cluster otherwise.
+        """
+        host = service.base
+        beyond = service.union_of is not None or horizon.widened
+        within: set[str] | None = None
+        if service.union_of is not None or horizon.hbone_only or (horizon.widened and service.cluster_local):
+            within = {one.cluster for one in get(self.scopes.claims, host)}
         for slice_key in get(self.sources.slices_of_host, host):
+            if within is not None and slice_key[0] not in within:
+                continue
             found = get(self.endpoints, slice_key)
             if found is not None and (number := found.port(self._port_name(get, service, port, found.cluster))):
                 yield found, number
-        for found in get(self.external.endpoints, host):
-            if number := found.port(str(port)):
+        for found in (*get(self.external.endpoints, host), *(get(self.scopes.summaries, host) if beyond else ())):
+            if (within is None or found.cluster in within) and (number := found.port(str(port))):
                 yield found, number
 
     def _port_name(self, get: Get, service: MeshService, port: int, cluster: str) -> str:
         """The name that a cluster's own Service gives the port, by which its slices know it (SH22)."""
-        row = get(self.sources.services, (cluster, service.namespace, service.name))
+        row = get(self.sources.services, (cluster, *service.base))
         for candidates in (row.ports if row is not None else (), service.ports):
             for known in candidates:
                 if known.port == port:

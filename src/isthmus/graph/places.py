@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from isthmus.derive import nearness, rules
 from isthmus.derive.rules import Rule
+from isthmus.derive.scopes import DEFAULT_DISTRIBUTION
 from isthmus.derive.services import rank
 from isthmus.envoy import naming
 from isthmus.model.external import ServiceEntry
@@ -48,6 +49,8 @@ class Grounds:
     rules_in: Index[str, DestinationRule]
     config: Derived[Key, MeshConfig]
     hosts: Derived[Key, tuple[HostKey, ...]]
+    mesh_hosts: Derived[Key, tuple[HostKey, ...]]
+    widened: Derived[Key, tuple[HostKey, ...]]
     services: Derived[HostKey, MeshService | None]
     rules: Derived[tuple[str, HostKey], Rule]
     own: Derived[str, tuple[HostKey, ...]]
@@ -89,22 +92,32 @@ class Places:
         return rules.with_defaults(rules.policy_for(rule, subset, port), get(self.grounds.config, ALL))
 
     def _said(self, get: Get, host: HostKey) -> tuple[str, int]:
-        """The service's trafficDistribution and spill-over threshold: the first cluster's word, else a namespace's."""
+        """The service's trafficDistribution and spill-over threshold: the first cluster's word, else a namespace's.
+
+        A mesh-wide name goes by what the service says where it is global, then by what peers say. Where nothing is
+        said, its own network comes first.
+        """
         grounds = self.grounds
-        found = [get(grounds.service_rows, key) for key in get(grounds.services_of_host, host)]
+        service = get(grounds.services, host)
+        base = service.base if service is not None else host
+        keys = get(grounds.services_of_host, base)
+        if service is not None and service.union_of is not None:
+            keys = tuple(key for key in keys if key[0] in service.clusters)
+        found = [get(grounds.service_rows, key) for key in keys]
         rows = sorted((row for row in found if row is not None), key=lambda row: rank(row.cluster, grounds.settings))
         spill_below = next((row.spill_below for row in rows if row.spill_below), 0)
         for row in rows:
             if row.traffic_distribution:
                 return row.traffic_distribution, spill_below
-        service = get(grounds.services, host)
         if not rows and service is not None and service.traffic_distribution:
             return service.traffic_distribution, 0
         for cluster in service.clusters if service is not None else ():
             namespace = get(grounds.namespaces, (cluster, "", host[0]))
             if namespace is not None and namespace.traffic_distribution:
                 return namespace.traffic_distribution, spill_below
-        return "", spill_below
+        if service is None or (service.union_of is None and not service.widened):
+            return "", spill_below
+        return service.traffic_distribution or DEFAULT_DISTRIBUTION, spill_below
 
     def _preference(self, get: Get, key: Target) -> Preference:
         client, host, port, subset = key
@@ -130,6 +143,8 @@ class Places:
         services = {(str(key[1]), str(key[2])) for key in get(self.grounds.placed_services, ALL)}
         entries = (get(self.grounds.entry_rows, key) for key in get(self.grounds.placed_entries, ALL))
         services.update((row.namespace, name) for row in entries if row is not None for name in row.hosts)
+        services.update(get(self.grounds.mesh_hosts, ALL))
+        services.update(get(self.grounds.widened, ALL))
         namespaces = {str(key[2]) for key in get(self.grounds.placed_namespaces, ALL)}
         if not patterns and not services and not namespaces:
             return ()

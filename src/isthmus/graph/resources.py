@@ -100,7 +100,7 @@ class Resources:
             subset=parsed.subset,
             policy=self._policy(get, client, host, port=port.port, subset=parsed.subset),
             gateways=_may_cross(service, view.cluster if view else home),
-            peers=get(self.meshwide.identities, host),
+            peers=self.meshwide.peers_of(get, service, view.cluster if view else home),
             headless_mtls=headless_mtls,
             balanced=isinstance(scope, RouterView),
             source=_source(get(self.meshwide.rules, (client, host))),
@@ -187,27 +187,31 @@ class Resources:
         place = scope.place if isinstance(scope, LocalityView) else ()
         router = scope.view if isinstance(scope, LocalityView) else scope
         if isinstance(router, RouterView):
+            widened = router.cluster in service.widened and not passes_on
             return Horizon(
                 network=router.network,
                 families=router.families,
                 networks=router.network_view,
                 mtls_only=passes_on,
-                only_cluster=router.cluster if service.cluster_local else "",
+                only_cluster=router.cluster if service.cluster_local and not widened else "",
                 place=place,
                 home=self.meshwide.home(get, router.cluster),
+                widened=widened,
             )
         view = outbound_of(scope)
         if view is None:
             return Horizon()
+        widened = view.cluster in service.widened
         return Horizon(
             network=view.network,
             families=view.families,
-            only_cluster=view.cluster if service.cluster_local or service.node_local else "",
+            only_cluster=view.cluster if (service.cluster_local and not widened) or service.node_local else "",
             only_node=scope.node if isinstance(scope, NodeView) else "",
             place=place,
             home=self.meshwide.home(get, view.cluster),
             hbone=view.hbone,
             **self._waypoint(get, router, view, service),
+            widened=widened,
         )
 
     def _waypoint(self, get: Get, scope: Scope, view: OutboundView, service: MeshService) -> dict[str, Any]:

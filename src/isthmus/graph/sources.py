@@ -15,7 +15,7 @@ from isthmus.model.mesh import (
 )
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
-from isthmus.model.peering import PeerLink, PeerService
+from isthmus.model.peering import PeerLink, PeerService, scope_said
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
@@ -91,6 +91,8 @@ class Sources:
         self.waypoints_at = graph.index("waypoints.by_name", self.managed_gateways, _waypoint_name)
         self.services_with_waypoint = graph.index("services.with_waypoint", self.services, _waypoint_entry)
         self.namespaces_with_waypoint = graph.index("namespaces.with_waypoint", self.namespaces, _waypoint_entry)
+        self.scoped_services = graph.index("services.scoped", self.services, _scoped_entry)
+        self.scoped_namespaces = graph.index("namespaces.scoped", self.namespaces, _scoped_entry)
         self.private_services = graph.index(
             "services.private", self.services, lambda row: [] if visibility.is_public(row.export_to) else [ALL]
         )
@@ -103,6 +105,10 @@ class Sources:
         self.api_gateways_to = graph.index("api_gateways.by_network", self.api_gateways, lambda row: [row.network])
         self.all_api_gateways = graph.index("api_gateways.all", self.api_gateways, lambda _: [ALL])
         self.links_to = graph.index("peer_links.by_network", self.peer_links, lambda row: [row.network])
+        self.peer_services_of = graph.index(
+            "peer_services.by_host", self.peer_services, lambda row: [(row.namespace, row.name)]
+        )
+        self.all_peer_services = graph.index("peer_services.all", self.peer_services, lambda _: [ALL])
         self.all_links = graph.index("peer_links.all", self.peer_links, lambda _: [ALL])
         self.egress_services = graph.index(
             "services.egress", self.services, lambda row: [row.cluster] if global_names.egress_port(row) else []
@@ -145,6 +151,11 @@ def _waypoint_entry(row: Service | Namespace) -> list[Key]:
 
 def _waypoint_name(row: ManagedGateway) -> list[Key]:
     return [(row.namespace, row.name)] if row.class_name == WAYPOINT_CLASS else []
+
+
+def _scoped_entry(row: Service | Namespace) -> list[Key]:
+    """What says itself how far it reaches."""
+    return [ALL] if scope_said(row.labels) is not None else []
 
 
 def _network_entry(row: Service) -> list[str]:

@@ -31,12 +31,12 @@ class Tunnels:
         return {server.port for server in view.servers if gateways.takes(server) is Takes.HBONE}
 
     def passed_on(self, get: Get, view: RouterView) -> Iterator[MeshService]:
-        """The services that a gateway lets others reach: what is exported to its namespace (SN6)."""
+        """The services that a gateway lets others reach: what is global, and exported to its namespace (AM11, SN6)."""
         for host in get(self.meshwide.hosts, ALL) if self.ports(view) else ():
             service = get(self.meshwide.services, host)
             if service is None or not exported(service.export_to, service.namespace, view.namespace):
                 continue
-            if tunnelled(service):
+            if tunnelled(service) and self.meshwide.scopes.is_global(get, service):
                 yield service
 
     def clusters(self, get: Get, view: RouterView) -> Names:

@@ -31,6 +31,7 @@ class Seen(NamedTuple):
     private_services: Index[tuple[()], Service]
     entries: Source[ServiceEntry]
     private_entries: Index[tuple[()], ServiceEntry]
+    mesh_hosts: Derived[Key, Hosts]
     sidecars: Source[Sidecar]
     sidecars_in: Index[str, Sidecar]
 
@@ -56,6 +57,7 @@ class Visible:
             candidates = {(str(key[1]), str(key[2])) for key in get(seen.private_services, ALL)}
             entries = (get(seen.entries, key) for key in get(seen.private_entries, ALL))
             candidates.update((row.namespace, host) for row in entries if row is not None for host in row.hosts)
+            candidates.update(get(seen.mesh_hosts, ALL))
         found = ((host, get(seen.services, host)) for host in sorted(candidates))
         return tuple(
             host for host, service in found if service is not None and not visibility.is_public(service.export_to)

@@ -3,6 +3,7 @@
 from isthmus.ingest.finding import Reader, Result
 from isthmus.ingest.locality import distribution
 from isthmus.ingest.place import Place
+from isthmus.ingest.scopes import check_labels
 from isthmus.kube import objects
 from isthmus.model.rows import Locality, Namespace, Node, labels
 
@@ -15,6 +16,7 @@ def namespace(place: Place, obj: objects.Namespace) -> Result:
     """A namespace with its labels (network NW1, injection) and annotations (LB9)."""
     read = Reader(place.cluster, "Namespace", obj)
     meta = obj.metadata
+    check_labels(read, meta.labels)
     row = Namespace(
         cluster=place.cluster,
         name=meta.name,

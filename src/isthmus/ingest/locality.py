@@ -22,7 +22,8 @@ _DISTRIBUTIONS = {
 }
 """What users write, lower case -> what the mesh does; PreferClose is the older name of PreferSameZone (LB9, LB12)."""
 
-_SPEC_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+_SPEC_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode", "PreferNetwork", "PreferRegion", "Any")
+"""Kubernetes' own words, then the mesh's, which only API servers take that do not check the field."""
 
 
 def distribution(read: Reader, annotations: Mapping[str, str] | None, spec: str | None = None) -> str:

@@ -1,5 +1,6 @@
 """ConfigMap `istio` of the system namespace: the mesh's configuration, and the trust domain of the cluster it is in."""
 
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
@@ -16,6 +17,7 @@ from isthmus.model.mesh_config import (
     NetworkDefinition,
     NetworkEntry,
     Requirement,
+    ScopeSelector,
     Selector,
     ServiceSetting,
 )
@@ -26,6 +28,7 @@ DATA_KEY = "mesh"
 NETWORKS_KEY = "meshNetworks"
 
 _MODES = ("ALLOW_ANY", "REGISTRY_ONLY")
+_SCOPES = ("LOCAL", "GLOBAL")
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 _NAME_IT = "Write <name>.<namespace>.svc.<domain>"
 
@@ -107,7 +110,20 @@ def _settings(read: Reader, place: Place, mesh: dict[str, Any], aliases: tuple[s
             _selector(read, item, f"{where}.discoverySelectors[{i}]")
             for i, item in enumerate(read.items(mesh.get("discoverySelectors"), f"{where}.discoverySelectors"))
         ),
+        global_services=tuple(_global_services(read, mesh.get("serviceScopeConfigs"), f"{where}.serviceScopeConfigs")),
     )
+
+
+def _global_services(read: Reader, value: Any, field: str) -> Iterator[ScopeSelector]:
+    """The entries of scope GLOBAL; an absent selector selects everything (AM2)."""
+    for i, one in enumerate(read.items(value, field)):
+        at = f"{field}[{i}]"
+        item = read.mapping(one, at)
+        scope = read.choice(item.get("scope"), f"{at}.scope", _SCOPES)
+        namespaces = _selector(read, item.get("namespaceSelector"), f"{at}.namespaceSelector")
+        services = _selector(read, item.get("servicesSelector"), f"{at}.servicesSelector")
+        if scope == "GLOBAL":
+            yield ScopeSelector(namespaces, services)
 
 
 def _service_setting(read: Reader, value: Any, field: str) -> ServiceSetting:

@@ -6,6 +6,7 @@ from isthmus.ingest import exports
 from isthmus.ingest.finding import Reader, Result, is_address
 from isthmus.ingest.locality import distribution, spill_below
 from isthmus.ingest.place import Place
+from isthmus.ingest.scopes import check_labels
 from isthmus.kube import objects
 from isthmus.model.rows import (
     EndpointSlice,
@@ -49,6 +50,7 @@ def service(place: Place, obj: objects.Service) -> Result:
     meta, spec = obj.metadata, obj.spec or objects.ServiceSpec()
     balancer = obj.status.load_balancer if obj.status else None
     ingress = (balancer.ingress if balancer else None) or ()
+    check_labels(read, meta.labels)
     row = Service(
         cluster=place.cluster,
         namespace=meta.namespace,

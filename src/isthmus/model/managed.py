@@ -37,7 +37,7 @@ class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
     """
 
     TABLE: ClassVar[str] = "managed_gateways"
-    class_name: str
+    class_name: str = ""
     uid: str = ""
     network: str = ""
     labels: Labels = ()

@@ -23,6 +23,10 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Kubernetes; `external` ones are outside of the mesh and never get its mTLS; `peers` are identities that the object
     itself names; an owner "" of addresses stands for every cluster. `stands_for` is the service that a global name
     means, in whatever cluster it runs (`derive.globals`).
+
+    `union_of` is the service whose endpoints a mesh-wide name means, in the clusters where it is global: these are its
+    `clusters`, peers among them. `widened` are the clusters whose own service of this name means the same endpoints
+    (`global-only`, `derive.scopes`).
     """
 
     namespace: str
@@ -40,6 +44,13 @@ class MeshService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     export_to: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     stands_for: HostKey | None = None
+    union_of: HostKey | None = None
+    widened: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> HostKey:
+        """The service whose slices hold its endpoints: itself, or what a mesh-wide name means."""
+        return self.union_of or (self.namespace, self.name)
 
     @property
     def caller_chooses(self) -> bool:
@@ -161,7 +172,8 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
 class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):
     """Endpoints that a view cannot use, and why.
 
-    `not-mtls` (SH12), `not-exported` (SN6), `no-gateway`, `gateway-family` (SH8).
+    `not-mtls` (SH12), `not-exported` (SN6), `no-gateway`, `gateway-family` (SH8), `needs-hbone` (the proxy cannot do
+    HBONE, and they are reached by nothing else), `not-global` (their HBONE gateway does not admit the service, AM11).
     """
 
     reason: str

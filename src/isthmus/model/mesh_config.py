@@ -43,6 +43,16 @@ class ServiceSetting(msgspec.Struct, frozen=True, gc=False):
     cluster_local: bool = False
 
 
+class ScopeSelector(msgspec.Struct, frozen=True, gc=False):
+    """Services that are global without a label of their own: by their labels and their namespace's (AM2).
+
+    Entries of scope LOCAL exclude nothing, so they are no rows.
+    """
+
+    namespaces: Selector = Selector()
+    services: Selector = Selector()
+
+
 class MeshConfig(Row, frozen=True, kw_only=True, gc=False):
     """Key `mesh`. None and empty tuples are absent fields: what the control plane was started with holds there."""
 
@@ -57,6 +67,7 @@ class MeshConfig(Row, frozen=True, kw_only=True, gc=False):
     outlier_detection: OutlierDetection | None = None
     warmup: Warmup | None = None
     discovery_selectors: tuple[Selector, ...] = ()
+    global_services: tuple[ScopeSelector, ...] = ()
 
 
 class NetworkEntry(msgspec.Struct, frozen=True, gc=False):

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import msgspec
 
-from isthmus.model.rows import Locality, Row, ServicePort
+from isthmus.base.labels import GLOBAL_LABEL, SERVICE_SCOPE_LABEL
+from isthmus.model.rows import Labels, Locality, Row, ServicePort
 
 
 class ServiceScope(StrEnum):
@@ -20,6 +21,25 @@ class ServiceScope(StrEnum):
     GLOBAL_ONLY = "global-only"
 
 
+SCOPE_WORDS = {
+    "global": ServiceScope.GLOBAL,
+    "global-only": ServiceScope.GLOBAL_ONLY,
+    "cluster": ServiceScope.LOCAL,
+    "local": ServiceScope.LOCAL,
+}
+"""What the label `solo.io/service-scope` may say; `cluster` takes a service out of a namespace that is global."""
+
+
+def scope_said(found: Labels) -> ServiceScope | None:
+    """What labels of a Service or a namespace say; None if nothing. What is not understood exposes nothing."""
+    said = dict(found)
+    if word := said.get(SERVICE_SCOPE_LABEL, ""):
+        return SCOPE_WORDS.get(word.lower(), ServiceScope.LOCAL)
+    if word := said.get(GLOBAL_LABEL, ""):
+        return ServiceScope.GLOBAL if word.lower() == "true" else ServiceScope.LOCAL
+    return None
+
+
 class PeerLink(Row, frozen=True, kw_only=True, gc=False):
     """A declared link: a Gateway of class `istio-remote`, which says where a peer's network is entered.
 
@@ -27,7 +47,7 @@ class PeerLink(Row, frozen=True, kw_only=True, gc=False):
     """
 
     TABLE: ClassVar[str] = "peer_links"
-    peer: str
+    peer: str = ""
     network: str = ""
     trust_domain: str = ""
     addresses: tuple[str, ...] = ()
