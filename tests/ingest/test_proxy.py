@@ -95,7 +95,7 @@ def test_another_cluster_may_not_be_claimed_by_silence() -> None:
         ("", {}, "node.id"),
         ("sidecar~10.0.0.1~pod~d", {}, "node.id"),
         ("sidecar~10.0.0.1~pod.a", {}, "node.id"),
-        ("ztunnel~10.0.0.1~pod.a~d", {}, "node.id"),
+        ("agentgateway~10.0.0.1~pod.a~d", {}, "node.id"),
         (NODE.id, {"NAMESPACE": "b"}, "NAMESPACE"),
         (NODE.id, {"INSTANCE_IPS": "x"}, "INSTANCE_IPS"),
     ],

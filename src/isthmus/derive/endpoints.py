@@ -107,9 +107,14 @@ def describe(workload: Workload) -> str:
 
 def described(name: str, namespace: str, *, labels: Labels, cluster: str) -> str:
     """Endpoint metadata `istio.workload`: name;namespace;canonical name;canonical revision;cluster (§2.7)."""
-    canonical = next((found for key in _NAME_LABELS if (found := label(labels, key))), name)
-    revision = next((found for key in _REVISION_LABELS if (found := label(labels, key))), "latest")
-    return f"{name};{namespace};{canonical};{revision};{cluster}"
+    shown, revision = canonical(labels, name)
+    return f"{name};{namespace};{shown};{revision};{cluster}"
+
+
+def canonical(labels: Labels, name: str) -> tuple[str, str]:
+    """Name and revision by which telemetry knows a workload."""
+    found = next((value for key in _NAME_LABELS if (value := label(labels, key))), name)
+    return found, next((value for key in _REVISION_LABELS if (value := label(labels, key))), "latest")
 
 
 def identities(endpoints: SliceEndpoints) -> tuple[str, ...]:

@@ -27,10 +27,24 @@ def _default_mode(rows: list[PeerAuthentication], inherited: MtlsMode) -> MtlsMo
     return inherited
 
 
+def selecting(own: Iterable[PeerAuthentication], labels: Labels) -> PeerAuthentication | None:
+    """The object of a workload's namespace that speaks for it by its labels: the oldest."""
+    return next((row for row in _oldest_first(own) if row.selector and labels_match(row.selector, labels)), None)
+
+
+def own_mode(policy: PeerPolicy, row: PeerAuthentication) -> WorkloadMode:
+    """What an object with a selector demands where it is the one that counts."""
+    return _inherited(policy.mode, row.mode, row.port_modes)
+
+
+def _inherited(inherited: MtlsMode, mode: MtlsMode, ports: Iterable[tuple[int, MtlsMode]]) -> WorkloadMode:
+    own = inherited if mode is MtlsMode.UNSET else mode
+    return WorkloadMode(own, tuple(sorted((number, own if m is MtlsMode.UNSET else m) for number, m in ports)))
+
+
 def workload_mode(policy: PeerPolicy, labels: Labels) -> WorkloadMode:
     """What the workload with these labels demands. Port modes count only beside a selector, UNSET inherits."""
     for selector, mode, ports in policy.workloads:
         if labels_match(selector, labels):
-            own = policy.mode if mode is MtlsMode.UNSET else mode
-            return WorkloadMode(own, tuple(sorted((number, own if m is MtlsMode.UNSET else m) for number, m in ports)))
+            return _inherited(policy.mode, mode, ports)
     return WorkloadMode(policy.mode)

@@ -79,7 +79,7 @@ class Externals:
         self.owner: Derived[str, HostKey | None] = derived("derive.external_owner", self._owner)
         self.hosts: Derived[Key, tuple[HostKey, ...]] = derived("derive.external_hosts", self._hosts, ())
 
-    def _is_ours(self, get: Get, row: Row) -> bool:
+    def is_ours(self, get: Get, row: Row) -> bool:
         """True for an object of the config cluster (RS10) in a namespace of the mesh (TE4)."""
         return row.cluster == self.meshwide.settings.config_cluster and self._is_discovered(get, row)
 
@@ -89,11 +89,11 @@ class Externals:
     def entries(self, get: Get, host: HostKey) -> list[ServiceEntry]:
         """The ServiceEntries that make up a host."""
         rows = (get(self.sources.service_entries, key) for key in get(self.sources.entries_of_host, host))
-        return external.agreeing(row for row in rows if row is not None and self._is_ours(get, row))
+        return external.agreeing(row for row in rows if row is not None and self.is_ours(get, row))
 
     def _allocations(self, get: Get, key: Key) -> dict[tuple[str, str, str], str]:
         rows = (get(self.sources.service_entries, key) for key in get(self.sources.all_entries, ALL))
-        return dict(external.allocate(row for row in rows if row is not None and self._is_ours(get, row)))
+        return dict(external.allocate(row for row in rows if row is not None and self.is_ours(get, row)))
 
     def _allocated(self, get: Get, host: HostKey) -> tuple[str, ...]:
         """The addresses that the mesh gave a host."""
@@ -107,19 +107,19 @@ class Externals:
     def _claims(self, get: Get, address: str) -> tuple[HostKey, ...]:
         """The hosts that somebody wrote an address for."""
         rows = (get(self.sources.service_entries, key) for key in get(self.sources.entries_at, address))
-        mine = (row for row in rows if row is not None and self._is_ours(get, row))
+        mine = (row for row in rows if row is not None and self.is_ours(get, row))
         return tuple(sorted({(row.namespace, host) for row in mine for host in row.hosts}))
 
     def _owner(self, get: Get, hostname: str) -> HostKey | None:
         """Whose host name it is, where several namespaces have it: the oldest object's."""
         rows = (get(self.sources.service_entries, key) for key in get(self.sources.entries_named, hostname))
-        mine = external.oldest_first(row for row in rows if row is not None and self._is_ours(get, row))
+        mine = external.oldest_first(row for row in rows if row is not None and self.is_ours(get, row))
         return (mine[0].namespace, hostname) if mine else None
 
     def _hosts(self, get: Get, key: Key) -> tuple[HostKey, ...]:
         """Every host of a ServiceEntry, each once."""
         rows = (get(self.sources.service_entries, key) for key in get(self.sources.all_entries, ALL))
-        mine = (row for row in rows if row is not None and self._is_ours(get, row))
+        mine = (row for row in rows if row is not None and self.is_ours(get, row))
         owners = (get(self.owner, host) for host in sorted({host for row in mine for host in row.hosts}))
         return tuple(owner for owner in owners if owner is not None)
 
@@ -175,18 +175,18 @@ class Externals:
 
     def behind(self, get: Get, proxy: Proxy) -> Iterator[ServiceEntry]:
         """The ServiceEntries of the mesh that have a proxy's workload behind them: by its labels, or its address."""
-        found = {row.key: row for row in self._owners(get, proxy.namespace, proxy.labels)}
+        found = {row.key: row for row in self.selecting(get, proxy.namespace, proxy.labels)}
         for address in proxy.addresses:
             for key in get(self.sources.entries_listing, (proxy.namespace, address)):
                 row = get(self.sources.service_entries, key)
-                if row is not None and self._is_ours(get, row):
+                if row is not None and self.is_ours(get, row):
                     found[row.key] = row
         yield from (found[key] for key in sorted(found) if found[key].internal)
 
-    def _owners(self, get: Get, namespace: str, labels: Labels) -> Iterator[ServiceEntry]:
+    def selecting(self, get: Get, namespace: str, labels: Labels) -> Iterator[ServiceEntry]:
         """The ServiceEntries that select a workload with these labels."""
         for pair in labels:
             for key in get(self.sources.entries_for_label, (namespace, pair)):
                 row = get(self.sources.service_entries, key)
-                if row is not None and self._is_ours(get, row) and labels_match(row.selector, labels):
+                if row is not None and self.is_ours(get, row) and labels_match(row.selector, labels):
                     yield row

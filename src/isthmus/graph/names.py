@@ -9,6 +9,7 @@ from isthmus.derive import routing
 from isthmus.derive.globals import alias
 from isthmus.derive.visibility import exported
 from isthmus.envoy import names, naming, router, tunnel_end
+from isthmus.graph import ztunnels
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.globals import Globals
 from isthmus.graph.observed import Meshwide
@@ -30,6 +31,7 @@ from isthmus.model.scopes import (
     Scope,
     TunnelEnd,
     WaypointView,
+    WorkloadView,
 )
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
@@ -44,6 +46,7 @@ PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     OutboundView: (CDS, EDS, LDS, NDS),
     RouterView: (CDS, EDS, LDS, RDS),
     WaypointView: (CDS, EDS, LDS, RDS),
+    WorkloadView: ztunnels.TYPES,
 }
 """Which types each kind of scope can hold: nothing is looked up elsewhere."""
 
@@ -101,6 +104,7 @@ class Existing:
         self.globals = Globals(graph, meshwide)
         self.tunnels = Tunnels(graph, meshwide)
         self.waypoints = WaypointResources(graph, meshwide, routing)
+        self.ztunnels = ztunnels.Ztunnels(graph, meshwide)
         derived = graph.derived
         self.host_clusters: Derived[tuple[str, HostKey], tuple[Names, Names]] = derived(
             "derive.host_clusters", self._host_clusters, (NOTHING, NOTHING)
@@ -161,6 +165,8 @@ class Existing:
                 return self._router_names(get, scope, type_url)
             case WaypointView():
                 return self.waypoints.names(get, scope, type_url)
+            case WorkloadView():
+                return self.ztunnels.names(get, scope, type_url)
 
     def _outbound_names(self, get: Get, view: OutboundView, type_url: str) -> Names:
         hosts = get(self.visible, view)

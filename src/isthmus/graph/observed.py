@@ -184,11 +184,11 @@ class Meshwide:
         return networks.home(cluster, namespace, get(self.definitions, ALL))
 
     def _peer_policy(self, get: Get, namespace: str) -> PeerPolicy:
-        own = list(self._peers_in(get, namespace))
+        own = list(self.peers_in(get, namespace))
         root = self.settings.system_namespace
-        return peers.namespace_policy(own, own if namespace == root else self._peers_in(get, root))
+        return peers.namespace_policy(own, own if namespace == root else self.peers_in(get, root))
 
-    def _peers_in(self, get: Get, namespace: str) -> Iterator[PeerAuthentication]:
+    def peers_in(self, get: Get, namespace: str) -> Iterator[PeerAuthentication]:
         """Policies are those of the config cluster (TE5)."""
         for key in get(self.sources.peers_in, namespace):
             row = get(self.sources.peer_authentications, key)
@@ -198,13 +198,14 @@ class Meshwide:
     def _bound_policies(self, get: Get, namespace: str) -> tuple[policies.Bound, ...]:
         """The policies for workloads of a namespace, whatever their cluster (TE5)."""
         root = self.settings.system_namespace
-        return policies.bound(self._policies_in(get, namespace), self._policies_in(get, root))
+        return policies.bound(self.policies_in(get, namespace), self.policies_in(get, root))
 
     def _attached_policies(self, get: Get, namespace: str) -> tuple[policies.Attached, ...]:
         """The policies of a namespace that are attached to services and gateways."""
-        return policies.attached(self._policies_in(get, namespace))
+        return policies.attached(self.policies_in(get, namespace))
 
-    def _policies_in(self, get: Get, namespace: str) -> Iterator[AuthorizationPolicy]:
+    def policies_in(self, get: Get, namespace: str) -> Iterator[AuthorizationPolicy]:
+        """The policies of a namespace: those of the config cluster (TE5)."""
         for key in get(self.sources.policies_in, namespace):
             row = get(self.sources.policies, key)
             if row is not None and row.cluster == self.settings.config_cluster:
@@ -520,13 +521,13 @@ class Meshwide:
             if within is not None and slice_key[0] not in within:
                 continue
             found = get(self.endpoints, slice_key)
-            if found is not None and (number := found.port(self._port_name(get, service, port, found.cluster))):
+            if found is not None and (number := found.port(self.port_name(get, service, port, found.cluster))):
                 yield found, number
         for found in (*get(self.external.endpoints, host), *(get(self.scopes.summaries, host) if beyond else ())):
             if (within is None or found.cluster in within) and (number := found.port(str(port))):
                 yield found, number
 
-    def _port_name(self, get: Get, service: MeshService, port: int, cluster: str) -> str:
+    def port_name(self, get: Get, service: MeshService, port: int, cluster: str) -> str:
         """The name that a cluster's own Service gives the port, by which its slices know it (SH22)."""
         row = get(self.sources.services, (cluster, *service.base))
         for candidates in (row.ports if row is not None else (), service.ports):

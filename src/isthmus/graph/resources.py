@@ -75,6 +75,7 @@ class Resources:
             LDS: derived("envoy.listeners", self._listener),
             RDS: derived("envoy.routes", self._routes),
             NDS: derived("envoy.name_tables", self._name_table),
+            **existing.ztunnels.tables,
         }
 
     def _find(self, get: Get, parsed: naming.ClusterName | None) -> MeshService | None:

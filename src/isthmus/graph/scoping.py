@@ -40,9 +40,13 @@ from isthmus.model.scopes import (
     Scope,
     TunnelEnd,
     WaypointView,
+    WorkloadView,
 )
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
+
+ZTUNNEL = "ztunnel"
+"""Type of a node's proxy that is told of workloads and configures itself."""
 
 
 class Scopes:
@@ -75,6 +79,8 @@ class Scopes:
         address = proxy.addresses[0] if proxy.addresses else ""
         network = proxy.network or networks.network_of(proxy.labels, get(self.meshwide.homes, proxy.cluster), address)
         families = networks.families(proxy.addresses)
+        if proxy.type == ZTUNNEL:
+            return (WorkloadView(cluster=proxy.cluster, network=network),)
         if proxy.type == "router":
             router = self._router(get, proxy, network, families)
             passes_on = all(map(gateways.passes_on, router.servers))

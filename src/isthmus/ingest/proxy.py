@@ -9,7 +9,7 @@ from isthmus.base.errors import ObjectRef, Problem, Severity
 from isthmus.ingest.finding import is_address
 from isthmus.model.rows import Labels, Locality, Proxy, labels
 
-TYPES = ("sidecar", "router", "waypoint")
+TYPES = ("sidecar", "router", "waypoint", "ztunnel")
 
 NOWHERE = Locality()
 

@@ -166,6 +166,16 @@ class WaypointView(msgspec.Struct, frozen=True, cache_hash=True):
         return f"waypoint:{self.view.cluster}/{self.view.network}/{self.namespace}/{self.name}"
 
 
+class WorkloadView(msgspec.Struct, frozen=True, cache_hash=True):
+    """What every ztunnel of one cluster and network knows: workloads, services and policies, of all namespaces."""
+
+    cluster: str
+    network: str = ""
+
+    def __str__(self) -> str:
+        return f"workloads:{self.cluster}/{self.network}"
+
+
 Scope = (
     OutboundView
     | NamespaceView
@@ -176,4 +186,5 @@ Scope = (
     | TunnelEnd
     | RouterView
     | WaypointView
+    | WorkloadView
 )

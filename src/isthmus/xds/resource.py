@@ -20,10 +20,20 @@ HEALTH = PREFIX + "istio.v1.HealthInformation"
 UPSTREAMS = PREFIX + "isthmus.v1.UpstreamReport"
 """What an agent saw of the addresses that its Envoy calls: in a request, as the message of the error detail."""
 
-PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS, NDS, PCDS)
-"""Order on one stream (XD2): what is referred to comes before what refers to it."""
+ADDRESS = PREFIX + "istio.workload.Address"
+WORKLOAD = PREFIX + "istio.workload.Workload"
+AUTHORIZATION = PREFIX + "istio.security.Authorization"
 
-SHORT_NAMES = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", SDS: "SDS", ECDS: "ECDS", NDS: "NDS", PCDS: "PCDS"}
+PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS, NDS, PCDS, AUTHORIZATION, ADDRESS, WORKLOAD)
+"""Order on one stream (XD2): what is referred to comes before what refers to it.
+
+Unlike in Istio policies come before the workloads that name them: ztunnel ignores a policy that it does not know.
+"""
+
+SHORT_NAMES = {
+    CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", SDS: "SDS", ECDS: "ECDS", NDS: "NDS", PCDS: "PCDS",
+    ADDRESS: "WDS", WORKLOAD: "WDS/Workload", AUTHORIZATION: "WADS",
+}  # fmt: skip
 """What people call the types."""
 
 

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from isthmus.xds.holdings import Pool
-from isthmus.xds.resource import CDS, EDS, LDS, PUSH_ORDER, RDS, SHORT_NAMES, XdsResource
+from isthmus.xds.resource import (
+    ADDRESS,
+    AUTHORIZATION,
+    CDS,
+    EDS,
+    LDS,
+    PUSH_ORDER,
+    RDS,
+    SHORT_NAMES,
+    WORKLOAD,
+    XdsResource,
+)
 from isthmus.xds.subscription import Subscription, SyncState
 
 
@@ -96,7 +107,7 @@ class TypeStatus:
     error: str
 
 
-REMOVAL_ORDER = (LDS, RDS, CDS, EDS)
+REMOVAL_ORDER = (LDS, RDS, CDS, EDS, ADDRESS, WORKLOAD, AUTHORIZATION)
 """What refers to others goes first; types that are not named go last."""
 
 

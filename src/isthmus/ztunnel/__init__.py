@@ -1,0 +1,1 @@
+"""What ztunnel is told: rows -> resources of istio.workload and istio.security."""
