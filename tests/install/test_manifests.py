@@ -172,7 +172,8 @@ def test_the_control_plane_has_exactly_the_rights_to_what_it_does() -> None:
     istio = "networking.istio.io"
     machines = {(istio, "workloadentries", verb) for verb in ("create", "update", "patch", "delete")}
     statuses = {(istio, f"{kind}/status", "patch") for kind in ("workloadentries", "serviceentries")}
-    assert rights(access.ISTIOD_RULES) == {REVIEW, *watched(KINDS), *distribution, *machines, *statuses}
+    gateways = rights(access.GATEWAY_RULES)
+    assert rights(access.ISTIOD_RULES) == {REVIEW, *watched(KINDS), *distribution, *machines, *statuses, *gateways}
     secrets = {("", "secrets", verb) for verb in ("get", "list", "watch", "create", "patch", "update")}
     own = {
         ("isthmus.dev", kind.resource.plural, verb)
@@ -181,6 +182,15 @@ def test_the_control_plane_has_exactly_the_rights_to_what_it_does() -> None:
         for verb in ("get", "list", "watch")
     }
     assert rights(access.SYSTEM_RULES) == secrets | MESH_CONFIG | own | {("", "events", "create")}
+
+
+def test_the_control_plane_makes_and_changes_what_gateways_ask_for_but_deletes_nothing() -> None:
+    api = "gateway.networking.k8s.io"
+    made = {("", "services"), ("", "serviceaccounts"), ("apps", "deployments"), (api, "gatewayclasses")}
+    found = rights(access.GATEWAY_RULES)
+    assert {(group, what) for group, what, verb in found if verb == "create"} == made
+    assert {verb for _, _, verb in found} == {"get", "create", "patch"}
+    assert {(api, "gateways/status", "patch"), (api, "gatewayclasses/status", "patch")} <= found
 
 
 @pytest.mark.parametrize("kind", ["Role", "ClusterRole"])

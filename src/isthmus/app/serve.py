@@ -15,6 +15,7 @@ from isthmus.app.caller_reports import CallerReports
 from isthmus.app.cluster_settings import SYNCED, ClusterSettings
 from isthmus.app.clusters import ClusterManager
 from isthmus.app.debug import DebugPages, Replica
+from isthmus.app.gateways import GATEWAY_TABLES, gateway_controller
 from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
 from isthmus.app.kube_events import EventWriter
@@ -107,6 +108,7 @@ class ControlPlane:
         self.reports = CallerReports(self.mesh, self.clock)
         self.liveness = self._liveness_keeper()
         self.addresses = AddressWriter(rows=self._service_entries, client=self._own_client)
+        self.gateways = gateway_controller(settings, self.mesh, self.clock, self._own_client)
         self.ports: dict[str, int] = {}
         self._values = settings.injected
         self._webhook_tls = server_context()
@@ -161,6 +163,7 @@ class ControlPlane:
             parts.append(group.create_task(self.liveness.run(), name="liveness"))
             await self._looked_at_everything()
             parts.append(group.create_task(self.addresses.run(), name="addresses"))
+            parts.append(group.create_task(self.gateways.run(), name="gateways"))
             self._waiting_for = ""
             # What was built until now stays: the collector need not walk through it again and again.
             gc.freeze()
@@ -316,6 +319,8 @@ class ControlPlane:
         self.inbox.put(changes)
         if any(change.table == ServiceEntry.TABLE for change in changes):
             self.addresses.poke()
+        if any(change.table in GATEWAY_TABLES for change in changes):
+            self.gateways.poke()
 
     def _apply(self, batch: list[Change]) -> None:
         """One revision, and the streams it concerns."""

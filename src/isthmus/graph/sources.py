@@ -1,6 +1,6 @@
 """The observed tables, and the ways to find rows in them."""
 
-from isthmus.base.labels import NETWORK_LABEL, USE_WAYPOINT_LABEL
+from isthmus.base.labels import GATEWAY_NAME_LABEL, NETWORK_LABEL, USE_WAYPOINT_LABEL
 from isthmus.derive import globals as global_names
 from isthmus.derive import (
     networks,
@@ -76,6 +76,7 @@ class Sources:
         self.pods_on = graph.index(
             "workloads.by_node", self.workloads, lambda row: [(row.cluster, row.node)] if row.node else []
         )
+        self.pods_of_gateway = graph.index("workloads.by_gateway", self.workloads, _gateway_entry)
         self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
         self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
         self.all_services = graph.index("services.all", self.services, lambda _: [ALL])
@@ -156,6 +157,11 @@ def _waypoint_name(row: ManagedGateway) -> list[Key]:
 def _scoped_entry(row: Service | Namespace) -> list[Key]:
     """What says itself how far it reaches."""
     return [ALL] if scope_said(row.labels) is not None else []
+
+
+def _gateway_entry(row: Workload) -> list[Key]:
+    name = networks.label(row.labels, GATEWAY_NAME_LABEL)
+    return [(row.cluster, row.namespace, name)] if name else []
 
 
 def _network_entry(row: Service) -> list[str]:

@@ -35,6 +35,16 @@ ROOT_RULES: tuple[Manifest, ...] = (
 )
 """To put the roots into a ConfigMap of every namespace (TR3): of the own cluster, and of remotes it controls (RS12)."""
 
+_GATEWAY_API = ["gateway.networking.k8s.io"]
+GATEWAY_RULES: tuple[Manifest, ...] = (
+    _rule(_GATEWAY_API, ["gatewayclasses"], ["get", "create", "patch"]),
+    _rule(_GATEWAY_API, ["gatewayclasses/status", "gateways/status"], ["patch"]),
+    _rule(["apps"], ["deployments"], ["get", "create", "patch"]),
+    _rule([""], ["serviceaccounts"], ["get", "create", "patch"]),
+    _rule([""], ["services"], ["create", "patch"]),
+)
+"""To run what Gateways ask for, beside them: the control plane deletes nothing, owners are followed by the cluster."""
+
 ISTIOD_RULES: tuple[Manifest, ...] = (
     *_WORKLOADS,
     _rule(
@@ -46,6 +56,7 @@ ISTIOD_RULES: tuple[Manifest, ...] = (
     # Machines register themselves (VM1), and say how they are (VM6); hosts get addresses (DN9).
     _rule(["networking.istio.io"], ["workloadentries"], [*_WRITE, "delete"]),
     _rule(["networking.istio.io"], ["serviceentries/status", "workloadentries/status"], ["patch"]),
+    *GATEWAY_RULES,
     *ROOT_RULES,
 )
 """What the control plane does in the whole of its own cluster, beside its webhooks."""

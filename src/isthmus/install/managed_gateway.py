@@ -57,7 +57,7 @@ def managed_gateway(row: ManagedGateway, mesh: MeshValues) -> list[Manifest]:
         namespace=row.namespace,
         labels=labels,
         selector={GATEWAY_NAME_LABEL: row.name},
-        scaling=Scaling(),
+        scaling=Scaling(replicas=1, maximum=2),  # the number of pods is somebody else's: it is not applied
     )
     taken = {one.port: one.name for one in reversed(row.listeners) if not one.fault}
     router = Router(

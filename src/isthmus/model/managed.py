@@ -45,3 +45,7 @@ class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
     service_type: str = ""
     extra_labels: Labels = ()
     extra_annotations: Labels = ()
+
+    def label(self, name: str) -> str:
+        """The value of a label, empty if absent."""
+        return next((value for key, value in self.labels if key == name), "")

@@ -1,0 +1,201 @@
+"""Runs what Gateways of our classes ask for, and tells them how it is (their status).
+
+There is no election: what is made is a function of the Gateway and of the settings that replicas share, it is applied
+under one field manager, and a status is written only where it says something else. So replicas write the same once.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from isthmus.base.clock import Clock
+from isthmus.base.errors import IsthmusError
+from isthmus.base.labels import MANAGED_LABEL
+from isthmus.derive.gateway_status import Seen, class_status, gateway_status
+from isthmus.edge.kube_client import KubeClient, KubeError
+from isthmus.install.managed_gateway import controller_label, gateway_classes, managed_gateway
+from isthmus.install.values import MeshValues
+from isthmus.kube.requests import SERVICE_ACCOUNTS, SERVICES, Resource
+from isthmus.model.managed import ManagedGateway
+from isthmus.tables.changes import Key
+
+log = structlog.get_logger()
+
+Json = dict[str, Any]
+
+GATEWAYS = Resource("gateway.networking.k8s.io", "v1", "gateways")
+GATEWAY_CLASSES = Resource("gateway.networking.k8s.io", "v1", "gatewayclasses", namespaced=False)
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
+_RESOURCES = {"ServiceAccount": SERVICE_ACCOUNTS, "Service": SERVICES, "Deployment": DEPLOYMENTS}
+
+MANAGER = "isthmus-gateways"
+
+INTERVAL = 30.0
+"""Seconds until everything is looked at again, whether something changed or not."""
+
+SETTLE = 0.2
+"""Seconds in which changes are gathered."""
+
+NOT_FOUND, CONFLICT = 404, 409
+
+
+class GatewayController:
+    """Looks when it is poked, and now and then."""
+
+    def __init__(
+        self,
+        mesh: MeshValues,
+        clock: Clock,
+        *,
+        rows: Callable[[], Sequence[ManagedGateway]],
+        seen: Callable[[ManagedGateway], Seen],
+        client: Callable[[], KubeClient | None],
+    ) -> None:
+        """`rows` are the Gateways of our own cluster, `seen` is what runs of one; `client` is that cluster's."""
+        self._mesh = mesh
+        self._clock = clock
+        self._rows = rows
+        self._seen = seen
+        self._client = client
+        self._poked = asyncio.Event()
+        self._done: dict[Key, tuple[ManagedGateway, Seen]] = {}
+        self._errors: dict[Key, str] = {}
+
+    def poke(self) -> None:
+        """A Gateway changed, or something that may run for one."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        again = True
+        while True:
+            self._poked.clear()
+            await self.look(everything=again)
+            try:
+                async with asyncio.timeout(INTERVAL):
+                    await self._poked.wait()
+                again = False
+            except TimeoutError:
+                again = True
+                continue
+            await asyncio.sleep(SETTLE)
+
+    async def look(self, *, everything: bool) -> None:
+        """Once: at what changed since the last time, or at everything."""
+        client, rows = self._client(), self._rows()
+        if client is None:
+            return
+        new = {row.key for row in rows} - self._done.keys()
+        for gone in self._done.keys() - {row.key for row in rows}:
+            del self._done[gone]
+            self._errors.pop(gone, None)
+        if everything or new:
+            await self._attempt(self._keep_classes(client), "gateway classes")
+        for row in rows:
+            before, now = self._done.get(row.key), (row, self._seen(row))
+            if everything or before != now:
+                same = before is not None and before[0] == row and before[1].service == now[1].service
+                make = everything or not same
+                if await self._attempt(self._look_after(client, row, make=make), f"gateway {row.namespace}/{row.name}"):
+                    self._done[row.key] = now
+
+    @staticmethod
+    async def _attempt(work: Coroutine[Any, Any, None], what: str) -> bool:
+        """Do it, whatever comes; True if nothing did."""
+        try:
+            await work
+        except KubeError as error:
+            log.warning("not looked after", what=what, error=str(error))
+        except IsthmusError as error:
+            log.debug("not looked after", what=what, error=str(error))
+        except Exception:
+            # An object of a form that nobody foresaw must not end the control plane.
+            log.exception("not looked after", what=what)
+        else:
+            return True
+        return False
+
+    async def _keep_classes(self, client: KubeClient) -> None:
+        """Our classes are there and accepted. A class of the same name that is somebody else's stays as it is."""
+        for wanted in gateway_classes():
+            name, spec = str(wanted["metadata"]["name"]), wanted["spec"]
+            found = await client.find(GATEWAY_CLASSES, "", name)
+            if found is None:
+                try:
+                    found = await client.apply(GATEWAY_CLASSES, wanted, manager=MANAGER)
+                except KubeError as error:
+                    if error.status == NOT_FOUND:  # the cluster has no Gateway API
+                        return
+                    raise
+                log.info("gateway class made", name=name)
+            if (found.get("spec") or {}).get("controllerName") == spec["controllerName"]:
+                before = found.get("status") or {}
+                status = class_status(_generation(found), before, self._now())
+                await _write_status(client, GATEWAY_CLASSES, found, status)
+
+    async def _look_after(self, client: KubeClient, row: ManagedGateway, *, make: bool) -> None:
+        if make:
+            try:
+                error = await self._make(client, row)
+            except KubeError as refused:
+                error = f"Not everything can be made: {refused.message}"
+            if error and self._errors.get(row.key) != error:
+                log.warning("gateway cannot be run", gateway=(row.namespace, row.name), error=error)
+            self._errors[row.key] = error
+        error = self._errors.get(row.key, "")
+        found = await client.find(GATEWAYS, row.namespace, row.name)
+        if found is None or (found.get("metadata") or {}).get("uid") != row.uid:
+            return
+        seen = self._seen(row)
+        seen = Seen(seen.service, seen.pods, error) if error else seen
+        status = gateway_status(row, seen, _generation(found), found.get("status") or {}, self._now())
+        if await _write_status(client, GATEWAYS, found, status):
+            programmed = next(one for one in status["conditions"] if one["type"] == "Programmed")
+            where = (row.namespace, row.name)
+            log.info("gateway told", gateway=where, programmed=programmed["status"], reason=programmed["reason"])
+
+    async def _make(self, client: KubeClient, row: ManagedGateway) -> str:
+        """Apply what runs for a Gateway; why not, if something of that name is somebody else's."""
+        mine = controller_label(row.class_name)
+        for wanted in managed_gateway(row, self._mesh):
+            kind, resource = str(wanted["kind"]), _RESOURCES[str(wanted["kind"])]
+            found = await client.find(resource, row.namespace, row.name)
+            if found is not None and _labels(found).get(MANAGED_LABEL) != mine:
+                if kind == "ServiceAccount":
+                    continue
+                return f"{kind} {row.namespace}/{row.name} is there already and not ours: rename the Gateway"
+            await client.apply(resource, wanted, manager=MANAGER)
+        return ""
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def _write_status(client: KubeClient, resource: Resource, found: Mapping[str, Any], status: Json) -> bool:
+    """Write a status if it says something else than the object's own; True if it was written.
+
+    Only over the object that it was made from: who comes second, sees first what the other wrote.
+    """
+    before = found.get("status") or {}
+    if all(before.get(key) == value for key, value in status.items()):
+        return False
+    meta = found["metadata"]
+    body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
+    try:
+        await client.patch_status(resource, body, namespace=meta.get("namespace", ""), name=meta["name"])
+    except KubeError as error:
+        if error.status not in (NOT_FOUND, CONFLICT):
+            raise
+        return False
+    return True
+
+
+def _generation(found: Mapping[str, Any]) -> int:
+    return int((found.get("metadata") or {}).get("generation") or 0)
+
+
+def _labels(found: Mapping[str, Any]) -> Mapping[str, str]:
+    return (found.get("metadata") or {}).get("labels") or {}
