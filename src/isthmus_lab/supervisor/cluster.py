@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.base.errors import UnreachableError
+from isthmus.base.labels import DATAPLANE_MODE_LABEL, REDIRECTION_ANNOTATION
+from isthmus.install.node import NODE_NAME
 from isthmus_lab.kubelet.client import ApiClient, ApiError, Object
 from isthmus_lab.kubelet.config import NodeConfig, save
 from isthmus_lab.kubelet.informer import Informer
@@ -19,8 +21,10 @@ from isthmus_lab.net import nft, rules
 from isthmus_lab.net.plan import API_SERVER_PORT, ClusterPlan, NetworkPlan, NodePlan
 from isthmus_lab.supervisor.processes import Program
 from isthmus_lab.supervisor.state import StateDirectory
+from isthmus_lab.world import DataPlane
 
 _POLL = 0.05
+PROXY = "istio-proxy"
 
 
 class ClusterControl:
@@ -161,7 +165,11 @@ class ClusterControl:
         pods = (await self.client.get("/api/v1/pods"))["items"]
         kinds = ("deployment", "statefulset", "daemonset")
         sets = {kind: (await self.client.get(f"/apis/apps/v1/{kind}s"))["items"] for kind in kinds}
-        return unready_words(self.plan.name, pods, sets, await self.pods_on_nodes())
+        words = unready_words(self.plan.name, pods, sets, await self.pods_on_nodes())
+        if any(item["metadata"]["name"] == NODE_NAME for item in sets["daemonset"]):
+            namespaces = (await self.client.get("/api/v1/namespaces"))["items"]
+            words += uncaptured_words(self.plan.name, pods, namespaces)
+        return words
 
 
 def unready_words(
@@ -180,13 +188,35 @@ def unready_words(
             meta = item["metadata"]
             words.append(f"{cluster}: {kind} {meta['namespace']}/{meta['name']} has {have} of {wanted} ready")
     for pod in pods:
-        meta, status = pod["metadata"], pod.get("status") or {}
-        if meta.get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed"):
+        meta = pod["metadata"]
+        if _is_over(pod):
             continue
         known = local.get(meta["uid"])
         if known is None or not known["ready"]:
             why = "; ".join(known["troubles"]) if known else "not started by a kubelet yet"
             words.append(f"{cluster}: pod {meta['namespace']}/{meta['name']} is not ready ({why})")
+    return words
+
+
+def _is_over(pod: Object) -> bool:
+    return bool(
+        pod["metadata"].get("deletionTimestamp") or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    )
+
+
+def uncaptured_words(cluster: str, pods: Iterable[Object], namespaces: Iterable[Object]) -> list[str]:
+    """Pods that are to be captured by the proxy of their node and are not yet. Pure."""
+    of_namespace = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in namespaces}
+    words = []
+    for pod in pods:
+        meta, spec = pod["metadata"], pod["spec"]
+        containers = [*spec["containers"], *(spec.get("initContainers") or [])]
+        if _is_over(pod) or spec.get("hostNetwork") or any(item["name"] == PROXY for item in containers):
+            continue
+        labels = of_namespace.get(meta["namespace"], {}) | (meta.get("labels") or {})
+        wanted = labels.get(DATAPLANE_MODE_LABEL) == DataPlane.AMBIENT
+        if wanted and (meta.get("annotations") or {}).get(REDIRECTION_ANNOTATION) != "enabled":
+            words.append(f"{cluster}: pod {meta['namespace']}/{meta['name']} is not captured by its node's proxy")
     return words
 
 

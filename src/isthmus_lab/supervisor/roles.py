@@ -9,7 +9,8 @@ from typing import Any
 from isthmus.install import access
 from isthmus.install.eastwest import cross_network_gateway
 from isthmus.install.istiod import common_labels, namespace, own_rights
-from isthmus.install.manifests import control_plane, definitions, east_west_gateway, remote
+from isthmus.install.manifests import control_plane, definitions, east_west_gateway, node_proxy, remote
+from isthmus.install.node import NodeValues
 from isthmus.install.values import (
     SYSTEM_NAMESPACE,
     XDS_PORT,
@@ -21,7 +22,7 @@ from isthmus.install.values import (
     Scaling,
 )
 from isthmus_lab.kubelet.sandbox import WAN_ANNOTATION
-from isthmus_lab.world import Cluster, ControlPlane, World
+from isthmus_lab.world import Cluster, ControlPlane, DataPlane, World
 
 Object = dict[str, Any]
 Addresses = Mapping[str, tuple[str, ...]]
@@ -56,8 +57,17 @@ def objects_here(world: World, name: str) -> list[Object]:
     )
     joins = any(machine.cluster == name for machine in world.machines)
     control = (afar and not direct) or joins
-    gateway = _gateway(world, cluster, control=control) if world.serves_itself(name) else []
-    return [*control_plane(values), *gateway]
+    if not world.serves_itself(name):
+        return control_plane(values)
+    return [*control_plane(values), *_gateway(world, cluster, control=control), *on_nodes(world, name)]
+
+
+def on_nodes(world: World, name: str) -> list[Object]:
+    """The proxies of a cluster's nodes, where its pods have no sidecars."""
+    cluster = world.cluster(name)
+    if not cluster.sources or cluster.data_plane is not DataPlane.AMBIENT:
+        return []
+    return node_proxy(NodeValues(mesh=_mesh(world, cluster)))
 
 
 def objects_afar(world: World, name: str, addresses: Addresses) -> list[Object]:
@@ -74,7 +84,7 @@ def objects_afar(world: World, name: str, addresses: Addresses) -> list[Object]:
         return [item for item in control_plane(values) if _key(item) not in without]
     config = any(plane.config == name for plane in planes)
     made = remote(RemoteValues(mesh=_mesh(world, cluster), control_planes=tuple(found), config=config))
-    return [*made, *_gateway(world, cluster, control=False)]
+    return [*made, *_gateway(world, cluster, control=False), *on_nodes(world, name)]
 
 
 def accounts(world: World, name: str) -> list[Object]:

@@ -158,3 +158,14 @@ def test_trust_domains_and_replicas_are_passed_on() -> None:
     found = installed(made, "east")
     assert environment(found)["TRUST_DOMAIN"] == "east.example"
     assert found["Deployment", "istiod"]["spec"]["replicas"] == 2
+
+
+def test_nodes_have_proxies_where_the_data_plane_is_ambient() -> None:
+    planes, clusters = PRIMARY_REMOTE
+    mixed = world(planes, {**clusters, "west": {"dataPlane": "ambient"}})
+    assert ("DaemonSet", "isthmus-node") not in installed(mixed, "east")
+    assert ("DaemonSet", "isthmus-node") in installed(mixed, "west")
+    alone = world("multi-primary", {"east": {"dataPlane": "ambient"}})
+    assert ("DaemonSet", "isthmus-node") in installed(alone, "east")
+    bare = world("none", {"east": {"dataPlane": "ambient"}})
+    assert installed(bare, "east") == {}
