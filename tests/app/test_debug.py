@@ -126,7 +126,7 @@ def pages() -> dict[str, Any]:
         replica=Replica("istiod-1", "canary"),
         clusters=Clusters(),
         problems=lambda: [PROBLEM],
-        trust=lambda: {"constrained": True},
+        plain={"trust": lambda: {"constrained": True}},
         liveness=Liveness(),
     )
     return dict(made.pages())

@@ -41,7 +41,8 @@ def test_which_listeners_pass_mutual_tls_on_nw10(
 ) -> None:
     found = check("KubernetesGateway", gateway(listener, network="n", **marks))
     assert found.problems == ()
-    assert found.rows == (row(*(NetworkEntry(port, address="1.1.1.1") for port in ports)),)
+    gateways = tuple(one for one in found.rows or () if isinstance(one, ApiGateway))
+    assert gateways == (row(*(NetworkEntry(port, address="1.1.1.1") for port in ports)),)
 
 
 def test_every_address_with_every_listener_nw9() -> None:

@@ -82,7 +82,7 @@ class DebugPages:
         replica: Replica,
         clusters: ClustersView,
         problems: Callable[[], Sequence[Problem]],
-        trust: Callable[[], Mapping[str, Any]],
+        plain: Mapping[str, Callable[[], Mapping[str, Any]]],
         liveness: LivenessView,
     ) -> None:
         self._mesh = mesh
@@ -92,11 +92,11 @@ class DebugPages:
         self._revision = replica.revision
         self._clusters = clusters
         self._problems = problems
-        self._trust = trust
+        self._plain = plain
         self._liveness = liveness
 
     def pages(self) -> dict[str, Answer]:
-        """By name below /debug/."""
+        """By name below /debug/; `plain` ones know no query."""
         return {
             "clusterz": lambda _: self._clusterz(),
             "liveness": lambda _: {"istiod": self._instance, "clusters": self._liveness.page()},
@@ -104,7 +104,7 @@ class DebugPages:
             "drain": self._drain,
             "syncz": lambda _: self._syncz(),
             "networkz": lambda _: [_gateway(gateway) for gateway in self._mesh.gateways()],
-            "trust": lambda _: self._trust(),
+            **{name: _without_query(page) for name, page in self._plain.items()},
             "problems": lambda _: list(self._problems()),
             "version": lambda _: {"istiod": self._instance, "version": metadata.version("isthmus")},
             "tables": lambda _: {name: len(self._mesh.table(name)) for name in self._mesh.tables()},
@@ -204,3 +204,7 @@ def _decoded(resource: XdsResource) -> dict[str, Any]:
     except (TypeError, KeyError, DecodeError):
         body = {"@type": resource.type_url, "bytes": resource.size}
     return {"name": resource.name, "version": resource.version, "resource": body}
+
+
+def _without_query(page: Callable[[], Mapping[str, Any]]) -> Answer:
+    return lambda _: page()

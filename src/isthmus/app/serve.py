@@ -5,6 +5,7 @@ import gc
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
 from isthmus.app.kube_events import EventWriter
 from isthmus.app.liveness import LivenessKeeper, World
+from isthmus.app.peering import Peering, PeeringSettings
 from isthmus.app.settings import ServeSettings
 from isthmus.app.signing_keys import SigningKeys
 from isthmus.base.clock import Clock
@@ -36,6 +38,7 @@ from isthmus.edge.http_server import HttpServer, load_identity, server_context
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.metrics import Metrics
 from isthmus.edge.netns import NetworkNamespace
+from isthmus.edge.peer_server import PeerService
 from isthmus.edge.registrar import Known, Registrar, RegistrarSettings
 from isthmus.edge.remote_duties import DutySettings, RemoteDuties
 from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
@@ -47,6 +50,7 @@ from isthmus.graph.settings import MeshSettings
 from isthmus.ingest.proxy import Identity, NodeInfo, proxy
 from isthmus.install.inject import inject
 from isthmus.model.external import ServiceEntry
+from isthmus.model.peering import PeerLink
 from isthmus.model.rows import Locality, Namespace, Proxy
 from isthmus.tables.changes import Change, Replace
 from isthmus.trust.caller import Caller
@@ -107,6 +111,7 @@ class ControlPlane:
         )
         self.reports = CallerReports(self.mesh, self.clock)
         self.liveness = self._liveness_keeper()
+        self.peering = self._peering(directory)
         self.addresses = AddressWriter(rows=self._service_entries, client=self._own_client)
         self.gateways = gateway_controller(settings, self.mesh, self.clock, self._own_client)
         self.ports: dict[str, int] = {}
@@ -116,6 +121,7 @@ class ControlPlane:
         self._stopping = asyncio.Event()
         self._waiting_for = "start"
         self._looked = False
+        self._clusters_listed = asyncio.Event()
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -152,9 +158,11 @@ class ControlPlane:
         parts.append(group.create_task(self.registrar.run(), name="machines"))
         if self.settings.external:
             parts.append(group.create_task(self.duties.run(), name="remote clusters"))
+        peers = await self.peering.start()
+        parts.append(group.create_task(self.peering.run(), name="peers"))
         webhook = self._webhook_server()
         parts.append(group.create_task(webhook.run(), name="webhook"))
-        servers = self._grpc_servers()
+        servers = [*self._grpc_servers(), self._peers_server(peers)]
         for server in servers:
             await server.start()
         log.info("listening", **self.ports)
@@ -205,6 +213,10 @@ class ControlPlane:
         if not self._looked:
             await self.clusters.synced()
             self.inbox.flush()
+            # Peers may be answered now, and ours are waited for: neither of two that start waits for the other.
+            self._clusters_listed.set()
+            await self.peering.settled()
+            self.inbox.flush()
             await self.names.settled()
             while unreached := self.liveness.unreached():
                 self._waiting_for = f"required clusters that were never reached: {', '.join(unreached)}"
@@ -232,6 +244,36 @@ class ControlPlane:
         self.ports["tls"] = bind(secure, f"{listen.host}:{listen.tls}", self._certificate)
         self.ports["plain"] = bind(plain, f"{listen.loopback}:{listen.plain}", None)
         return [secure, plain]
+
+    def _peers_server(self, certificate: ServingCertificate) -> grpc.aio.Server:
+        """For other control planes only: mutual TLS."""
+        service = PeerService(self.peering, self.clock, gate=self._own_clusters_listed)
+        server = make_server([service.handler()])
+        listen = self.settings.listen
+        self.ports["peers"] = bind(server, f"{listen.host}:{listen.peers}", certificate)
+        return server
+
+    async def _own_clusters_listed(self) -> None:
+        await self._clusters_listed.wait()
+
+    def _peering(self, directory: Path | None) -> Peering:
+        settings = self.settings
+        return Peering(
+            PeeringSettings(
+                cluster=settings.cluster,
+                mesh_id=settings.mesh_id,
+                system_namespace=settings.system_namespace,
+                instance=settings.instance,
+                version=version("isthmus"),
+                directory=directory,
+                lifetime=settings.serving_lifetime,
+            ),
+            self.clock,
+            mesh=self.mesh,
+            trust=self.trust,
+            emit=self.inbox.put,
+            trust_domain=lambda: self.clusters.trust_domain(settings.cluster) or settings.trust_domain,
+        )
 
     def _xds(self, authenticator: Authenticator | None) -> XdsService:
         service = XdsService(
@@ -262,7 +304,7 @@ class ControlPlane:
             replica=Replica(self.settings.instance, self.settings.revision),
             clusters=self.clusters,
             problems=self._all_problems,
-            trust=self._trust_page,
+            plain={"trust": self._trust_page, "peers": self.peering.page},
             liveness=self.liveness,
         )
         pages = AdminPages(ready=lambda: self._waiting_for, metrics=self._render_metrics, debug=debug.pages())
@@ -271,7 +313,7 @@ class ControlPlane:
         return server
 
     def _all_problems(self) -> list[Problem]:
-        parts = [part.problems() for part in (self.clusters, self.duties, self.mesh, self.liveness)]
+        parts = [part.problems() for part in (self.clusters, self.duties, self.mesh, self.liveness, self.peering)]
         return sorted(problem for part in (*parts, self._trust_problems()) for problem in part)
 
     def _trust_domains(self) -> dict[str, str]:
@@ -334,6 +376,9 @@ class ControlPlane:
             return
         applied = self.clock.monotonic()
         told = self.streams.dispatch(dirty)
+        self.peering.dispatch()
+        if any(change.table == PeerLink.TABLE for change in batch):
+            self.peering.links_changed()
         self.names.want(self.mesh.hostnames())
         self.metrics.changes.inc(len(batch))
         self.metrics.told.inc(told)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isthmus.base.errors import UsageError
-from isthmus.base.names import DEFAULT_DOMAIN
+from isthmus.base.names import DEFAULT_DOMAIN, PEERS_PORT
 from isthmus.ingest.place import SYSTEM_NAMESPACE
 from isthmus.install.values import Images, MeshValues
 from isthmus.kube.kubeconfig import Access
@@ -23,6 +23,7 @@ class Listen:
     plain: int = 15010
     webhook: int = 15017
     admin: int = 15014
+    peers: int = PEERS_PORT
     loopback: str = "127.0.0.1"
 
 

@@ -47,3 +47,12 @@ GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 
 MANAGED_LABEL = "gateway.istio.io/managed"
 """On what is made for a Gateway: who made it, so that nothing of the same name that is somebody else's is touched."""
+
+TRUST_DOMAIN_ANNOTATION = "gateway.istio.io/trust-domain"
+"""On a Gateway of class `istio-remote`: the trust domain of everything behind it, the control plane included."""
+
+GATEWAY_ACCOUNT_ANNOTATION = "gateway.istio.io/service-account"
+"""On a Gateway of class `istio-remote`: the service account of the gateway's pods, in its namespace."""
+
+TRUST_BUNDLE_ANNOTATION = "isthmus.dev/trust-bundle"
+"""On a Gateway of class `istio-remote`: the roots of that trust domain, PEM; without it the mesh's own."""

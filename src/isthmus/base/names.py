@@ -23,3 +23,15 @@ def service_hostname(name: str, namespace: str, domain: str = DEFAULT_DOMAIN) ->
 def spiffe_id(trust_domain: str, namespace: str, service_account: str) -> SpiffeId:
     """The only identity form of the mesh (TR13)."""
     return SpiffeId(f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}")
+
+
+CONTROL_PLANE_ACCOUNT = "istiod"
+"""Service account of control planes, in their system namespace: the identity that peers show each other."""
+
+PEERS_PORT = 15013
+"""Where a control plane takes other control planes: mutual TLS only."""
+
+
+def peers_host(namespace: str) -> Hostname:
+    """What peers call a control plane: the name in its certificate there, and the SNI by which gateways find it."""
+    return Hostname(f"istiod-peers.{namespace}.svc")

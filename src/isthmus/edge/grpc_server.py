@@ -38,17 +38,19 @@ class BindError(IsthmusError):
 class ServingCertificate:
     """The certificate that new connections are shown; replacing it disturbs no open one.
 
-    gRPC asks from threads of its own, so the pending one is handed over under a lock.
+    gRPC asks from threads of its own, so the pending one is handed over under a lock. With `roots` callers must have a
+    certificate under one of them (mutual TLS); whose it is, and by which of the roots, is for the service to judge.
     """
 
-    def __init__(self, key: bytes, chain: bytes) -> None:
+    def __init__(self, key: bytes, chain: bytes, roots: bytes | None = None) -> None:
         self._lock = threading.Lock()
+        self._mutual = roots is not None
         self._pending: grpc.ServerCertificateConfiguration | None = None
-        self._first = grpc.ssl_server_certificate_configuration([(key, chain)])
+        self._first = grpc.ssl_server_certificate_configuration([(key, chain)], roots)
 
-    def replace(self, key: bytes, chain: bytes) -> None:
+    def replace(self, key: bytes, chain: bytes, roots: bytes | None = None) -> None:
         """Show this one from the next connection on. PEM."""
-        made = grpc.ssl_server_certificate_configuration([(key, chain)])
+        made = grpc.ssl_server_certificate_configuration([(key, chain)], roots)
         with self._lock:
             self._pending = made
 
@@ -58,8 +60,8 @@ class ServingCertificate:
             return pending
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Server TLS without client certificates: callers prove themselves by token."""
-        return grpc.dynamic_ssl_server_credentials(self._first, self._fetch, require_client_authentication=False)
+        """Server TLS; without client certificates callers prove themselves by token."""
+        return grpc.dynamic_ssl_server_credentials(self._first, self._fetch, require_client_authentication=self._mutual)
 
 
 def make_server(handlers: Iterable[grpc.GenericRpcHandler]) -> grpc.aio.Server:

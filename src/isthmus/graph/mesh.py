@@ -5,9 +5,11 @@ from typing import Any
 
 from isthmus.base.errors import Problem
 from isthmus.derive.moves import Move
+from isthmus.graph.common import Common
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.names import Existing
 from isthmus.graph.observed import Meshwide
+from isthmus.graph.peering import Peering
 from isthmus.graph.preview import Preview
 from isthmus.graph.problems import Problems
 from isthmus.graph.resources import Resources
@@ -21,7 +23,7 @@ from isthmus.model.rows import Proxy, Workload
 from isthmus.model.scopes import Scope
 from isthmus.tables.changes import Change, Drop, Key, Put, Replace
 from isthmus.tables.graph import Graph
-from isthmus.xds.resource import XdsResource
+from isthmus.xds.resource import PEER_SERVICE, TRUST_BUNDLE, WILDCARD, XdsResource
 
 __all__ = ["Dirty", "Mesh", "MeshSettings"]
 
@@ -45,6 +47,11 @@ class Mesh:
         self._problems = Problems(self.graph, self.meshwide, self._routing)
         self._subscriptions = Subscriptions(self.graph, self._existing.names, self._resources.tables)
         self._type_of = {table.name: type_url for type_url, table in self._resources.tables.items()}
+        peering = Peering(self.graph, self.meshwide)
+        self._common = Common(self.graph, {TRUST_BUNDLE: peering.bundles})
+        self.exports = Common(self.graph, {PEER_SERVICE: peering.exports})
+        """What peers are told; they follow it under names of their own."""
+        self._peers_dirty: Dirty = {}
         self._keys: dict[str, Key] = {}
         self._ids: dict[Key, str] = {}
         self._hostnames_demanded = False
@@ -65,6 +72,8 @@ class Mesh:
         for name, type_url in self._type_of.items():
             for (scope, resource), _, _ in changed.get(name, ()):
                 self._subscriptions.resource_changed(type_url, scope, resource, dirty)
+        self._common.changed(changed, dirty)
+        self.exports.changed(changed, self._peers_dirty)
         for key, _, after in changed.get(self._scopes.of_proxy.name, ()):
             if key not in went:
                 self._subscriptions.scopes_changed(self._ids[key], after, dirty)
@@ -103,6 +112,7 @@ class Mesh:
         del self._keys[proxy_id]
         self.graph.unpin(self._scopes.of_proxy, key)
         self._subscriptions.disconnect(proxy_id)
+        self._common.leave_all(proxy_id)
         dirty.pop(proxy_id, None)
 
     def connect(self, proxy: Proxy) -> Dirty:
@@ -117,16 +127,30 @@ class Mesh:
 
     def subscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
         """The proxy wants these names, too; "*" is everything of the type."""
+        if type_url in self._common:
+            self._common.follow(proxy_id, type_url)
+            return
         self._subscriptions.subscribe(proxy_id, type_url, names)
 
     def unsubscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
         """The proxy wants these names no more."""
+        if type_url in self._common:
+            if WILDCARD in names:
+                self._common.leave(proxy_id, type_url)
+            return
         self._subscriptions.unsubscribe(proxy_id, type_url, names)
+
+    def take_peers_dirty(self) -> Dirty:
+        """For each follower of `exports` the names that differ since the last call."""
+        dirty, self._peers_dirty = self._peers_dirty, {}
+        return dirty
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
         """What that name is to that proxy now, subscribed or not."""
+        if type_url in self._common:
+            return self.resources(proxy_id, type_url).get(name)
         subscriber = self._subscriptions.subscriber(proxy_id)
         if subscriber is None or type_url not in self._resources.tables:
             return None
@@ -136,6 +160,10 @@ class Mesh:
 
     def resources(self, proxy_id: str, type_url: str) -> dict[str, XdsResource]:
         """Everything of a type that exists for that proxy: what the wildcard names."""
+        if type_url in self._common:
+            same = dict(self._common.resources(type_url))
+            self.graph.collect()
+            return same
         subscriber = self._subscriptions.subscriber(proxy_id)
         if subscriber is None or type_url not in self._resources.tables:
             return {}
@@ -160,6 +188,12 @@ class Mesh:
         found = [gateway for name in names for gateway in self.graph.peek(self.meshwide.gateways, str(name))]
         self.graph.collect()
         return sorted(found)
+
+    def network_of(self, cluster: str) -> str:
+        """The network of a cluster's workloads by default (NW1)."""
+        home = self.graph.peek(self.meshwide.homes, cluster)
+        self.graph.collect()
+        return home.network
 
     def hostnames(self) -> tuple[str, ...]:
         """Host names of gateways, to be resolved into rows `ResolvedName`; kept up to date from the first call on."""

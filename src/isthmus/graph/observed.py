@@ -223,10 +223,12 @@ class Meshwide:
         )
 
     def _accepted_domains(self, get: Get, key: Key) -> tuple[str, ...]:
-        """Trust domains from which servers take callers: the mesh's own, and those of the known clusters (TR4, TR6)."""
+        """Trust domains from which servers take callers (TR4, TR6): the mesh's own, those of the known clusters, those
+        of linked control planes."""
         clusters = get(self.sources.all_clusters, ALL)
         known = get(self.effective, ALL).trust_domains
         others = {get(self.trust_domain, str(cluster[0])) for cluster in clusters}
+        others.update(str(bundle[2]) for bundle in get(self.sources.all_peer_bundles, ALL))
         return (*known, *sorted(others.difference(known)))
 
     def _endpoints(self, get: Get, key: Key) -> SliceEndpoints | None:

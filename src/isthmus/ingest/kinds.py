@@ -19,6 +19,7 @@ from isthmus.ingest.managed_gateway import managed_gateway
 from isthmus.ingest.mesh_cluster import liveness_policy, mesh_cluster
 from isthmus.ingest.mesh_config import CONFIG_MAP, mesh_config
 from isthmus.ingest.peer_authentication import peer_authentication, strict
+from isthmus.ingest.peer_link import peer_link
 from isthmus.ingest.place import Place
 from isthmus.ingest.service import endpoint_slice, service
 from isthmus.ingest.sidecar import sidecar
@@ -31,6 +32,7 @@ from isthmus.model import external, liveness, routing, rows
 from isthmus.model.managed import ManagedGateway
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway
+from isthmus.model.peering import PeerLink
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import Row
 
@@ -110,7 +112,7 @@ KINDS: tuple[Kind[Any], ...] = (
     Kind("Gateway", _istio("networking", "v1", "gateways"), objects.Custom, gateway, (rows.Gateway,),
          config_only=True),
     Kind("KubernetesGateway", Resource("gateway.networking.k8s.io", "v1", "gateways"), objects.Custom,
-         _each(api_gateway, managed_gateway), (ApiGateway, ManagedGateway), optional=True),
+         _each(api_gateway, managed_gateway, peer_link), (ApiGateway, ManagedGateway, PeerLink), optional=True),
     Kind("DestinationRule", _istio("networking", "v1", "destinationrules"), objects.Custom, destination_rule,
          (rows.DestinationRule,), config_only=True),
     Kind("ServiceEntry", _istio("networking", "v1", "serviceentries"), objects.Custom, service_entry,

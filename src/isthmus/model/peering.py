@@ -43,7 +43,9 @@ def scope_said(found: Labels) -> ServiceScope | None:
 class PeerLink(Row, frozen=True, kw_only=True, gc=False):
     """A declared link: a Gateway of class `istio-remote`, which says where a peer's network is entered.
 
-    `peer` is the peer's cluster, `addresses` are IPs or host names; ports are 0 where nothing is offered.
+    `peer` is the peer's cluster, `addresses` are IPs or host names; ports are 0 where nothing is offered. Without
+    `xds_port` the peer is only let in: nothing is asked of it. An empty `trust_domain` is the mesh's own, empty
+    `roots` (PEM) are the mesh's own. `gateway_identity` is the SPIFFE ID of the peer's gateway.
     """
 
     TABLE: ClassVar[str] = "peer_links"
@@ -53,6 +55,19 @@ class PeerLink(Row, frozen=True, kw_only=True, gc=False):
     addresses: tuple[str, ...] = ()
     hbone_port: int = 0
     xds_port: int = 0
+    roots: str = ""
+    gateway_identity: str = ""
+    created: str = ""
+
+
+class PeerBundle(Row, frozen=True, kw_only=True, gc=False):
+    """The roots of a linked trust domain (`name`), as the link declares them or as the peer announced them since.
+
+    `roots` are PEM; empty: those of the mesh.
+    """
+
+    TABLE: ClassVar[str] = "peer_bundles"
+    roots: str = ""
 
 
 class PeerEndpoints(msgspec.Struct, frozen=True, gc=False, order=True):

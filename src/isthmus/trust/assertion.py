@@ -73,7 +73,14 @@ def verify(token: str, roots: Sequence[x509.Certificate], *, now: float, audienc
     _check_times(claims, now)
     if audience not in (claims.get("aud") or ()):
         raise TokenError("the assertion is meant for somebody else", _REMEDY)
-    found = _identity(leaf)
+    return holder(chain, roots, now=now)
+
+
+def holder(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], *, now: float) -> Asserted:
+    """Whose certificate this is, leaf first, if it is good under these roots. Raises TokenError."""
+    if not chain:
+        raise TokenError("there is no certificate", _REMEDY)
+    found = _identity(chain[0])
     _check_chain(chain, roots, now=now, trust_domain=found.trust_domain)
     return found
 

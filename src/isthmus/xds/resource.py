@@ -24,6 +24,13 @@ ADDRESS = PREFIX + "istio.workload.Address"
 WORKLOAD = PREFIX + "istio.workload.Workload"
 AUTHORIZATION = PREFIX + "istio.security.Authorization"
 
+PEER_SERVICE = PREFIX + "isthmus.peering.v1.Service"
+CONTROL_PLANE = PREFIX + "isthmus.peering.v1.ControlPlane"
+TRUST_BUNDLE = PREFIX + "isthmus.peering.v1.TrustBundle"
+"""What control planes tell each other; proxies get bundles, too."""
+ROOTS_REPORT = PREFIX + "isthmus.peering.v1.RootsReport"
+"""The roots of a peer that asks: in a request, as the message of the error detail."""
+
 PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS, NDS, PCDS, AUTHORIZATION, ADDRESS, WORKLOAD)
 """Order on one stream (XD2): what is referred to comes before what refers to it.
 

@@ -1,0 +1,346 @@
+"""One linked control plane as we follow it: what it told, how it answers, and what of it counts.
+
+Silence takes nothing away: rows stay until the peer says otherwise or the link is removed.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from envoy.config.core.v3 import base_pb2
+from google.protobuf.message import DecodeError
+
+from isthmus.base.clock import Clock
+from isthmus.base.errors import IsthmusError, Problem
+from isthmus.edge.control_plane import Backoff
+from isthmus.edge.peer_client import Credentials, PeerStream, open_stream
+from isthmus.edge.peer_files import Kept, KeptResource
+from isthmus.ingest.peer_wire import Claim, Hello, read_bundle, read_hello, read_service, write_bundle
+from isthmus.model.peering import PeerBundle, PeerLink, PeerService
+from isthmus.tables.changes import Change, Drop, Put, Replace
+from isthmus.xds.client import DeltaClient, Held, Update
+from isthmus.xds.resource import CONTROL_PLANE, PEER_SERVICE, ROOTS_REPORT, TRUST_BUNDLE
+
+log = structlog.get_logger()
+
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+"""Seconds between tries to reach a peer, doubling."""
+
+PING = 10.0
+"""Seconds between looks whether a quiet peer is there, and how far away it is."""
+
+
+class PeerMismatchError(IsthmusError):
+    """Who answers is not whom the link declares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all peers of one control plane share."""
+
+    clock: Clock
+    emit: Callable[[list[Change]], None]
+    credentials: Callable[[str], Credentials]
+    """What to show to a peer whose roots are these (PEM; empty: the mesh's own)."""
+    node: Callable[[], base_pb2.Node]
+    roots: Callable[[], str]
+    """Our own roots, to be announced."""
+    server_name: str
+    changed: Callable[[], None]
+    """The roots of a peer changed, or how it stands."""
+
+
+class Peer:
+    """One peer. `run` follows it until cancelled; `update` when its link says something else."""
+
+    def __init__(self, link: PeerLink, claim: Claim, ground: Ground, kept: Kept | None = None) -> None:
+        self.link = link
+        self.claim = claim
+        self.connected_since: float | None = None
+        self.updated: float | None = None
+        self.round_trip: float | None = None
+        self.error = ""
+        self.address = ""
+        self.hello: Hello | None = None
+        self.dirty = False
+        self.stale = False
+        """What counts was restored and not heard again yet."""
+        self.settled = asyncio.Event()
+        self.rows: dict[str, PeerService] = {}
+        self._ground = ground
+        self._announced = ""
+        self._problems: dict[tuple[str, str], Sequence[Problem]] = {}
+        self._client = DeltaClient((PEER_SERVICE, TRUST_BUNDLE), fresh=CONTROL_PLANE)
+        self._verified = False
+        self._asked_at: float | None = None
+        self._poked = asyncio.Event()
+        if kept is not None and kept.declared == self.declared:
+            self._restore(kept)
+        self._swap()
+        self._emit_bundle()
+
+    # -- what counts ----------------------------------------------------------------------------------------------
+
+    @property
+    def declared(self) -> str:
+        """A digest of what the link says of the peer's identity: what was told under another counts no more."""
+        parts = (*map(repr, (self.claim.cluster, self.claim.network, self.claim.trust_domain)), self.link.roots)
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+    @property
+    def roots(self) -> str:
+        """The roots (PEM) by which the peer's identities are believed; empty: those of the mesh."""
+        return (self._announced or self.link.roots) if self.link.roots else ""
+
+    @property
+    def asks(self) -> bool:
+        """False for a link that only lets the peer in."""
+        return bool(self.link.xds_port and self.link.addresses)
+
+    def problems(self) -> list[Problem]:
+        """What the peer said that does not count."""
+        return [problem for found in self._problems.values() for problem in found]
+
+    def kept(self) -> Kept:
+        """What to keep for a restart."""
+        resources = tuple(
+            KeptResource(type_url, name, one.version, one.body)
+            for type_url, held in self._client.held.items()
+            for name, one in sorted(held.items())
+        )
+        return Kept(self.claim.cluster, self.declared, resources, updated=self.updated or 0.0, roots=self._announced)
+
+    def remove(self) -> None:
+        """The link is gone: so is everything that the peer told."""
+        prefix = (self.claim.cluster,)
+        self._ground.emit([Replace(PeerService.TABLE, prefix, ()), Replace(PeerBundle.TABLE, prefix, ())])
+
+    def told_roots(self, roots: str) -> None:
+        """The peer announces its roots (PEM), on whichever stream. Those that no link declares are the mesh's own."""
+        if self.link.roots and roots and roots != self._announced:
+            log.info("peer announces roots", peer=self.claim.cluster)
+            self._announced = roots
+            self.dirty = True
+            self._emit_bundle()
+            self._ground.changed()
+
+    def hear_roots(self, roots: str) -> None:
+        """The same, as the message that the peer sends with its own requests."""
+        body = write_bundle(self.claim.trust_domain, roots)
+        found, problems = read_bundle(self.claim, self.claim.trust_domain, body)
+        self._note(ROOTS_REPORT, self.claim.trust_domain, problems)
+        self.told_roots(found)
+
+    def described(self) -> dict[str, Any]:
+        """Plain data. Times are seconds since the epoch; `roundTrip` is in seconds."""
+        return {
+            "peer": self.claim.cluster,
+            "network": self.claim.network,
+            "trustDomain": self.claim.trust_domain,
+            "link": f"{self.link.namespace}/{self.link.name}",
+            "addresses": [f"{one}:{self.link.xds_port}" for one in self.link.addresses],
+            "state": self.state,
+            "connectedSince": self.connected_since,
+            "lastUpdate": self.updated,
+            "roundTrip": self.round_trip,
+            "lastError": self.error,
+            "servicesIn": len(self.rows),
+            "stale": self.stale,
+            "version": self.hello.version if self.hello else "",
+        }
+
+    @property
+    def state(self) -> str:
+        """`inbound` (only let in), `connected`, `error` or `connecting`."""
+        if not self.asks:
+            return "inbound"
+        if self.connected_since is not None:
+            return "connected"
+        return "error" if self.error else "connecting"
+
+    def poke(self) -> None:
+        """Our own roots changed: tell the peer."""
+        self._poked.set()
+
+    def _restore(self, kept: Kept) -> None:
+        for one in kept.resources:
+            if one.type_url in self._client.held:
+                self._client.held[one.type_url][one.name] = Held(one.version, one.body)
+        self._announced, self.updated = kept.roots, kept.updated or None
+        self.stale = True
+        self.settled.set()
+
+    def _emit_bundle(self) -> None:
+        row = PeerBundle(cluster=self.claim.cluster, name=self.claim.trust_domain, roots=self.roots)
+        self._ground.emit([Replace(PeerBundle.TABLE, (self.claim.cluster,), ((row.key, row),))])
+
+    def _swap(self) -> None:
+        """All services of the peer as one change."""
+        self.rows = {}
+        self._problems = {key: found for key, found in self._problems.items() if key[0] != PEER_SERVICE}
+        for name, held in self._client.held[PEER_SERVICE].items():
+            self._read(name, held)
+        rows = tuple((row.key, row) for row in self.rows.values())
+        self._ground.emit([Replace(PeerService.TABLE, (self.claim.cluster,), rows)])
+
+    def _read(self, name: str, held: Held) -> PeerService | None:
+        row, problems = read_service(self.claim, name, held.body)
+        self._note(PEER_SERVICE, name, problems)
+        if row is None:
+            self.rows.pop(name, None)
+        else:
+            self.rows[name] = row
+        return row
+
+    def _note(self, type_url: str, name: str, problems: Sequence[Problem]) -> None:
+        if problems:
+            self._problems[type_url, name] = problems
+        else:
+            self._problems.pop((type_url, name), None)
+
+    # -- the stream -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow the peer until cancelled, at whichever of its addresses answers."""
+        backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+        while self.asks:
+            for address in self.link.addresses:
+                try:
+                    await self._follow(address, backoff)
+                except* (IsthmusError, DecodeError) as group:
+                    self._lost("; ".join(dict.fromkeys(map(_words, _leaves(group)))))
+            await asyncio.sleep(backoff.delay())
+        self.settled.set()
+
+    async def _follow(self, address: str, backoff: Backoff) -> None:
+        credentials = self._ground.credentials(self.roots)
+        before = {type_url: dict(held) for type_url, held in self._client.held.items()}
+        self._verified = False
+        try:
+            async with open_stream(
+                address, self.link.xds_port, name=self._ground.server_name, credentials=credentials
+            ) as stream:
+                self.address = stream.address
+                self._asked_at = self._ground.clock.monotonic()
+                for frame in (*self._client.open(self._ground.node()), self._report()):
+                    await stream.send(frame)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._keep_asking(stream))
+                    while True:
+                        await self._take(stream, await stream.receive())
+                        backoff.reset()
+        finally:
+            if not self._verified:
+                # What somebody told who is not known to be the peer must not be held for the peer's word.
+                self._client.held.update(before)
+            self._verified = False
+
+    async def _take(self, stream: PeerStream, frame: bytes) -> None:
+        update = self._client.receive(frame)
+        if update is None:
+            return
+        problems: list[Problem] = []
+        if update.type_url == CONTROL_PLANE:
+            self._greet(update)
+        elif self._verified:
+            problems = self._apply(update)
+        await stream.send(self._client.answer(update, "; ".join(str(one) for one in problems)))
+
+    def _greet(self, update: Update) -> None:
+        """The peer says who it is: at the beginning, when it has answered everything else, and whenever it is asked."""
+        clock = self._ground.clock
+        for held in update.changed.values():
+            hello, problems = read_hello(self.claim, held.body)
+            self._note(CONTROL_PLANE, "", problems)
+            if hello is None:
+                raise PeerMismatchError("; ".join(one.message for one in problems), "Correct the link")
+            self.hello = hello
+        if self._asked_at is not None:
+            self.round_trip, self._asked_at = clock.monotonic() - self._asked_at, None
+        if self._verified or not update.changed:
+            return
+        self._verified = True
+        self.connected_since = clock.now()
+        self.error = ""
+        log.info("peer reached", peer=self.claim.cluster, address=self.address, services=len(self.rows))
+        self._adopt()
+        self._ground.changed()
+
+    def _adopt(self) -> None:
+        """Everything was told, by whom the link declares: it counts from now on."""
+        before = self.rows
+        self._swap()
+        if self.rows != before or self.updated is None:
+            self.updated, self.dirty = self._ground.clock.now(), True
+        self.stale = False
+        for name, held in self._client.held[TRUST_BUNDLE].items():
+            self._bundle(name, held)
+        self.settled.set()
+
+    def _apply(self, update: Update) -> list[Problem]:
+        """What changed; returns what of it does not count."""
+        changes: list[Change] = []
+        found: list[Problem] = []
+        namespaced = (name.partition("/") for name in update.removed)
+        if update.type_url == PEER_SERVICE:
+            for namespace, _, name in namespaced:
+                self.rows.pop(f"{namespace}/{name}", None)
+                self._note(PEER_SERVICE, f"{namespace}/{name}", ())
+                changes.append(Drop(PeerService.TABLE, (self.claim.cluster, namespace, name)))
+            for name, held in update.changed.items():
+                row = self._read(name, held)
+                found += self._problems.get((PEER_SERVICE, name), ())
+                key = (self.claim.cluster, *name.split("/", 1))
+                changes.append(Drop(PeerService.TABLE, key) if row is None else Put(PeerService.TABLE, key, row))
+        else:
+            for name, held in update.changed.items():
+                found += self._bundle(name, held)
+        self.updated, self.dirty = self._ground.clock.now(), True
+        if changes:
+            self._ground.emit(changes)
+        return found
+
+    def _bundle(self, name: str, held: Held) -> Sequence[Problem]:
+        roots, problems = read_bundle(self.claim, name, held.body)
+        self._note(TRUST_BUNDLE, name, problems)
+        self.told_roots(roots)
+        return problems
+
+    def _report(self) -> bytes:
+        """Our roots, for a peer that does not follow us."""
+        return DeltaClient.report(ROOTS_REPORT, self._ground.roots())
+
+    async def _keep_asking(self, stream: PeerStream) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(PING):
+                    await self._poked.wait()
+            except TimeoutError:
+                self._asked_at = self._ground.clock.monotonic()
+                await stream.send(self._client.ask_again(CONTROL_PLANE, self.claim.cluster))
+            else:
+                self._poked.clear()
+                await stream.send(self._report())
+
+    def _lost(self, error: str) -> None:
+        if error != self.error:
+            log.warning("peer not reached", peer=self.claim.cluster, error=error)
+        self.error = error
+        self.connected_since = self.round_trip = None
+        self.address = ""
+        self._ground.changed()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one
+
+
+def _words(error: BaseException) -> str:
+    return error.message if isinstance(error, IsthmusError) else f"an answer cannot be decoded ({error})"
