@@ -98,7 +98,6 @@ def _state(key: str, text: str, *, factory_key: str = "") -> Message:
             text_format_source=base_pb2.DataSource(inline_string=text)
         ),
         shared_with_upstream=value_pb2.FilterStateValue.ONCE,
-        read_only=True,
     )
 
 
