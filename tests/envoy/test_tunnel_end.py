@@ -9,8 +9,8 @@ from isthmus.graph.mesh import Mesh
 from isthmus.model.policy import AuthorizationPolicy, Condition, PolicyRule
 from isthmus.model.rows import Protocol, Row, labels
 from isthmus.xds.resource import CDS, LDS, RDS
+from tests.envoy.loopback import Answered, Proxy, application, authority, entrance, envoys, get
 from tests.envoy.running import free_ports
-from tests.envoy.tunnels import Answered, Proxy, application, authority, entrance, envoys, get
 from tests.graph import world
 
 SERVER, CALLER = "127.0.31.1", "127.0.31.2"
