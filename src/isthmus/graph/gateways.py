@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from isthmus.base.names import PEERS_PORT, peers_host
 from isthmus.derive import gateways, routing
 from isthmus.derive.gateways import Takes
 from isthmus.envoy import gateway, naming, streams
@@ -96,10 +97,15 @@ class Gateways:
                         yield message.SerializeToString(deterministic=True)
 
     def _ways_to_control_plane(self) -> list[streams.Stream]:
-        """What leads TLS to the control plane of the gateway's own cluster, whatever its SNI."""
+        """What leads TLS to the control plane of the gateway's own cluster: peers by their SNI, all others whatever
+        theirs is."""
         settings = self.meshwide.settings
         host = f"istiod.{settings.system_namespace}.svc.{settings.domain}"
-        return [streams.Stream(((naming.outbound(XDS_PORT, host), 1),))]
+        peers = peers_host(settings.system_namespace)
+        return [
+            streams.Stream(((naming.outbound(PEERS_PORT, host), 1),), sni_hosts=(peers,)),
+            streams.Stream(((naming.outbound(XDS_PORT, host), 1),)),
+        ]
 
     def _chains(self, get: Get, view: RouterView, server: GatewayServer) -> list[Message]:
         socket = None

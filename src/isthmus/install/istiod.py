@@ -3,6 +3,7 @@
 import json
 
 from isthmus.base.labels import NETWORK_LABEL
+from isthmus.base.names import PEERS_PORT
 from isthmus.install import access, webhook
 from isthmus.install.proxy import STATE_DIR, field_env, plain_env, security_context
 from isthmus.install.values import REVISION_LABEL, WEBHOOK_PORT, XDS_PORT, ControlPlaneValues, Manifest, MeshValues
@@ -71,7 +72,11 @@ def own_rights(mesh: MeshValues, labels: dict[str, str]) -> list[Manifest]:
 
 def _service(values: ControlPlaneValues, workload: Workload) -> Manifest:
     """Outside of a cluster, API servers have no names for services: there the webhook keeps its own port."""
-    ports = {"https-dns": (XDS_PORT, XDS_PORT), "https-webhook": (443, WEBHOOK_PORT)}
+    ports = {
+        "https-dns": (XDS_PORT, XDS_PORT),
+        "https-webhook": (443, WEBHOOK_PORT),
+        "tls-peers": (PEERS_PORT, PEERS_PORT),
+    }
     if values.service_type != "ClusterIP":
         ports["https-webhook-out"] = (WEBHOOK_PORT, WEBHOOK_PORT)
     made = service(workload, ports, kind=values.service_type)
@@ -118,7 +123,13 @@ def _pod_spec(values: ControlPlaneValues) -> Manifest:
 
 def _container(values: ControlPlaneValues) -> Manifest:
     images = values.mesh.images
-    ports = {"grpc-xds": 15010, "tls-xds": XDS_PORT, "monitoring": 15014, "webhook": WEBHOOK_PORT}
+    ports = {
+        "grpc-xds": 15010,
+        "tls-xds": XDS_PORT,
+        "tls-peers": PEERS_PORT,
+        "monitoring": 15014,
+        "webhook": WEBHOOK_PORT,
+    }
     mounts = [
         {"name": "isthmus-data", "mountPath": STATE_DIR},
         {"name": "cacerts", "mountPath": CA_DIR, "readOnly": True},
