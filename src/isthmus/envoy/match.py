@@ -28,13 +28,16 @@ from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 TLS = "envoy.transport_sockets.tls"
+CONNECT_TERMINATE = "connect_terminate"
+HBONE_PORT = 15008
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """What can be known of a connection when it arrives: where it was meant to go, and its first bytes.
 
     `http` is what the bytes are where no TLS hides it: "http/1.1", "h2c", or empty for anything else. `peer` is the
-    SPIFFE ID in the caller's certificate, if it shows one; `source` its address.
+    SPIFFE ID in the caller's certificate, if it shows one; `source` its address. `tunnel` is the ID of who opened
+    the tunnel that it came out of.
     """
 
     address: str
@@ -45,6 +48,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     http: str = ""
     peer: str = ""
     source: str = ""
+    tunnel: str = ""
 
 
 class ClientTls(msgspec.Struct, frozen=True):
@@ -157,6 +161,34 @@ class Config:
                 return self._through(listener, connection, _headers(host, path, headers))
         return Verdict(closed=f"nothing listens on port {at or connection.port}")
 
+    def tunnelled(
+        self, authority: str, peer: str, *, source: str = "", host: str = "", path: str = "/", **headers: str
+    ) -> Verdict:
+        """What happens to what `peer` sends through a tunnel that it asks `authority` for, at the proxy's own port."""
+        listener = self.listeners.get(CONNECT_TERMINATE)
+        if listener is None:
+            return Verdict(closed="no HBONE is taken")
+        (chain,) = listener.filter_chains
+        outer = Connection(address="", port=HBONE_PORT, tls=True, peer=peer)
+        if closed := _refused_peer(_server_tls(chain), outer):
+            return Verdict(listener=listener.name, closed=closed)
+        manager = hcm_pb2.HttpConnectionManager.FromString(chain.filters[-1].typed_config.value)
+        config = self.routes(manager.rds.route_config_name)
+        virtual_host = select_virtual_host(config, authority) if config is not None else None
+        if virtual_host is None:
+            return Verdict(listener=listener.name, closed=f"404: {authority} is not taken")
+        cluster = self.cluster(virtual_host.routes[0].route.cluster)
+        if cluster is None:
+            return Verdict(listener=listener.name, closed=f"no cluster {virtual_host.routes[0].route.cluster}")
+        member = cluster.load_assignment.endpoints[0].lb_endpoints[0]
+        inside = self.listeners.get(member.endpoint.address.envoy_internal_address.server_listener_name)
+        if inside is None:
+            return Verdict(listener=listener.name, closed="the internal listener is not there")
+        known = dict(member.metadata.filter_metadata.get("envoy.filters.listener.original_dst", {}).items())
+        address, _, port = str(known.get("local", authority)).rpartition(":")
+        inner = Connection(address=address.strip("[]"), port=int(port), http="http/1.1", tunnel=peer, source=source)
+        return self._through(inside, inner, _headers(host, path, headers))
+
     def _outbound_listener(self, connection: Connection) -> Message | None:
         """The capture listener hands over to the most specific listener of the original address (use_original_dst)."""
         for address in (connection.address, "0.0.0.0"):
@@ -267,6 +299,7 @@ def _headers(host: str, path: str, others: Mapping[str, str]) -> dict[str, str]:
 def _asked(connection: Connection, server_tls: ServerTls | None) -> match_rbac.Asked:
     return match_rbac.Asked(
         peer=connection.peer if server_tls is not None else "",
+        tunnel_peer=connection.tunnel,
         source=connection.source,
         address=connection.address,
         port=connection.port,

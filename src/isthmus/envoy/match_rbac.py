@@ -15,6 +15,7 @@ from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
 
 from isthmus.envoy.build import Message
 
+PEER_PRINCIPAL = "io.istio.peer_principal"
 HTTP = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 
@@ -22,10 +23,12 @@ NETWORK = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What filters know of a connection, and of a request on it: `headers` with `:authority`, `:method` and `:path`.
 
-    `peer` is the URI in the caller's verified certificate, empty without one.
+    `peer` is the URI in the caller's verified certificate, empty without one; `tunnel_peer` that of who opened the
+    tunnel which the connection came out of.
     """
 
     peer: str = ""
+    tunnel_peer: str = ""
     source: str = ""
     address: str = ""
     port: int = 0
@@ -106,6 +109,9 @@ def _principal(who: Message, asked: Asked) -> bool:
             return not _principal(who.not_id, asked)
         case "authenticated":
             return bool(asked.peer) and _text(who.authenticated.principal_name, asked.peer)
+        case "filter_state":
+            known = bool(asked.tunnel_peer) and who.filter_state.key == PEER_PRINCIPAL
+            return known and _text(who.filter_state.string_match, asked.tunnel_peer)
         case "direct_remote_ip":
             return _within(asked.source, who.direct_remote_ip)
         case "remote_ip":

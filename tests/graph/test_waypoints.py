@@ -1,0 +1,249 @@
+"""Waypoints: who goes through them, what they answer to, by which routes and policies."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from envoy.config.endpoint.v3 import endpoint_pb2
+
+from isthmus.base.labels import GATEWAY_NAME_LABEL, USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
+from isthmus.envoy.match import Config, Verdict
+from isthmus.graph.mesh import Mesh
+from isthmus.model.managed import WAYPOINT_CLASS, Listener, ManagedGateway
+from isthmus.model.routing import Destination, HttpMatch, HttpRoute, MatchKind, StringMatch, VirtualService, Weighted
+from isthmus.model.rows import Namespace, Protocol, Proxy, Row, labels
+from isthmus.xds.resource import CDS, EDS, LDS, RDS
+from tests.envoy.policies import operation, policy, source
+from tests.graph.world import App, cluster, drop, mesh, port, put
+
+HOST = "web.shop.svc.cluster.local"
+VIP = "10.96.0.7"
+WEB = App(
+    "east", "web", ["10.0.0.11", "10.0.0.12"], "shop", vip=VIP, ports=(port(80), port(9000, Protocol.TCP)), mesh=False
+)
+OTHER = App("east", "other", ["10.0.0.21"], "shop", vip="10.96.0.8", mesh=False)
+WAYPOINT = App("east", "gate", ["10.0.0.31", "10.0.0.32"], "shop", vip="10.96.0.9", ports=(port(15008, Protocol.TCP),))
+SLEEP = App("east", "sleep", ["10.0.0.2"], "client", vip="10.96.0.2")
+CALLER, STRANGER = "spiffe://cluster.local/ns/client/sa/sleep", "spiffe://cluster.local/ns/client/sa/stranger"
+
+
+def gate(namespace: str = "shop", **marks: str) -> ManagedGateway:
+    """The Gateway of the waypoint."""
+    listener = Listener("mesh", 15008, "HBONE")
+    return ManagedGateway(
+        cluster="east",
+        namespace=namespace,
+        name="gate",
+        class_name=WAYPOINT_CLASS,
+        listeners=(listener,),
+        labels=labels(marks),
+    )
+
+
+def captured(app: App) -> list[Row]:
+    """An application in ambient mode."""
+    from msgspec.structs import replace
+
+    return [app.service_row(), app.slice_row(), *(replace(pod, redirection="enabled") for pod in app.pod_rows())]
+
+
+def namespace(**marks: str) -> Namespace:
+    """The namespace of the shop."""
+    return Namespace(cluster="east", name="shop", labels=labels(marks))
+
+
+def waypoint_proxy(app: App = WAYPOINT) -> Proxy:
+    """The waypoint's proxy."""
+    return app.sidecar(type="waypoint", labels=labels({"app": app.name, GATEWAY_NAME_LABEL: "gate"}))
+
+
+def world(*rows: Row) -> Mesh:
+    """A shop in ambient mode with a waypoint, if its namespace or services say that they want it."""
+    waypoint = [*WAYPOINT.rows(), gate()]
+    return mesh(
+        "east", cluster("east", config=True), captured(WEB), captured(OTHER), waypoint, SLEEP.rows(), list(rows)
+    )
+
+
+USED = namespace(**{USE_WAYPOINT_LABEL: "gate"})
+
+
+def config(made: Mesh, proxy: Proxy) -> Config:
+    """What a proxy holds."""
+    made.connect(proxy)
+    return Config({type_url: made.resources(proxy.id, type_url) for type_url in (CDS, EDS, LDS, RDS)})
+
+
+def at_waypoint(made: Mesh, authority: str = f"{HOST}:80", peer: str = CALLER, **request: str) -> Verdict:
+    """What becomes of a call at the waypoint."""
+    return config(made, waypoint_proxy()).tunnelled(authority, peer, **({"host": "web"} | request))
+
+
+def members(made: Mesh, proxy: Proxy, name: str) -> list[tuple[str, str, str]]:
+    """(listener, what is asked for, where the tunnel ends instead) of the members of a cluster."""
+    made.connect(proxy)
+    found = made.resource(proxy.id, EDS, name)
+    assert found is not None
+    assignment = endpoint_pb2.ClusterLoadAssignment.FromString(found.body)
+    out = []
+    for group in assignment.endpoints:
+        for one in group.lb_endpoints:
+            about = dict(one.metadata.filter_metadata.get("envoy.filters.listener.original_dst", {}).items())
+            internal = one.endpoint.address.envoy_internal_address.server_listener_name
+            out.append((internal, about.get("local", ""), about.get("waypoint", "")))
+    return out
+
+
+# -- who goes through it ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "through"),
+    [
+        pytest.param([], False, id="nobody says so"),
+        pytest.param([USED], True, id="its namespace"),
+        pytest.param([namespace(**{USE_WAYPOINT_LABEL: "none"})], False, id="its namespace says none"),
+        pytest.param([namespace(**{USE_WAYPOINT_LABEL: "absent"})], False, id="a waypoint that is not there"),
+        pytest.param(
+            [namespace(**{USE_WAYPOINT_LABEL: "gate", USE_WAYPOINT_NAMESPACE_LABEL: "elsewhere"})],
+            False,
+            id="of another namespace, where there is none",
+        ),
+        pytest.param([USED, gate(**{WAYPOINT_FOR_LABEL: "workload"})], False, id="a waypoint for workloads only"),
+        pytest.param([USED, gate(**{WAYPOINT_FOR_LABEL: "all"})], True, id="a waypoint for everything"),
+    ],
+)
+def test_who_goes_through_a_waypoint(rows: list[Row], through: bool) -> None:
+    made = world(*rows)
+    assert made.graph.peek(made.meshwide.waypoints.of_host, ("east", ("shop", "web"))) == (
+        ("shop", "gate") if through else None
+    )
+    assert at_waypoint(made).closed == ("" if through else f"404: {HOST}:80 is not taken")
+
+
+def test_a_service_says_more_than_its_namespace() -> None:
+    from msgspec.structs import replace
+
+    row = replace(WEB.service_row(), labels=labels({USE_WAYPOINT_LABEL: "none"}))
+    made = world(USED, row)
+    assert at_waypoint(made).closed == f"404: {HOST}:80 is not taken"
+    assert at_waypoint(made, "other.shop.svc.cluster.local:5000").closed == ""
+
+
+def test_the_label_counts_at_once_both_ways() -> None:
+    made = world()
+    made.apply([put(USED)])
+    assert at_waypoint(made).closed == ""
+    made.apply([drop(gate())])
+    assert at_waypoint(made).closed == f"404: {HOST}:80 is not taken"
+
+
+# -- what it answers to -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("authority", "cluster_"),
+    [
+        (f"{HOST}:80", f"outbound|80||{HOST}"),
+        ("web.shop.mesh.internal:80", f"outbound|80||{HOST}"),
+        (f"{VIP}:80", f"outbound|80||{HOST}"),
+        (f"{VIP}:9000", f"outbound|9000||{HOST}"),
+        (f"{VIP}:81", ""),
+        ("10.0.0.11:80", ""),
+        ("sleep.client.svc.cluster.local:5000", ""),
+    ],
+)
+def test_what_a_tunnel_may_ask_for(authority: str, cluster_: str) -> None:
+    assert at_waypoint(world(USED), authority).cluster == cluster_
+
+
+def test_a_foreign_caller_is_refused_in_the_handshake() -> None:
+    assert at_waypoint(world(USED), peer="spiffe://foreign/ns/client/sa/sleep").closed.startswith("TLS:")
+
+
+def test_it_goes_by_the_routes_of_the_service() -> None:
+    admin = HttpMatch(uri=StringMatch(MatchKind.PREFIX, "/other"))
+    rows = VirtualService(
+        cluster="east",
+        namespace="shop",
+        name="web",
+        hosts=(HOST,),
+        http=(
+            HttpRoute(
+                matches=(admin,), destinations=(Weighted(Destination("other.shop.svc.cluster.local", port=5000)),)
+            ),
+            HttpRoute(destinations=(Weighted(Destination(HOST)),)),
+        ),
+    )
+    made = world(USED, rows)
+    assert at_waypoint(made, path="/other/x").cluster == "outbound|5000||other.shop.svc.cluster.local"
+    assert at_waypoint(made, path="/x").cluster == f"outbound|80||{HOST}"
+
+
+# -- policies -----------------------------------------------------------------------------------------------------
+
+
+def refused(made: Mesh, peer: str, path: str = "/") -> tuple[bool, bool]:
+    """Whether a request, and a connection to the port without HTTP, are refused."""
+    return (
+        bool(at_waypoint(made, peer=peer, path=path).closed),
+        bool(at_waypoint(made, f"{VIP}:9000", peer=peer).closed),
+    )
+
+
+GATEWAY = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gate"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        pytest.param({"targetRefs": [{"kind": "Service", "name": "web"}]}, "shop", id="attached to the service"),
+        pytest.param({"targetRefs": [GATEWAY]}, "shop", id="attached to the waypoint"),
+        pytest.param(
+            {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "GatewayClass", "name": WAYPOINT_CLASS}]},
+            "istio-system",
+            id="attached to all waypoints",
+        ),
+    ],
+)
+def test_callers_are_those_who_opened_the_tunnels(fields: dict[str, Any], at: str) -> None:
+    row = policy("p", at, **fields, rules=[source(principals=["cluster.local/ns/client/sa/sleep"])])
+    made = world(USED, row)
+    assert (refused(made, CALLER), refused(made, STRANGER)) == ((False, False), (True, True))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(policy("p", "shop", targetRefs=[{"kind": "Service", "name": "other"}]), id="another service"),
+        pytest.param(policy("p", "shop", selector={"matchLabels": {"app": "web"}}), id="workloads: at the workload"),
+        pytest.param(policy("p", "client", targetRefs=[GATEWAY]), id="a Gateway of that name elsewhere"),
+    ],
+)
+def test_policies_for_something_else_do_not_count(row: Row) -> None:
+    assert refused(world(USED, row), STRANGER) == (False, False)
+
+
+def test_what_is_asked_for_counts_at_the_waypoint() -> None:
+    rule = operation(methods=["GET"], paths=["/open/*"])
+    made = world(USED, policy("p", "shop", targetRefs=[{"kind": "Service", "name": "web"}], rules=[rule]))
+    assert refused(made, CALLER, "/open/x") == (False, True)
+    assert refused(made, CALLER, "/closed") == (True, True)
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+def test_policy_by_the_callers_cluster(action: str) -> None:
+    """With a trust domain for each cluster, a source's cluster is its trust domain."""
+    row = policy("p", "shop", action=action, targetRefs=[GATEWAY], rules=[source(trustDomains=["west.example"])])
+    others = cluster("west", trust_domain="west.example")
+    made = world(USED, row, *others)
+    west = "spiffe://west.example/ns/client/sa/sleep"
+    allowed = action == "ALLOW"
+    assert (refused(made, west), refused(made, CALLER)) == ((not allowed,) * 2, (allowed,) * 2)
+
+
+def test_a_policy_for_a_service_binds_to_no_workload() -> None:
+    row = policy("p", "shop", targetRefs=[{"kind": "Service", "name": "web"}])
+    made = world(USED, row)
+    held: Iterable[Any] = made.graph.peek(made.meshwide.bound_policies, "shop")
+    assert list(held) == []
