@@ -25,6 +25,7 @@ COMMANDS = {
     "events": "isthmus.cli.events",
     "global-entries": "isthmus.cli.global_entries",
     "install": "isthmus.cli.install",
+    "multicluster": "isthmus.cli.multicluster",
     "proxy-config": "isthmus.cli.proxy_config",
     "proxy-status": "isthmus.cli.proxy_status",
     "remote-clusters": "isthmus.cli.remote_clusters",
