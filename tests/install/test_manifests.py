@@ -71,9 +71,9 @@ def test_services_select_their_pods_and_name_ports_they_have(name: str) -> None:
     assert targets <= {port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
 
 
-def test_the_control_plane_offers_xds_and_webhooks_but_no_debugging() -> None:
-    service = one(EVERYTHING, "Service", "istiod")
-    assert {port["port"]: port["targetPort"] for port in service["spec"]["ports"]} == {15012: 15012, 443: 15017}
+def test_the_control_plane_offers_xds_webhooks_and_peering_but_no_debugging() -> None:
+    ports = one(EVERYTHING, "Service", "istiod")["spec"]["ports"]
+    assert {port["port"]: port["targetPort"] for port in ports} == {15012: 15012, 15013: 15013, 443: 15017}
 
 
 def test_the_gateway_is_found_by_its_labels() -> None:

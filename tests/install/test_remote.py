@@ -60,9 +60,11 @@ def test_istiod_is_at_the_addresses_of_the_control_plane() -> None:
     assert [a for e in slices["endpoints"] for a in e["addresses"]] == ["198.18.0.9", "198.18.0.10"]
 
 
-def test_the_service_has_the_ports_that_it_has_in_a_primary() -> None:
+def test_the_service_has_the_ports_that_it_has_in_a_primary_but_for_peers() -> None:
     own = one(control_plane(ControlPlaneValues(mesh=WEST)), "Service", "istiod")["spec"]["ports"]
-    assert one(made(), "Service", "istiod")["spec"]["ports"] == own
+    peers = [port for port in own if port["name"] == "tls-peers"]
+    assert one(made(), "Service", "istiod")["spec"]["ports"] == [port for port in own if port not in peers]
+    assert [port["port"] for port in peers] == [15013]
 
 
 def test_a_slice_holds_one_ip_version() -> None:
@@ -171,7 +173,8 @@ def test_an_external_control_plane_is_reached_from_outside_and_configured_from_i
     found = external()
     service = one(found, "Service", "istiod")["spec"]
     assert service["type"] == "LoadBalancer"
-    assert {(p["port"], p["targetPort"]) for p in service["ports"]} == {(15012, 15012), (443, 15017), (15017, 15017)}
+    ports = {(p["port"], p["targetPort"]) for p in service["ports"]}
+    assert ports == {(15012, 15012), (15013, 15013), (443, 15017), (15017, 15017)}
     spec = one(found, "Deployment", "istiod")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     env = {item["name"]: item.get("value") for item in container["env"]}
