@@ -31,6 +31,7 @@ COMMANDS = {
     "remote-clusters": "isthmus.cli.remote_clusters",
     "serve": "isthmus.cli.serve",
     "version": "isthmus.cli.version",
+    "waypoint": "isthmus.cli.waypoint",
     "workload": "isthmus.cli.workload",
 }
 """Name to the module that holds it as a Typer app named `app`; a module is imported when its command is called."""
