@@ -9,6 +9,8 @@ from isthmus.kube.objects import Metadata, OwnerReference
 from isthmus.model.rows import SlicePort, Workload
 from tests.ingest.check import check, complaints
 
+GIVEN = "ambient.isthmus.dev/addresses"
+
 
 def test_workload_row() -> None:
     found = check(
@@ -105,3 +107,21 @@ def test_malformed_pods_are_refused_and_told(obj: dict[str, Any], field: str) ->
     assert found.rows is None
     assert [name for name, _ in complaints(found)] == [field]
     assert found.key == ("a", "x")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "told", "addresses"),
+    [
+        ({"ambient.istio.io/redirection": "pending", GIVEN: "10.0.0.7,fd00::7"}, [], ("10.0.0.7", "fd00::7")),
+        ({"ambient.istio.io/redirection": "pending", GIVEN: "10.0.0.7"}, ["10.0.0.8"], ("10.0.0.8",)),
+        ({"ambient.istio.io/redirection": "pending", GIVEN: "nonsense,"}, [], ()),
+        ({"ambient.istio.io/redirection": "enabled", GIVEN: "10.0.0.7"}, [], ()),
+        ({GIVEN: "10.0.0.7"}, [], ()),
+    ],
+)
+def test_a_pod_that_is_being_captured_has_its_addresses_before_its_kubelet_tells_them(
+    annotations: dict[str, str], told: list[str], addresses: tuple[str, ...]
+) -> None:
+    status = {"podIPs": [{"ip": ip} for ip in told]}
+    found = check("Pod", {"metadata": {"annotations": annotations}, "spec": {}, "status": status})
+    assert [row.addresses for row in found.rows or () if isinstance(row, Workload)] == [addresses]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import msgspec
 
 from isthmus.agent.captured_pod import CapturedPod, Tools
 from isthmus.agent.enrolment import NodePod, Pod, read_pod, wants_ambient
+from isthmus.agent.pod_namespaces import find_namespace
 from isthmus.base.errors import IsthmusError
+from isthmus.base.labels import ADDRESSES_ANNOTATION
 from isthmus.edge.kube_client import KubeClient, KubeError
 from isthmus.edge.kube_watch import Watcher
+from isthmus.install.node import RUNTIME_NETNS_DIR
 from isthmus.kube.events import Applied, Deleted, Fact, Failed, Replaced
 from isthmus.kube.objects import Namespace
 from isthmus.kube.requests import NAMESPACES, PODS, Scope, get_request
@@ -33,6 +37,7 @@ class CniRequest(msgspec.Struct, frozen=True):
     namespace: str = ""
     name: str = ""
     uid: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 class _RefusedError(IsthmusError):
@@ -46,8 +51,20 @@ class _RefusedError(IsthmusError):
 class AmbientPods:
     """Watches the pods of one node and keeps each where its labels want it, between `run` and its cancellation."""
 
-    def __init__(self, client: KubeClient, tools: Tools, *, node: str, netns_dir: Path) -> None:
-        """`netns_dir` holds a link to the network namespace of each pod, by its uid: Envoy opens them there."""
+    def __init__(
+        self,
+        client: KubeClient,
+        tools: Tools,
+        *,
+        node: str,
+        netns_dir: Path,
+        runtime_dir: Path = Path(RUNTIME_NETNS_DIR),
+    ) -> None:
+        """`netns_dir` holds a link to the network namespace of each pod, by its uid: Envoy opens them there.
+
+        `runtime_dir` is where the container runtime keeps them: pods that were there before are looked for there.
+        """
+        self._runtime_dir = runtime_dir
         self._client = client
         self._tools = tools
         self._node = node
@@ -56,6 +73,8 @@ class AmbientPods:
         self._pods: dict[str, Pod] = {}
         self._running: dict[str, tuple[CapturedPod, asyncio.Task[None]]] = {}
         self._listed: set[str] = set()
+        self._given: dict[str, tuple[str, ...]] = {}
+        self._searches: set[str] = set()
         self._leaving = False
 
     async def run(self) -> None:
@@ -121,7 +140,8 @@ class AmbientPods:
             raise _RefusedError(f"pod {pod.key} is another one by now", "The runtime tries again")
         self._namespaces[pod.namespace] = await self._labels(pod.namespace)
         self._link(pod.uid, request.netns)
-        self._pods[pod.uid] = pod
+        self._given[pod.uid] = request.addresses
+        pod = self._pods[pod.uid] = self._with_addresses(pod)
         captured = self._captured(pod)
         await captured.enter()
         self._decide(pod.uid)
@@ -212,8 +232,12 @@ class AmbientPods:
                 case Failed(_, message):
                     self._tools.log.warning("pods not read", reason=message)
 
+    def _with_addresses(self, pod: Pod) -> Pod:
+        """The kubelet tells a pod's addresses only once all plugins are done."""
+        return pod if pod.addresses else replace(pod, addresses=self._given.get(pod.uid, ()))
+
     def _learn_pod(self, pod: Pod) -> None:
-        self._pods[pod.uid] = pod
+        self._pods[pod.uid] = pod = self._with_addresses(pod)
         if pod.able or pod.uid in self._running or pod.mark:
             self._captured(pod)
             self._decide(pod.uid)
@@ -224,7 +248,25 @@ class AmbientPods:
         if uid not in self._running or ("namespaces" not in self._listed and pod.namespace not in self._namespaces):
             return
         wanted = wants_ambient(pod, self._namespaces.get(pod.namespace, {})) and not self._leaving
+        if wanted and pod.addresses and uid not in self._searches and not (self._netns_dir / uid).exists():
+            self._searches.add(uid)
+            asyncio.get_running_loop().create_task(self._search(pod)).add_done_callback(self._on_end)
         self._running[uid][0].learn(pod, wanted=wanted)
+
+    async def _search(self, pod: Pod) -> None:
+        """Find the namespace of a pod that started without the plugin."""
+        try:
+            found = await find_namespace(self._runtime_dir, pod.addresses)
+            if found is None:
+                self._tools.log.warning(
+                    "pod", pod=pod.key, failed=f"no network namespace in {self._runtime_dir} has its address"
+                )
+            elif pod.uid in self._running:
+                self._link(pod.uid, str(found))
+                await self._running[pod.uid][0].enter()
+                self._decide(pod.uid)
+        finally:
+            self._searches.discard(pod.uid)
 
     def _captured(self, pod: Pod) -> CapturedPod:
         known = self._running.get(pod.uid)
@@ -238,6 +280,7 @@ class AmbientPods:
     def _forget(self, uid: str) -> None:
         """The pod is gone from the API server; its namespace may live a moment longer."""
         self._pods.pop(uid, None)
+        self._given.pop(uid, None)
         asyncio.get_running_loop().create_task(self._end(uid)).add_done_callback(self._on_end)
 
     async def _end(self, uid: str) -> None:
@@ -262,7 +305,9 @@ class AmbientPods:
 
 async def write_mark(client: KubeClient, annotation: str, pod: Pod, mark: str) -> None:
     """Annotate a pod, unless another one has its name by now. Raises IsthmusError."""
-    body = {"metadata": {"uid": pod.uid, "annotations": {annotation: mark or None}}}
+    addresses = ",".join(pod.addresses) if mark else ""
+    marks = {annotation: mark or None, ADDRESSES_ANNOTATION: addresses or None}
+    body = {"metadata": {"uid": pod.uid, "annotations": marks}}
     try:
         await client.patch(PODS, body, namespace=pod.namespace, name=pod.name)
     except KubeError as error:

@@ -24,6 +24,9 @@ DATAPLANE_MODE_LABEL = "istio.io/dataplane-mode"
 REDIRECTION_ANNOTATION = "ambient.istio.io/redirection"
 """On a pod, by the agent of its node: `pending` (its listeners are wanted) or `enabled` (its traffic is captured)."""
 
+ADDRESSES_ANNOTATION = "ambient.isthmus.dev/addresses"
+"""On a pod, by the agent of its node: the addresses it was given. Its kubelet tells them only after it was captured."""
+
 USE_WAYPOINT_LABEL = "istio.io/use-waypoint"
 """On a namespace, Service or pod: the waypoint that its traffic goes through, or `none`."""
 

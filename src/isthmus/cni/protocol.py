@@ -80,7 +80,15 @@ class Call:
             "namespace": self.pod.get("K8S_POD_NAMESPACE", ""),
             "name": self.pod.get("K8S_POD_NAME", ""),
             "uid": self.pod.get("K8S_POD_UID", ""),
+            "addresses": self.addresses,
         }
+
+    @property
+    def addresses(self) -> list[str]:
+        """What the plugins before this one gave the pod: nobody else knows it before all plugins are done."""
+        given = (self.configuration.previous or {}).get("ips")
+        found = [item.get("address") for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+        return [str(address).partition("/")[0] for address in found if address]
 
 
 def parse(environment: Mapping[str, str], document: str) -> Call:

@@ -6,9 +6,10 @@ import ctypes
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +69,10 @@ class NetworkNamespace:
         """A bound socket (listening, if it is a stream) inside the namespace."""
         return await self.run(lambda: _listen(address, kind))
 
+    async def has_addresses(self, addresses: Sequence[str]) -> bool:
+        """True if all of them are own addresses inside the namespace. Raises UnreachableError if it is gone."""
+        return set(addresses) <= await self.run(_own_addresses)
+
     async def sockets(self) -> "Sockets":
         """What listens and what is connected inside the namespace. Raises UnreachableError if it is gone."""
         return await self.run(_sockets)
@@ -116,6 +121,22 @@ def _sockets() -> Sockets:
                 elif state == _ESTABLISHED:
                     connections[port] += 1
     return Sockets(frozenset(listening), connections)
+
+
+def _own_addresses() -> set[str]:
+    """Of the namespace that this thread stands in (proc(5), /proc/net/fib_trie and if_inet6)."""
+    found: set[str] = set()
+    with contextlib.suppress(FileNotFoundError), Path("/proc/thread-self/net/fib_trie").open() as file:
+        leaf = ""
+        for line in file:
+            words = line.split()
+            if words[:1] == ["|--"]:
+                leaf = words[1]
+            elif words[-2:] == ["host", "LOCAL"]:
+                found.add(leaf)
+    with contextlib.suppress(FileNotFoundError), Path("/proc/thread-self/net/if_inet6").open() as file:
+        found.update(str(IPv6Address(bytes.fromhex(line.split()[0]))) for line in file)
+    return found
 
 
 def _setns(fd: int) -> None:

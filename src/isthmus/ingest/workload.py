@@ -2,7 +2,7 @@
 
 import re
 
-from isthmus.base.labels import REDIRECTION_ANNOTATION, TLS_MODE_LABEL
+from isthmus.base.labels import ADDRESSES_ANNOTATION, REDIRECTION_ANNOTATION, TLS_MODE_LABEL
 from isthmus.ingest.finding import Reader, Result, is_address
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
@@ -11,6 +11,7 @@ from isthmus.model.rows import SlicePort, Workload, labels
 WORKLOAD_NAME_LABEL = "service.istio.io/workload-name"
 TEMPLATE_HASH_LABEL = "pod-template-hash"
 PROXY_CONTAINER = "istio-proxy"
+PENDING = "pending"
 
 _CRON_JOB = re.compile(r"(.+)-\d{8,10}")
 
@@ -27,7 +28,7 @@ def workload(place: Place, obj: objects.Pod) -> Result:
         namespace=meta.namespace,
         name=meta.name,
         uid=meta.uid,
-        addresses=_addresses(read, status),
+        addresses=_addresses(read, status) or _given(meta),
         labels=labels(found),
         service_account=spec.service_account_name or "default",
         node=spec.node_name,
@@ -48,6 +49,14 @@ def _addresses(read: Reader, status: objects.PodStatus) -> tuple[str, ...]:
         if not is_address(address):
             read.error("status.podIPs", f"{address!r} is no IP address", "The node's kubelet sets it: see its log")
     return found
+
+
+def _given(meta: objects.Metadata) -> tuple[str, ...]:
+    """While its node's proxy takes it in, a pod has addresses that its kubelet does not tell yet."""
+    annotations = meta.annotations or {}
+    if annotations.get(REDIRECTION_ANNOTATION) != PENDING:
+        return ()
+    return tuple(filter(is_address, annotations.get(ADDRESSES_ANNOTATION, "").split(",")))
 
 
 def _ports(read: Reader, spec: objects.PodSpec) -> tuple[SlicePort, ...]:
