@@ -69,6 +69,7 @@ def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
         local = f"{one.address[7:]}:{one.port}" if one.address.startswith("::ffff:") else place
         facts["envoy.filters.listener.original_dst"] = {"local": local}
         facts["envoy.transport_socket_match"] = {"tunnel": "http"}
+        facts["istio"]["peers"] = one.identity
         if one.gateway:
             facts["istio"]["double_hbone"] = {"hbone_target_address": "h:80"}
     return endpoint_components_pb2.LbEndpoint(
@@ -89,7 +90,12 @@ def _message(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
         [[member(), member("10.0.0.9", healthy=False)], [member("x", priority=1)]],
         [[member()], [member("::ffff:1.1.1.1", 15443, gateway=True, priority=1)]],
         [[member()], [member("1.1.1.1", 15443, gateway=True, workload=";;;;west", weight=70000)]],
-        [[member(mtls=False, tunnel="hbone"), member("fd00::1", mtls=False, tunnel="hbone", healthy=False)]],
+        [
+            [
+                member(mtls=False, tunnel="hbone", identity="spiffe://td/ns/n/sa/s"),
+                member("fd00::1", mtls=False, tunnel="hbone", healthy=False),
+            ]
+        ],
         [
             [member("1.1.1.1", 15008, gateway=True, mtls=False, tunnel="double_hbone", weight=7)],
             [member("::ffff:1.1.1.1", 15008, gateway=True, mtls=False, tunnel="double_hbone", priority=1)],

@@ -23,8 +23,15 @@ _ROUTER = _TYPE + "envoy.extensions.filters.http.router.v3.Router"
 _HEALTH_CHECK = _TYPE + "envoy.extensions.filters.http.health_check.v3.HealthCheck"
 _HTTP_OPTIONS = _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _INTERNAL_LISTENER = _TYPE + "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
-_LIMITS = {"re2.max_program_size.error_level": 32768}
-"""Envoy's own limit is 100, about the characters of a SPIFFE identity: it would refuse whole policies and routes."""
+RUNTIME = {
+    "re2.max_program_size.error_level": 32768,
+    "envoy.reloadable_features.propagate_upstream_rst_through_tunneled_tcp_proxy": False,
+}
+"""Envoy's own limit is 100, about the characters of a SPIFFE identity: it would refuse whole policies and routes.
+
+The end of a tunnel whose server ends first resets the stream after its last byte; Envoy would make a TCP reset of
+that for the caller, and drop what it has not written yet.
+"""
 
 _CARES = _TYPE + "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _CONNECTION_LIMIT = _TYPE + "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
@@ -45,7 +52,7 @@ def build_bootstrap(settings: ProxySettings, *, version: str) -> Json:
             {"name": "envoy.bootstrap.internal_listener", "typed_config": {"@type": _INTERNAL_LISTENER}}
         ],
         "layered_runtime": {
-            "layers": [{"name": "limits", "static_layer": _LIMITS}, {"name": "admin", "admin_layer": {}}]
+            "layers": [{"name": "limits", "static_layer": RUNTIME}, {"name": "admin", "admin_layer": {}}]
         },
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "overload_manager": _overload_manager(),

@@ -342,6 +342,7 @@ def _direct(usable: Usable, scale: int, order: Order, *, passes_on: bool) -> LbE
         priority=order.priority(endpoint),
         healthy=endpoint.ready,
         tunnel=HBONE if usable.way == HBONE else "",
+        identity=endpoint.identity if usable.way == HBONE else "",
     )
 
 

@@ -69,12 +69,12 @@ def outbound(destination: Destination, settings: MeshSettings, members: bytes = 
     if destination.caller_chooses or (policy.load_balancer == "PASSTHROUGH" and not destination.balanced):
         fields |= {"type": Cluster.ORIGINAL_DST, "lb_policy": Cluster.CLUSTER_PROVIDED}
     else:
-        fields |= _discovered(name, service, members) | _balanced(balancer, policy)
+        fields |= discovered(name, service, members) | _balanced(balancer, policy)
     return _encode(
         name,
         settings,
         policy=policy,
-        metadata=metadata(istio=_about(destination)),
+        metadata=metadata(istio=about(destination)),
         typed_extension_protocol_options=upstream.protocol_options(
             port.protocol, policy.connection_pool, gateways=destination.gateways and port.protocol is not Protocol.GRPC
         ),
@@ -98,7 +98,7 @@ def _balanced(balancer: int, policy: TrafficPolicy) -> dict[str, Any]:
     return {"lb_policy": balancer, "round_robin_lb_config": Cluster.RoundRobinLbConfig(slow_start_config=slow_start)}
 
 
-def _about(destination: Destination) -> dict[str, Any]:
+def about(destination: Destination) -> dict[str, Any]:
     """Cluster metadata `istio` (§2.7): the service, and the DestinationRule if there is one."""
     rule = {"config": destination.source} if destination.source else {}
     return {"services": [_describe(destination.service)], **rule}
@@ -112,7 +112,7 @@ def _describe(service: MeshService) -> dict[str, str]:
 def sni_dnat(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
     """The cluster by which a gateway passes a destination's mTLS on, unopened (SN5)."""
     name = naming.sni_dnat(destination.port.port, destination.service.host, destination.subset)
-    found = _discovered(name, destination.service, members)
+    found = discovered(name, destination.service, members)
     return _encode(name, settings, policy=destination.policy, **found, lb_policy=Cluster.ROUND_ROBIN)
 
 
@@ -123,7 +123,7 @@ def inbound_vip(destination: Destination, settings: MeshSettings, members: bytes
     """
     name = naming.inbound_vip(destination.port.port, destination.service.host)
     plain = msgspec.structs.replace(settings, mark=0)
-    found = _discovered(name, destination.service, members)
+    found = discovered(name, destination.service, members)
     return _encode(name, plain, **found, lb_policy=Cluster.ROUND_ROBIN)
 
 
@@ -174,7 +174,7 @@ def black_hole() -> XdsResource:
     return resource(CDS, naming.BLACK_HOLE, Cluster(name=naming.BLACK_HOLE, type=Cluster.STATIC))
 
 
-def _discovered(name: str, service: MeshService, members: bytes) -> dict[str, Any]:
+def discovered(name: str, service: MeshService, members: bytes) -> dict[str, Any]:
     """Where endpoints come from: from the control plane, or from DNS, asked again as its answers expire."""
     if service.by_dns:
         one = service.resolution is Resolution.DNS_ROUND_ROBIN

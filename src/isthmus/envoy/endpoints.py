@@ -5,12 +5,14 @@ have in common (metadata, weight) is encoded once for all, and the rest is a few
 of envoy/config/endpoint/v3 and envoy/config/core/v3; a test compares the bytes with those of the real messages.
 """
 
+from collections.abc import Iterable
 from ipaddress import ip_address
 from itertools import groupby
 
 from envoy.config.core.v3 import address_pb2, base_pb2
 
 from isthmus.envoy import naming
+from isthmus.envoy.tunnels import DOUBLE_HBONE, ORIGINAL_DST, PEERS, TARGET, WAYPOINT
 from isthmus.model.mesh import MAPPED, Assignment, LbEndpoint
 from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Locality
@@ -23,7 +25,6 @@ ANY_NETWORK = "*"
 GATEWAY_KEY = "gateway"
 """In a member's metadata `istio`: the network that it is a gateway of; endpoints themselves have no such key."""
 
-ORIGINAL_DST = "envoy.filters.listener.original_dst"
 """Metadata by which an internal listener is told the address that a connection is for."""
 
 _PORT_VALUE = b"\x18"
@@ -35,9 +36,12 @@ _OVERPROVISIONING = 3
 _WEIGHTED_HEALTH = b"\x30\x01"
 
 
-def load_assignment(name: str, assignment: Assignment) -> XdsResource:
-    """The ClusterLoadAssignment of a cluster; one without members is sent too, so that nobody waits for it."""
-    encoder = _Encoder(name)
+def load_assignment(name: str, assignment: Assignment, peers: Iterable[str] = ()) -> XdsResource:
+    """The ClusterLoadAssignment of a cluster; one without members is sent too, so that nobody waits for it.
+
+    `peers` are the identities of the service: whom a tunnel through a gateway must lead to.
+    """
+    encoder = _Encoder(name, peers)
     groups = (
         length_delimited(2, encoder.group(priority, locality, list(members)))
         for (priority, _, locality), members in groupby(assignment.members, key=_group_key)
@@ -61,7 +65,8 @@ def _group_key(member: LbEndpoint) -> tuple[int, bool, Locality]:
 class _Encoder:
     """Encodes the members of one assignment, what several share only once."""
 
-    def __init__(self, cluster: str) -> None:
+    def __init__(self, cluster: str, peers: Iterable[str]) -> None:
+        self._peers = ",".join(peers)
         parsed = naming.parse(cluster)
         self._authority = f"{parsed.host}:{parsed.port}" if parsed is not None else ""
         self._tails: dict[tuple[str, str, str, bool, int, bool], bytes] = {}
@@ -95,7 +100,8 @@ class _Encoder:
         address = address_pb2.Address(envoy_internal_address=place).SerializeToString(deterministic=True)
         endpoint = length_delimited(1, length_delimited(1, address))
         health = b"" if member.healthy else _UNHEALTHY
-        about = length_delimited(3, _tunnel_metadata(member, self._authority))
+        peers = member.identity or self._peers
+        about = length_delimited(3, _tunnel_metadata(member, self._authority, peers))
         return endpoint + health + about + length_delimited(4, _weight(member.weight))
 
     def _tail(self, member: LbEndpoint) -> bytes:
@@ -108,13 +114,15 @@ class _Encoder:
         return known
 
 
-def _tunnel_metadata(member: LbEndpoint, authority: str) -> bytes:
-    """A Metadata: where the tunnel ends, how it is spoken, and for a gateway which service is meant beyond it."""
-    where = _entry(ORIGINAL_DST, _text("local", _written(member.address.removeprefix(MAPPED), member.port)))
-    beyond = b""
-    if member.tunnel == "double_hbone":
-        beyond = _entry("double_hbone", length_delimited(5, _text("hbone_target_address", authority)))
-    return where + _TUNNEL + _entry("istio", _about(member, beyond))
+def _tunnel_metadata(member: LbEndpoint, authority: str, peers: str) -> bytes:
+    """A Metadata: where the tunnel ends, who must be there, and for a gateway which service is meant beyond it."""
+    where = _text("local", _written(member.address.removeprefix(MAPPED), member.port))
+    if member.waypoint:
+        where += _text(WAYPOINT, member.waypoint)
+    about = _about(member) | {PEERS: _string(peers)}
+    if member.tunnel == DOUBLE_HBONE:
+        about |= {DOUBLE_HBONE: length_delimited(5, _text(TARGET, authority))}
+    return _entry(ORIGINAL_DST, where) + _TUNNEL + _entry("istio", _struct(about))
 
 
 def _written(address: str, port: int) -> str:
@@ -124,18 +132,26 @@ def _written(address: str, port: int) -> str:
 
 def _metadata(member: LbEndpoint) -> bytes:
     """A Metadata; keys in order, as deterministic encoding has them."""
-    istio = _entry("istio", _about(member))
+    istio = _entry("istio", _struct(_about(member)))
     return _MESH_TLS + istio if member.mtls else istio
 
 
-def _about(member: LbEndpoint, beyond: bytes = b"") -> bytes:
-    """What the mesh knows of a member, a Struct; `beyond` is a field of it that comes after the cluster's."""
-    about = {"cluster": member.cluster}
+def _about(member: LbEndpoint) -> dict[str, bytes]:
+    """What the mesh knows of a member: keys with encoded Values."""
+    about = {"cluster": member.cluster, "network": member.network, "workload": member.workload}
     # Never empty: Envoy leaves out a header without a value, and then the gateway would pass for an endpoint.
     about |= {GATEWAY_KEY: member.network or ANY_NETWORK} if member.gateway else {}
-    about |= {"network": member.network, "workload": member.workload}
-    first, *others = (_text(key, about[key]) for key in about)
-    return b"".join((first, beyond, *others))
+    return {key: _string(text) for key, text in about.items()}
+
+
+def _struct(fields: dict[str, bytes]) -> bytes:
+    """A Struct of encoded Values; keys in order."""
+    return b"".join(_entry(key, fields[key]) for key in sorted(fields))
+
+
+def _string(text: str) -> bytes:
+    """A Value that is a string."""
+    return length_delimited(3, text.encode())
 
 
 def _entry(key: str, value: bytes) -> bytes:
@@ -145,7 +161,7 @@ def _entry(key: str, value: bytes) -> bytes:
 
 def _text(key: str, text: str) -> bytes:
     """One field of a Struct that is a string."""
-    return _entry(key, length_delimited(3, text.encode()))
+    return _entry(key, _string(text))
 
 
 _TUNNEL = _entry("envoy.transport_socket_match", _text("tunnel", "http"))

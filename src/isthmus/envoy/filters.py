@@ -47,6 +47,12 @@ def tcp_proxy(
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 
+def quiet_tcp_proxy(cluster: str) -> Message:
+    """Carry a connection to a cluster, in a listener that logs itself."""
+    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=cluster, cluster=cluster, max_connect_attempts=u32(TCP_ATTEMPTS))
+    return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+
+
 def http_manager(
     stat_prefix: str, direction: str, *, before: Iterable[Message] = (), log: More = (), **fields: Any
 ) -> Message:

@@ -16,6 +16,8 @@ CONNECT_ORIGINATE = "connect_originate"
 """The internal listener that reaches an endpoint by HBONE."""
 INNER_CONNECT_ORIGINATE = "inner_connect_originate"
 """The internal listener that reaches a service behind a gateway by HBONE in HBONE (SH18, AM13)."""
+OUTER_CONNECT_ORIGINATE = "outer_connect_originate"
+"""The internal listener that carries such a tunnel to the gateway."""
 PROBE_SNI = "probe.gateway.isthmus.dev"
 """The server name at which a gateway answers whoever wants to know that it serves."""
 
@@ -25,6 +27,8 @@ HBONE_PORT = 15008
 READINESS_PORT = 15021
 RESERVED_PORTS = frozenset((OUTBOUND_PORT, INBOUND_PORT, READINESS_PORT))
 """Ports at which the proxy itself listens on every address: Envoy refuses a second such listener, bound or not."""
+TUNNEL_PORTS = frozenset((OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT))
+"""Ports in a captured pod at which its node's proxy listens: nobody may ask for them inside a tunnel."""
 
 
 class ClusterName(NamedTuple):

@@ -70,6 +70,14 @@ def network_filters(policies: Iterable[AuthorizationPolicy], *, tunnelled: bool 
     ]
 
 
+def tunnel_rules(policies: Iterable[AuthorizationPolicy]) -> dict[str, Message]:
+    """The rules of the HTTP filters for a CONNECT: what is asked of connections, before there is one."""
+    return {
+        name: packed(http_rbac_pb2.RBACPerRoute(rbac=http_rbac_pb2.RBAC(**fields)))
+        for name, fields in _filters(policies, tcp=True, tunnelled=False)
+    }
+
+
 def log_fields(policies: Iterable[AuthorizationPolicy], kind: str) -> tuple[tuple[str, str], ...]:
     """Fields of the access log for what the filters of one kind only note: outcomes of dry runs, and audits.
 

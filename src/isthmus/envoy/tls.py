@@ -6,8 +6,10 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import json_format
+from xds.type.v3 import typed_struct_pb2
 
-from isthmus.envoy.build import Message, agent_sds, boolean, packed
+from isthmus.envoy.build import Message, agent_sds, boolean, extension, packed, u32
 from isthmus.envoy.naming import SDS_CLUSTER
 from isthmus.model.rows import Protocol
 
@@ -20,6 +22,14 @@ MESH_ALPN = ("istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1",
 TCP_ALPN = ("istio-peer-exchange", "istio")
 HTTP1_ALPN = ("istio-http/1.1", "istio", "http/1.1")
 HTTP2_ALPN = ("istio-h2", "istio", "h2")
+TUNNEL_ALPN = ("h2",)
+
+NO_CERTIFICATE = "nobody"
+"""Asked for where a connection names no certificate: there is none of that name, so nothing is sent."""
+
+_TYPES = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
+_ON_DEMAND = f"{_TYPES}.cert_selectors.on_demand_secret.v3.Config"
+_FROM_CONNECTION = f"{_TYPES}.cert_mappers.filter_state_override.v3.Config"
 
 
 def client_alpn(protocol: Protocol) -> tuple[str, ...]:
@@ -56,6 +66,54 @@ def server_socket(*, trust_domains: Iterable[str], alpn: Iterable[str]) -> Messa
         common_tls_context=_common(matchers, alpn), require_client_certificate=boolean(True)
     )
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def tunnel_client_socket(prefixes: Iterable[str], *, many: bool) -> Message:
+    """Mesh mTLS of tunnels: the server's name has one of the prefixes, and is what the connection says it must be.
+
+    `many`: the certificate is the one that the connection names, otherwise the proxy's own. Nothing is resumed:
+    a session is tied to the identity that it was made with.
+    """
+    common = _common([_uri(prefix=one) for one in prefixes], TUNNEL_ALPN)
+    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    if many:
+        del common.tls_certificate_sds_secret_configs[:]
+        common.custom_tls_certificate_selector.CopyFrom(_named_by_connection())
+    context = tls_pb2.UpstreamTlsContext(common_tls_context=common, max_session_keys=u32(0))
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def tunnel_server_socket(*, trust_domains: Iterable[str], certificate: str = CERTIFICATE) -> Message:
+    """Mesh mTLS of tunnels as a server, with the certificate of that name: a node proxy has one for each identity."""
+    common = _common([_uri(prefix=f"spiffe://{domain}/") for domain in trust_domains], TUNNEL_ALPN)
+    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    common.tls_certificate_sds_secret_configs[0].name = certificate
+    context = tls_pb2.DownstreamTlsContext(common_tls_context=common, require_client_certificate=boolean(True))
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _named_by_connection() -> Message:
+    """The certificate that the connection's filter state names, asked for when it is first needed.
+
+    The Python packages lack these two messages, so they go as structs.
+    """
+    mapper = {
+        "name": "envoy.tls.upstream_certificate_mappers.filter_state_override",
+        "typed_config": {
+            "@type": _TYPED_STRUCT,
+            "type_url": _FROM_CONNECTION,
+            "value": {"default_value": NO_CERTIFICATE},
+        },
+    }
+    source = json_format.MessageToDict(agent_sds(SDS_CLUSTER), preserving_proto_field_name=True)
+    config = typed_struct_pb2.TypedStruct(type_url=_ON_DEMAND)
+    config.value.update({"config_source": source, "certificate_mapper": mapper})
+    return extension("envoy.tls.certificate_selectors.on_demand_secret", config)
+
+
+_TYPED_STRUCT = "type.googleapis.com/xds.type.v3.TypedStruct"
 
 
 def probed_socket() -> Message:

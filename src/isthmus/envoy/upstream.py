@@ -163,13 +163,14 @@ def downstream_protocol() -> dict[str, Message]:
     return {HTTP_OPTIONS: packed(options)}
 
 
+def keepalive() -> Message:
+    """Pings of HTTP/2."""
+    return protocol_pb2.KeepaliveSettings(interval=seconds(PING_INTERVAL), timeout=seconds(PING_TIMEOUT))
+
+
 def _http2(pool: ConnectionPool | None) -> Message:
     """Pings find a dead connection that carries many requests; max_concurrent_streams as Istio's."""
-    options = protocol_pb2.Http2ProtocolOptions(
-        connection_keepalive=protocol_pb2.KeepaliveSettings(
-            interval=seconds(PING_INTERVAL), timeout=seconds(PING_TIMEOUT)
-        )
-    )
+    options = protocol_pb2.Http2ProtocolOptions(connection_keepalive=keepalive())
     if pool is not None and pool.http2_max_requests:
         options.max_concurrent_streams.value = min(pool.http2_max_requests, 2**31 - 1)
     return options

@@ -6,6 +6,7 @@ A service of the mesh is named by its host key (namespace, name): the same in ev
 import msgspec
 
 from isthmus.model.external import Resolution
+from isthmus.model.policy import PolicyKey
 from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Labels, Locality, MtlsMode, Protocol, ServicePort
 
@@ -152,6 +153,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     One that is not `healthy` gets no traffic, but counts in how much of its priority there is. `tunnel` says how it is
     reached: "" (its own port), `hbone` (through its HBONE port) or `double_hbone` (through a gateway's, end to end).
     With `waypoint` (address and port) the tunnel ends there, and address and port are what is asked for in it.
+    `identity` is who the server of a tunnel must be; where it is empty, one of the service's.
     """
 
     address: str
@@ -167,6 +169,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     healthy: bool = True
     tunnel: str = ""
     waypoint: str = ""
+    identity: str = ""
 
 
 class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -212,3 +215,25 @@ class WorkloadMode(msgspec.Struct, frozen=True, gc=False):
             if number == port:
                 return mode
         return self.mode
+
+
+AuthorityPort = tuple[str, int, int]
+"""(host name of a service, its port, the workload's port behind it)."""
+
+
+class AmbientPod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A pod that the proxy of its node speaks for: who it is, where its sockets are made, how it receives.
+
+    `netns` is the path of its network namespace on the node; `targets` are the ports of services that it is behind, by
+    which callers in other networks name it; `policies` say who may call it.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    addresses: tuple[str, ...]
+    identity: str
+    netns: str
+    mode: WorkloadMode = WorkloadMode()
+    targets: tuple[AuthorityPort, ...] = ()
+    policies: tuple[PolicyKey, ...] = ()

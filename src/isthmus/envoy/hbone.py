@@ -1,0 +1,269 @@
+"""HBONE origination: a connection becomes an HTTP/2 CONNECT over mutual TLS to the destination's port 15008.
+
+Endpoints that are reached so are internal addresses: Envoy connects to a listener of its own, which makes the tunnel.
+What it must know of the endpoint comes in the endpoint's metadata (SH18):
+
+```
+endpoint  hbone         ─ connect_originate ─ CONNECT <pod>:<port> ─ mTLS, server is the endpoint's identity ─ pod:15008
+endpoint  double_hbone  ─ inner_connect_originate ─ CONNECT <host>:<port> ─ mTLS, server is one of the service's
+                        ─ outer_connect_originate ─ CONNECT <host>:<port> ─ mTLS to the gateway ─ gateway:<its port>
+```
+
+The inner TLS ends at the destination pod: a gateway passes bytes on. Inner connections are not pooled, or all streams
+of a pair would meet the one pod that the first one met; outer ones are (AM15).
+
+Who the client is: a proxy with one identity shows the certificate `default`. A node proxy speaks for many pods: there
+the pod's listener says which identity (`filter_state.IDENTITY`) and in which network namespace the socket is made
+(`filter_state.NETNS`), and both are part of the key of connection pools, so that pods never share a connection.
+TLS sessions are not resumed: a session remembers the identity that it was made with, and tickets know of no pods.
+
+Where a server ends first, its end of the tunnel resets the stream after the last byte. Envoy would make a TCP reset of
+that, and throw away what is still on its way to the caller; `agent.bootstrap` tells it not to.
+"""
+
+from typing import Any
+
+import msgspec
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, extension_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from envoy.extensions.local_address_selectors.filter_state_override.v3 import config_pb2 as selector_pb2
+from envoy.extensions.transport_sockets.internal_upstream.v3 import internal_upstream_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.type.metadata.v3 import metadata_pb2
+
+from isthmus.envoy import filters, tls, upstream
+from isthmus.envoy.access_log import OUTBOUND, access_log
+from isthmus.envoy.build import Message, packed, resource, seconds, struct
+from isthmus.envoy.filter_state import LOCAL_ADDRESS, SERVER_NAMES, Entry, setter
+from isthmus.envoy.naming import CONNECT_ORIGINATE, HBONE_PORT, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE
+from isthmus.envoy.tunnels import DOUBLE_HBONE, GATEWAY_PEERS, ORIGINAL_DST, PEERS, TARGET, TUNNEL_MATCH, WAYPOINT
+from isthmus.model.settings import MeshSettings
+from isthmus.xds.resource import CDS, LDS, XdsResource
+
+_TARGET_STATE = "isthmus.hbone.target"
+_LOCAL = f"%DYNAMIC_METADATA({ORIGINAL_DST}:local)%"
+
+NOBODY = "spiffe://"
+"""Matches the names of all: who the server must be exactly is said by connection."""
+
+IDLE_SECONDS = 600
+"""After which an unused connection of tunnels is closed."""
+
+Cluster = cluster_pb2.Cluster
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The proxy whose tunnels these are: it has `many` identities, or one. `accepted`: trust domains of gateways."""
+
+    settings: MeshSettings
+    many: bool = False
+    accepted: tuple[str, ...] = ()
+
+
+def listener(name: str) -> XdsResource:
+    """One of the internal listeners by name. Raises KeyError for any other name."""
+    return _LISTENERS[name]()
+
+
+def cluster(name: str, origin: Origin) -> XdsResource:
+    """The cluster behind one of the internal listeners. Raises KeyError for any other name."""
+    return _CLUSTERS[name](origin)
+
+
+# -- listeners ----------------------------------------------------------------------------------------------------
+
+
+def _connect_listener() -> XdsResource:
+    names = Entry(SERVER_NAMES, f"%DYNAMIC_METADATA(istio:{PEERS})%")
+    return internal_listener(
+        CONNECT_ORIGINATE,
+        [setter(names), tunnel(CONNECT_ORIGINATE, "%DOWNSTREAM_LOCAL_ADDRESS%")],
+        before=[filters.original_dst()],
+    )
+
+
+def _inner_listener() -> XdsResource:
+    state = (
+        Entry(SERVER_NAMES, f"%DYNAMIC_METADATA(istio:{PEERS})%"),
+        Entry(_TARGET_STATE, f"%DYNAMIC_METADATA(istio:{DOUBLE_HBONE}:{TARGET})%", once=True),
+        Entry(_GATEWAY_STATE, f"%DYNAMIC_METADATA(istio:{GATEWAY_PEERS})%", once=True, optional=True),
+        Entry(LOCAL_ADDRESS, _LOCAL, once=True),
+    )
+    carry = tunnel(INNER_CONNECT_ORIGINATE, f"%FILTER_STATE({_TARGET_STATE}:PLAIN)%")
+    return internal_listener(INNER_CONNECT_ORIGINATE, [setter(*state), carry])
+
+
+_GATEWAY_STATE = "isthmus.hbone.gateway"
+
+
+def _outer_listener() -> XdsResource:
+    names = Entry(SERVER_NAMES, f"%FILTER_STATE({_GATEWAY_STATE}:PLAIN)%", optional=True)
+    carry = tunnel(OUTER_CONNECT_ORIGINATE, f"%FILTER_STATE({_TARGET_STATE}:PLAIN)%")
+    return internal_listener(OUTER_CONNECT_ORIGINATE, [setter(names), carry], before=[filters.original_dst()])
+
+
+_LISTENERS = {
+    CONNECT_ORIGINATE: _connect_listener,
+    INNER_CONNECT_ORIGINATE: _inner_listener,
+    OUTER_CONNECT_ORIGINATE: _outer_listener,
+}
+
+
+def internal_listener(name: str, chain: list[Message], *, before: list[Message] | None = None) -> XdsResource:
+    """A listener that only Envoy itself connects to."""
+    message = listener_pb2.Listener(
+        name=name,
+        internal_listener=listener_pb2.Listener.InternalListenerConfig(),
+        listener_filters=before or [],
+        filter_chains=[listener_components_pb2.FilterChain(filters=chain)],
+    )
+    return resource(LDS, name, message)
+
+
+def tunnel(name: str, authority: str) -> Message:
+    """Carry the connection in a CONNECT for `authority` (a format string) to the cluster of the same name."""
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=name,
+        cluster=name,
+        tunneling_config=tcp_proxy_pb2.TcpProxy.TunnelingConfig(hostname=authority),
+        access_log=[access_log(OUTBOUND)],
+    )
+    return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+
+
+# -- clusters -----------------------------------------------------------------------------------------------------
+
+
+def _connect_cluster(origin: Origin) -> XdsResource:
+    return _to_address(CONNECT_ORIGINATE, origin, port=HBONE_PORT, prefixes=(NOBODY,))
+
+
+def _outer_cluster(origin: Origin) -> XdsResource:
+    prefixes = tuple(f"spiffe://{domain}/" for domain in origin.accepted)
+    return _to_address(OUTER_CONNECT_ORIGINATE, origin, port=0, prefixes=prefixes)
+
+
+def _to_address(name: str, origin: Origin, *, port: int, prefixes: tuple[str, ...]) -> XdsResource:
+    """To the address that the connection means, at `port` instead of its own if that is given."""
+    message = _base(
+        name,
+        origin,
+        type=Cluster.ORIGINAL_DST,
+        lb_policy=Cluster.CLUSTER_PROVIDED,
+        cleanup_interval=seconds(60),
+        transport_socket=tls.tunnel_client_socket(prefixes, many=origin.many),
+        upstream_bind_config=bind_config(origin.settings.mark, many=origin.many),
+        upstream_connection_options=upstream.connection_options(),
+        typed_extension_protocol_options=connect_protocol(pooled=True),
+    )
+    if port:
+        message.original_dst_lb_config.upstream_port_override.value = port
+        elsewhere = metadata_pb2.MetadataKey.PathSegment(key=WAYPOINT)
+        key = metadata_pb2.MetadataKey(key=ORIGINAL_DST, path=[elsewhere])
+        message.original_dst_lb_config.metadata_key.CopyFrom(key)
+    return resource(CDS, name, message)
+
+
+def _inner_cluster(origin: Origin) -> XdsResource:
+    inside = internal_socket(tls.tunnel_client_socket((NOBODY,), many=origin.many))
+    message = _base(
+        INNER_CONNECT_ORIGINATE,
+        origin,
+        type=Cluster.STATIC,
+        load_assignment=internal_assignment(INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE),
+        transport_socket=inside,
+        typed_extension_protocol_options=connect_protocol(pooled=False),
+    )
+    return resource(CDS, INNER_CONNECT_ORIGINATE, message)
+
+
+_CLUSTERS = {
+    CONNECT_ORIGINATE: _connect_cluster,
+    INNER_CONNECT_ORIGINATE: _inner_cluster,
+    OUTER_CONNECT_ORIGINATE: _outer_cluster,
+}
+
+
+def _base(name: str, origin: Origin, **fields: Any) -> Message:
+    return Cluster(
+        name=name,
+        connect_timeout=seconds(origin.settings.connect_timeout),
+        circuit_breakers=upstream.circuit_breakers(),
+        **fields,
+    )
+
+
+def connect_protocol(*, pooled: bool) -> dict[str, Message]:
+    """HTTP/2 that carries CONNECT; a connection that is not pooled serves one stream."""
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    options.common_http_protocol_options.idle_timeout.CopyFrom(seconds(IDLE_SECONDS))
+    if not pooled:
+        options.common_http_protocol_options.max_requests_per_connection.value = 1
+    options.explicit_http_config.http2_protocol_options.CopyFrom(
+        protocol_pb2.Http2ProtocolOptions(allow_connect=True, connection_keepalive=upstream.keepalive())
+    )
+    return {upstream.HTTP_OPTIONS: packed(options)}
+
+
+def bind_config(mark: int, *, many: bool, source: str = "") -> Message:
+    """Where upstream sockets are made: with many identities in the network namespace that the connection says.
+
+    The override applies to a source address, so there is one, be it any.
+    """
+    config = upstream.bind_config(mark)
+    if many or source:
+        config.source_address.CopyFrom(address_pb2.SocketAddress(address=source or "0.0.0.0", port_value=0))
+        sixth = address_pb2.SocketAddress(address="::6" if source else "::", port_value=0)
+        config.extra_source_addresses.add(address=sixth)
+    if many:
+        config.local_address_selector.CopyFrom(
+            extension_pb2.TypedExtensionConfig(
+                name="envoy.upstream.local_address_selector.filter_state_override",
+                typed_config=packed(selector_pb2.Config()),
+            )
+        )
+    return config
+
+
+# -- ways to internal listeners -----------------------------------------------------------------------------------
+
+
+def internal_cluster(name: str, listener_name: str, origin: Origin) -> XdsResource:
+    """A cluster that is an internal listener; what the connection shares goes with it."""
+    message = _base(
+        name,
+        origin,
+        type=Cluster.STATIC,
+        load_assignment=internal_assignment(name, listener_name),
+        transport_socket=internal_socket(),
+    )
+    return resource(CDS, name, message)
+
+
+def internal_assignment(name: str, listener_name: str) -> Message:
+    """An assignment of one member, an internal listener."""
+    internal = address_pb2.EnvoyInternalAddress(server_listener_name=listener_name)
+    address = address_pb2.Address(envoy_internal_address=internal)
+    member = endpoint_components_pb2.LbEndpoint(endpoint=endpoint_components_pb2.Endpoint(address=address))
+    group = endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=[member])
+    return endpoint_pb2.ClusterLoadAssignment(cluster_name=name, endpoints=[group])
+
+
+def internal_socket(inside: Message | None = None) -> Message:
+    """Towards an internal listener, with the endpoint's metadata and what the connection shares; plain, or TLS."""
+    source = internal_upstream_pb2.InternalUpstreamTransport.MetadataValueSource
+    host = metadata_pb2.MetadataKind(host=metadata_pb2.MetadataKind.Host())
+    config = internal_upstream_pb2.InternalUpstreamTransport(
+        passthrough_metadata=[source(kind=host, name=name) for name in (ORIGINAL_DST, "istio")],
+        transport_socket=inside or tls.plain_socket(),
+    )
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.internal_upstream", typed_config=packed(config))
+
+
+def socket_matches(plain: list[Message]) -> list[Message]:
+    """Transport socket matches of a cluster whose endpoints may be tunnelled; `plain` are those for all others."""
+    tunnel = Cluster.TransportSocketMatch(name="tunnel", match=struct(TUNNEL_MATCH), transport_socket=internal_socket())
+    return [tunnel, *plain]
