@@ -9,6 +9,7 @@ import typer
 
 from isthmus.base.errors import ExitCode, UsageError
 from isthmus.cli import linking
+from isthmus.cli.expose import EXPOSE_EXAMPLES, GATEWAY_NAMESPACE, expose
 from isthmus.cli.linking import Site
 from isthmus.cli.output import Format, json, table
 from isthmus.cli.peer_check import HEADERS, Standing, precheck, print_findings, standings
@@ -19,8 +20,6 @@ from isthmus.install.manifests import render
 from isthmus.install.peer_link import link_manifest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-
-GATEWAY_NAMESPACE = "istio-gateways"
 
 Contexts = Annotated[
     list[str] | None, typer.Option("--contexts", help="Contexts of the clusters, with commas or one by one.")
@@ -38,6 +37,8 @@ LOOK_AGAIN = 0.5
 def _group() -> None:
     """One mesh of many clusters: make a cluster reachable, link it to others, check the links."""
 
+
+app.command(epilog=EXPOSE_EXAMPLES)(expose)
 
 LINK_EXAMPLES = """Examples:
 

@@ -16,6 +16,9 @@ from isthmus_lab.net import fabric, links, netns, nft, rules
 
 WAN_ANNOTATION = "lab.isthmus.dev/wan"
 WAN_IP_ANNOTATION = "lab.isthmus.dev/wan-ip"
+_ENTRANCE = ("gateway.istio.io/managed", "istio.io-eastwest-controller")
+"""Label of the pods that run for an east-west Gateway: the lab stands for the load balancer that a cloud gives them."""
+
 T = TypeVar("T")
 
 
@@ -28,6 +31,11 @@ class Sandbox(msgspec.Struct, frozen=True):
     tag: str
     host_network: bool
     started: float
+
+
+def _enters_network(labels: dict[str, str]) -> bool:
+    name, value = _ENTRANCE
+    return labels.get(name) == value
 
 
 class AddressPool:
@@ -111,7 +119,7 @@ class Sandboxes:
             box = Sandbox(self._config.node.netns, self._config.node.ip, None, tag, True, now)
         else:
             annotations = meta.get("annotations") or {}
-            on_wan = annotations.get(WAN_ANNOTATION) == "true"
+            on_wan = annotations.get(WAN_ANNOTATION) == "true" or _enters_network(meta.get("labels") or {})
             name = f"{meta['name']}.{meta['namespace']}.{self._config.cluster}-{tag[:4]}"
             wan_ip = self._wan.take(annotations.get(WAN_IP_ANNOTATION)) if on_wan else None
             box = Sandbox(name, self._pool.take(), wan_ip, tag, False, now)

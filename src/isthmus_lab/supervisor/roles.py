@@ -54,6 +54,7 @@ def objects_here(world: World, name: str) -> list[Object]:
         service_type="LoadBalancer" if direct else "ClusterIP",
         pod_annotations=_ON_THE_WAN if direct else {},
         scaling=Scaling(replicas=plane.replicas),
+        gateway_api_crds=any(one.data_plane is DataPlane.AMBIENT for one in world.clusters),
     )
     joins = any(machine.cluster == name for machine in world.machines)
     control = (afar and not direct) or joins
