@@ -75,6 +75,9 @@ class Mesh:
     def disconnect(self, _: str) -> None:
         """Nobody is told."""
 
+    def demand(self, *_: Any) -> tuple[str, ...]:
+        return ()
+
     def subscribe(self, *_: Any) -> None:
         """Nobody follows."""
 

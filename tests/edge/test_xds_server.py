@@ -63,6 +63,9 @@ class Mesh:
         assert self.followed[(proxy_id, type_url)].issuperset(names)
         self.followed[(proxy_id, type_url)].difference_update(names)
 
+    def demand(self, proxy_id: str, type_url: str, names: Collection[str]) -> Collection[str]:
+        return ()
+
     def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
         assert proxy_id in self.proxies
         return self.exists[type_url].get(name)

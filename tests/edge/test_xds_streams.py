@@ -35,6 +35,9 @@ class Mesh:
     def unsubscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
         self.log.append(f"-{' '.join(sorted(names))}")
 
+    def demand(self, proxy_id: str, type_url: str, names: Collection[str]) -> Collection[str]:
+        return ()
+
     def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
         return None
 

@@ -14,7 +14,7 @@ from isthmus.model.rows import Proxy
 from isthmus.trust.caller import Caller
 from isthmus.xds.holdings import Pool
 from isthmus.xds.node import Node
-from isthmus.xds.resource import XdsResource
+from isthmus.xds.resource import ON_DEMAND, WILDCARD, XdsResource
 from isthmus.xds.session import Session, Source
 
 log = structlog.get_logger()
@@ -37,6 +37,9 @@ class MeshPort(Protocol):
 
     def unsubscribe(self, proxy_id: str, type_url: str, names: Collection[str]) -> None:
         """The proxy does not follow names any more."""
+
+    def demand(self, proxy_id: str, type_url: str, names: Collection[str]) -> Collection[str]:
+        """What belongs to these names and to the proxy's place: it follows that, too (XD8)."""
 
     def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
         """One resource as the proxy must see it."""
@@ -90,6 +93,8 @@ class _ProxySource:
         mine = self._wanted_here_only(type_url, names)
         if mine:
             self._mesh.subscribe(self._proxy_id, type_url, mine)
+        if type_url in ON_DEMAND and WILDCARD not in names:
+            self._stream.session.mark({type_url: self._mesh.demand(self._proxy_id, type_url, names)})
 
     def unsubscribe(self, type_url: str, names: Collection[str]) -> None:
         mine = self._wanted_here_only(type_url, names)

@@ -6,6 +6,7 @@ from typing import Any
 from isthmus.base.errors import Problem
 from isthmus.derive.moves import Move
 from isthmus.graph.common import Common
+from isthmus.graph.demand import Demand
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.names import Existing
 from isthmus.graph.observed import Meshwide
@@ -18,6 +19,7 @@ from isthmus.graph.scoping import Scopes
 from isthmus.graph.settings import MeshSettings
 from isthmus.graph.sources import ALL, Sources
 from isthmus.graph.subscriptions import Dirty, Subscriptions, split
+from isthmus.graph.ztunnel_reach import Reach
 from isthmus.model.mesh import NetworkGateway
 from isthmus.model.rows import Proxy, Workload
 from isthmus.model.scopes import Scope
@@ -46,6 +48,8 @@ class Mesh:
         self._resources = Resources(self.graph, self._existing)
         self._problems = Problems(self.graph, self.meshwide, self._routing)
         self._subscriptions = Subscriptions(self.graph, self._existing.names, self._resources.tables)
+        self._reach = Reach(self.graph, self._existing.ztunnels)
+        self._demand = Demand(self.graph, self._reach, self._subscriptions)
         self._type_of = {table.name: type_url for type_url, table in self._resources.tables.items()}
         peering = Peering(self.graph, self.meshwide)
         self._common = Common(self.graph, {TRUST_BUNDLE: peering.bundles})
@@ -72,11 +76,14 @@ class Mesh:
         for name, type_url in self._type_of.items():
             for (scope, resource), _, _ in changed.get(name, ()):
                 self._subscriptions.resource_changed(type_url, scope, resource, dirty)
+        for asked, before, after in changed.get(self._reach.table.name, ()):
+            self._demand.reach_changed(asked, before, after, dirty)
         self._common.changed(changed, dirty)
         self.exports.changed(changed, self._peers_dirty)
         for key, _, after in changed.get(self._scopes.of_proxy.name, ()):
             if key not in went:
                 self._subscriptions.scopes_changed(self._ids[key], after, dirty)
+                self._demand.moved(self._ids[key], dirty)
         for key in went:
             self._forget(key, dirty)
         for key, row in came.items():
@@ -111,6 +118,7 @@ class Mesh:
         proxy_id = self._ids.pop(key)
         del self._keys[proxy_id]
         self.graph.unpin(self._scopes.of_proxy, key)
+        self._demand.leave(proxy_id)
         self._subscriptions.disconnect(proxy_id)
         self._common.leave_all(proxy_id)
         dirty.pop(proxy_id, None)
@@ -138,7 +146,13 @@ class Mesh:
             if WILDCARD in names:
                 self._common.leave(proxy_id, type_url)
             return
+        self._demand.leave(proxy_id, type_url, names)
         self._subscriptions.unsubscribe(proxy_id, type_url, names)
+
+    def demand(self, proxy_id: str, type_url: str, names: Collection[str]) -> Collection[str]:
+        """What belongs to these names, and to the proxy's node: it is followed from now on, too (XD8)."""
+        row = self.sources.proxies.get(self._keys[proxy_id])
+        return self._demand.ask(proxy_id, type_url, names, row.node if row is not None else "")
 
     def take_peers_dirty(self) -> Dirty:
         """For each follower of `exports` the names that differ since the last call."""
@@ -155,6 +169,7 @@ class Mesh:
         if subscriber is None or type_url not in self._resources.tables:
             return None
         found = self._subscriptions.find(subscriber, type_url, name)
+        found = found or self._demand.aliased(proxy_id, type_url, name)
         self.graph.collect()
         return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from isthmus.xds.resource import ECDS, EDS, HEALTH, UPSTREAMS, WILDCARD, XdsResource
+from isthmus.xds.resource import ECDS, EDS, HEALTH, ON_DEMAND, UPSTREAMS, WILDCARD, XdsResource
 from isthmus.xds.session import Event, HealthReported, Push, Session, UpstreamsReported
 from isthmus.xds.subscription import Subscription
 from isthmus.xds.wire import delta_response
@@ -38,6 +38,11 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
         wanted, unwanted = list(request.resource_names_subscribe), list(request.resource_names_unsubscribe)
         if first:
             self._adopt(subscription, request)
+        if first and _asks_for_nothing(request):
+            # What ztunnel says when it will ask for one thing after the other; after a reconnect it means what it has.
+            wanted, unwanted = list(request.initial_resource_versions), []
+            subscription.legacy_open = False
+            self._source.subscribe(request.type_url, ())
         known = first and len(subscription.held) > 0
         added = subscription.subscribe(wanted, known=known)
         if subscription.legacy_open and not (subscription.wildcard or wanted or unwanted):
@@ -100,7 +105,7 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
     def _finder(self, subscription: Subscription) -> Callable[[str], XdsResource | None]:
         """How to look names up: one by one, or, for many, in all that there is."""
         type_url = subscription.type_url
-        if len(subscription.dirty) > MANY:
+        if len(subscription.dirty) > MANY and (subscription.wildcard or type_url not in ON_DEMAND):
             return self._source.resources(type_url).get
         return lambda name: self._source.resource(type_url, name)
 
@@ -151,3 +156,9 @@ class DeltaSession(Session[discovery_pb2.DeltaDiscoveryRequest]):
         self._record(subscription, nonce, [*changed, *removed], now)
         data = delta_response(subscription.type_url, framed, removed, nonce=nonce)
         return Push(subscription.type_url, nonce, data, len(framed), len(removed))
+
+
+def _asks_for_nothing(request: discovery_pb2.DeltaDiscoveryRequest) -> bool:
+    """True for a first request that takes the wildcard back at once: there is no other way to ask for nothing."""
+    both = (request.resource_names_subscribe, request.resource_names_unsubscribe)
+    return request.type_url in ON_DEMAND and all(list(names) == [WILDCARD] for names in both)

@@ -31,6 +31,9 @@ TRUST_BUNDLE = PREFIX + "isthmus.peering.v1.TrustBundle"
 ROOTS_REPORT = PREFIX + "isthmus.peering.v1.RootsReport"
 """The roots of a peer that asks: in a request, as the message of the error detail."""
 
+ON_DEMAND = (ADDRESS, WORKLOAD)
+"""Types of which a client may ask for one thing and is told of what belongs to it, too (XD8)."""
+
 PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS, NDS, PCDS, AUTHORIZATION, ADDRESS, WORKLOAD)
 """Order on one stream (XD2): what is referred to comes before what refers to it.
 

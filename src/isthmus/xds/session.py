@@ -16,6 +16,7 @@ from isthmus.xds.resource import (
     CDS,
     EDS,
     LDS,
+    ON_DEMAND,
     PUSH_ORDER,
     RDS,
     SHORT_NAMES,
@@ -144,10 +145,12 @@ class Session(ABC, Generic[Request]):
         concerned = False
         for type_url, names in changed.items():
             subscription = self.subscriptions.get(type_url)
-            if subscription is None or not subscription.active:
+            if subscription is None or not (subscription.active or type_url in ON_DEMAND):
                 continue
             before = len(subscription.dirty)
-            if subscription.wildcard:
+            if subscription.wildcard or type_url in ON_DEMAND:
+                # Of these types the source names what the client must know, whether it asked for it or for something
+                # that it belongs to.
                 subscription.dirty.update(names)
             else:
                 subscription.dirty.update(subscription.explicit.intersection(names))
