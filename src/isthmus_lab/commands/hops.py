@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from isthmus.base.labels import MANAGED_LABEL
+from isthmus.install.managed_gateway import controller_label
 from isthmus_lab.commands import talk
 from isthmus_lab.commands.talk import LabError
 from isthmus_lab.supervisor.state import StateDirectory
@@ -15,9 +17,11 @@ from isthmus_lab.world import MACHINES, World
 
 Document = dict[str, Any]
 PROXY = "istio-proxy"
+NODE_PROXY = "node-proxy"
 _LOG_SECONDS = 12.0
 _POLL = 0.2
 _GATEWAY_LABEL = "eastwestgateway"
+_HBONE_GATEWAY = controller_label("istio-eastwest")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,7 +44,10 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class ProxyLog:
-    """A proxy and how many lines it had written before."""
+    """A proxy and how many lines it had written before.
+
+    `served`: the pods of a node that its proxy serves, by address; empty where the proxy is a pod's own.
+    """
 
     cluster: str
     network: str
@@ -51,6 +58,8 @@ class ProxyLog:
     wan_ip: str
     gateway: bool
     seen: int
+    container: str = PROXY
+    served: tuple[tuple[str, str], ...] = ()
 
 
 def networks_of(world: World) -> dict[str, str]:
@@ -64,8 +73,10 @@ def mark_logs(state: StateDirectory, networks: Mapping[str, str]) -> list[ProxyL
     marks = []
     clusters = dict.fromkeys(MACHINES if name.startswith(f"{MACHINES}/") else name for name in networks)
     for cluster in clusters:
-        for pod in talk.pods_of(state, cluster):
-            if PROXY in pod["pids"]:
+        pods = talk.pods_of(state, cluster)
+        for pod in pods:
+            container = next((name for name in (PROXY, NODE_PROXY) if name in pod["pids"]), "")
+            if container:
                 log = ProxyLog(
                     cluster=cluster,
                     network=networks.get(cluster) or networks[f"{MACHINES}/{pod['name']}"],
@@ -74,11 +85,23 @@ def mark_logs(state: StateDirectory, networks: Mapping[str, str]) -> list[ProxyL
                     pod=pod["name"],
                     ip=pod["ip"],
                     wan_ip=pod["wanIP"],
-                    gateway=pod["labels"].get("istio") == _GATEWAY_LABEL,
+                    gateway=is_gateway(pod["labels"]),
                     seen=0,
+                    container=container,
+                    served=served_by(pod["node"], pods) if container == NODE_PROXY else (),
                 )
                 marks.append(_with_seen(log, len(_lines(state, log))))
     return marks
+
+
+def served_by(node: str, pods: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """The captured pods of a node: address and name."""
+    return tuple((pod["ip"], pod["name"]) for pod in pods if pod["node"] == node and pod.get("captured"))
+
+
+def is_gateway(labels: Mapping[str, str]) -> bool:
+    """True for a pod through which other networks are entered."""
+    return labels.get("istio") == _GATEWAY_LABEL or labels.get(MANAGED_LABEL) == _HBONE_GATEWAY
 
 
 def _with_seen(log: ProxyLog, seen: int) -> ProxyLog:
@@ -88,7 +111,13 @@ def _with_seen(log: ProxyLog, seen: int) -> ProxyLog:
 
 def _lines(state: StateDirectory, log: ProxyLog) -> list[str]:
     out = io.BytesIO()
-    request = {"namespace": log.namespace, "pod": log.pod, "container": PROXY, "follow": False, "previous": False}
+    request = {
+        "namespace": log.namespace,
+        "pod": log.pod,
+        "container": log.container,
+        "follow": False,
+        "previous": False,
+    }
     try:
         with talk.kubelet(state, log.cluster, log.node) as sock:
             talk.logs(sock, request, out)
@@ -119,10 +148,11 @@ def host_of(address: object) -> str:
 def follow_calls(state: StateDirectory, marks: list[ProxyLog], report: Document) -> list[Hop]:
     """Count what servers' proxies logged since `mark_logs`, by pod, path and identity.
 
-    An inbound entry whose caller's address is a gateway's came through that gateway. Proxies write their logs now and
-    then, so this waits until every call that such a pod answered is found, or some seconds.
+    An inbound entry whose caller's address is a gateway's came through that gateway; one in the log of a node's proxy
+    is for the pod whose address was called. Proxies write their logs now and then, so this waits until every call that
+    such a pod answered is found, or some seconds.
     """
-    proxied = {log.pod for log in marks}
+    proxied = {log.pod for log in marks} | {name for log in marks for _, name in log.served}
     instances = [item["body"].get("instance") for item in report["calls"] if item["body"]]
     answered = Counter(instance for instance in instances if instance in proxied)
     deadline = time.monotonic() + _LOG_SECONDS
@@ -139,17 +169,27 @@ def _count(state: StateDirectory, marks: list[ProxyLog], answered: set[str]) -> 
     carried = {log.pod: _carried(state, log) for log in gateways}
     counts: Counter[tuple[str, str, str]] = Counter()
     for log in marks:
-        if log.pod not in answered:
+        if not answered & {log.pod, *(name for _, name in log.served)}:
             continue
         for entry in new_entries(_lines(state, log)[log.seen :]):
-            if entry["direction"] == "inbound":
+            server = server_of(log, entry)
+            if server in answered:
                 caller = str(entry.get("downstream_remote_address"))
                 last = at.get((log.network, host_of(caller)))
                 names = [f"{gateway.cluster}/{gateway.pod}" for gateway in before(last, caller, gateways, carried)]
                 path = f"through gateway {', '.join(names)}" if names else "direct"
                 identity = str(entry.get("downstream_peer_uri_san") or "none (plain text)")
-                counts[(f"{log.cluster}/{log.pod}", path, identity)] += 1
+                counts[(f"{log.cluster}/{server}", path, identity)] += 1
     return counts
+
+
+def server_of(log: ProxyLog, entry: Mapping[str, Any]) -> str:
+    """The pod that a call came in for, by an entry of its proxy's log; "" if the entry tells of something else."""
+    if entry["direction"] != "inbound":
+        return ""
+    if log.container == PROXY:
+        return log.pod
+    return dict(log.served).get(host_of(entry.get("downstream_local_address")), "")
 
 
 def _carried(state: StateDirectory, gateway: ProxyLog) -> dict[str, str]:

@@ -34,6 +34,7 @@ class NodeContext:
     agent: NodeAgent
     sandboxes: Sandboxes
     plugins: Plugins
+    services: Informer
     config_maps: Informer
     secrets: Informer
     wire_services: Callable[[str], Awaitable[None]]

@@ -51,6 +51,7 @@ class Kubelet:
             agent=self.agent,
             sandboxes=self.sandboxes,
             plugins=self.plugins,
+            services=self._services,
             config_maps=Informer(self.client, "/api/v1/configmaps", self._source_event),
             secrets=Informer(self.client, "/api/v1/secrets", self._source_event),
             wire_services=self._wire,

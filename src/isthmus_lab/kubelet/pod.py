@@ -10,7 +10,7 @@ import shutil
 import time
 
 from isthmus.base.errors import UnreachableError
-from isthmus_lab.kubelet import execs, images, probes, volumes
+from isthmus_lab.kubelet import execs, images, probes, services, volumes
 from isthmus_lab.kubelet.client import ApiError, Object
 from isthmus_lab.kubelet.cni import CniError
 from isthmus_lab.kubelet.context import NodeContext, PodPlace, write_name_files
@@ -174,7 +174,8 @@ class PodWorker:
         """The pod's network as the lab makes it, and then what CNI plugins do about it. CniError: one refused."""
         sandboxes, plugins = self._context.sandboxes, self._context.plugins
         lives = sandboxes.is_alive(self.uid)
-        box = await sandboxes.ensure(self.pod, time.time())
+        outside = services.is_called_from_outside(self.pod, self._context.services.objects.values())
+        box = await sandboxes.ensure(self.pod, time.time(), on_wan=outside)
         await self._context.wire_services(box.netns)
         if box.host_network:
             return box

@@ -16,9 +16,6 @@ from isthmus_lab.net import fabric, links, netns, nft, rules
 
 WAN_ANNOTATION = "lab.isthmus.dev/wan"
 WAN_IP_ANNOTATION = "lab.isthmus.dev/wan-ip"
-_ENTRANCE = ("gateway.istio.io/managed", "istio.io-eastwest-controller")
-"""Label of the pods that run for an east-west Gateway: the lab stands for the load balancer that a cloud gives them."""
-
 T = TypeVar("T")
 
 
@@ -31,11 +28,6 @@ class Sandbox(msgspec.Struct, frozen=True):
     tag: str
     host_network: bool
     started: float
-
-
-def _enters_network(labels: dict[str, str]) -> bool:
-    name, value = _ENTRANCE
-    return labels.get(name) == value
 
 
 class AddressPool:
@@ -94,10 +86,13 @@ class Sandboxes:
         """Pods that have something here."""
         return list(self._known)
 
-    async def ensure(self, pod: Object, now: float) -> Sandbox:
-        """The pod's network, made if it is not there; after a node's death it comes back with the same addresses."""
+    async def ensure(self, pod: Object, now: float, *, on_wan: bool = False) -> Sandbox:
+        """The pod's network, made if it is not there; after a node's death it comes back with the same addresses.
+
+        `on_wan`: it is called from other networks; a pod may say so itself, too.
+        """
         uid = pod["metadata"]["uid"]
-        box = self._known.get(uid) or self._plan(pod, now)
+        box = self._known.get(uid) or self._plan(pod, now, on_wan=on_wan)
         if box.host_network or netns.is_alive(box.netns):
             return box
         network = self._config.network
@@ -112,14 +107,14 @@ class Sandboxes:
         await self._in_thread(make)
         return box
 
-    def _plan(self, pod: Object, now: float) -> Sandbox:
+    def _plan(self, pod: Object, now: float, *, on_wan: bool) -> Sandbox:
         meta = pod["metadata"]
         tag = hashlib.sha1(f"{self._config.cluster}/{meta['uid']}".encode(), usedforsecurity=False).hexdigest()[:10]
         if pod["spec"].get("hostNetwork"):
             box = Sandbox(self._config.node.netns, self._config.node.ip, None, tag, True, now)
         else:
             annotations = meta.get("annotations") or {}
-            on_wan = annotations.get(WAN_ANNOTATION) == "true" or _enters_network(meta.get("labels") or {})
+            on_wan = on_wan or annotations.get(WAN_ANNOTATION) == "true"
             name = f"{meta['name']}.{meta['namespace']}.{self._config.cluster}-{tag[:4]}"
             wan_ip = self._wan.take(annotations.get(WAN_IP_ANNOTATION)) if on_wan else None
             box = Sandbox(name, self._pool.take(), wan_ip, tag, False, now)

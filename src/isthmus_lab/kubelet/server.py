@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.base.errors import UnreachableError
+from isthmus.base.labels import REDIRECTION_ANNOTATION
 from isthmus_lab.kubelet import execs, probes
 from isthmus_lab.kubelet.container import ContainerSpec
 from isthmus_lab.kubelet.pod import PodWorker
@@ -227,6 +228,7 @@ def _describe(worker: PodWorker) -> Object:
         "wanIP": (worker.place.box.wan_ip if worker.place else None) or "",
         "restarts": sum(r.state.restarts for r in worker.runners.values() if r.state.role is not Role.INIT),
         "troubles": worker.troubles(),
+        "captured": (meta.get("annotations") or {}).get(REDIRECTION_ANNOTATION) == "enabled",
         "pids": {r.state.name: r.state.pid for r in running},
     }
 

@@ -54,6 +54,18 @@ def service_ports(services: Iterable[Object], slices: Iterable[Object]) -> list[
     return sorted(result)
 
 
+def is_called_from_outside(pod: Object, services: Iterable[Object]) -> bool:
+    """True if a Service of type LoadBalancer selects the pod."""
+    meta = pod["metadata"]
+    labels = (meta.get("labels") or {}).items()
+    for service in services:
+        spec, selector = service.get("spec") or {}, (service.get("spec") or {}).get("selector")
+        same = service["metadata"]["namespace"] == meta["namespace"]
+        if same and spec.get("type") == "LoadBalancer" and selector and selector.items() <= labels:
+            return True
+    return False
+
+
 def name_table(services: Iterable[Object], slices: Iterable[Object]) -> dict[str, tuple[str, ...]]:
     """IPv4 addresses by lower-case name without the last dot: ClusterIPs, and ready endpoints of headless services.
 

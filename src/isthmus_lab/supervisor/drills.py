@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from isthmus.base.errors import UnreachableError, UsageError
+from isthmus.install.node import NODE_NAME
 from isthmus_lab.net import fabric
 from isthmus_lab.net.plan import Plan
 from isthmus_lab.supervisor.cluster import ClusterControl
@@ -17,6 +18,8 @@ _ROLES = {
     "istiod": ("istio-system", "app=istiod"),
     "gateway": ("istio-system", "istio=eastwestgateway"),
 }
+_NODE, _NODE_PROXY = "node/", "/proxy"
+"""`node/<n>/proxy` is the proxy of a node's ambient pods, and its agent: they live and die together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Drills:
         return sorted([*children, *self._pods])
 
     async def kill(self, target: str, seconds: float | None) -> list[str]:
-        """SIGKILL `<cluster>/<apiserver|istiod|gateway|node/<n>|[<namespace>/]<pod>>`; what was killed.
+        """SIGKILL `<cluster>/<apiserver|istiod|gateway|node/<n>|node/<n>/proxy|[<namespace>/]<pod>>`; what was killed.
 
         It stays dead until `restore`, or for `seconds`. UsageError: no such thing.
         """
@@ -146,6 +149,9 @@ class Drills:
             namespace, selector = _ROLES[rest]
             key, _, value = selector.partition("=")
             found = [p for p in pods if p["namespace"] == namespace and p["labels"].get(key) == value]
+        elif rest.startswith(_NODE) and rest.endswith(_NODE_PROXY):
+            node = rest.removeprefix(_NODE).removesuffix(_NODE_PROXY)
+            found = [p for p in pods if p["node"] == node and p["labels"].get("app") == NODE_NAME]
         else:
             namespace, _, name = rest.rpartition("/")
             found = [p for p in pods if p["name"] == name and namespace in ("", p["namespace"])]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from isthmus_lab.commands.hops import ProxyLog, before, host_of, new_entries
+from isthmus_lab.commands.hops import ProxyLog, before, host_of, new_entries, served_by, server_of
 from isthmus_lab.commands.reaches import judge
 
 OWN = {"10.10.1.2": "pod east/a"}
@@ -37,6 +37,35 @@ def gateway(cluster: str, ip: str, wan_ip: str) -> ProxyLog:
         cluster=cluster, network=f"{cluster}-net", node="n", namespace="istio-system", pod=f"gw-{cluster}", ip=ip,
         wan_ip=wan_ip, gateway=True, seen=0,
     )  # fmt: skip
+
+
+NODE = ProxyLog(
+    cluster="east", network="east-net", node="n", namespace="istio-system", pod="isthmus-node-x", ip="10.10.0.10",
+    wan_ip="", gateway=False, seen=0, container="node-proxy", served=(("10.10.1.5", "web"), ("10.10.1.6", "db")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "server"),
+    [
+        ({"direction": "inbound", "downstream_local_address": "10.10.1.6:15008"}, "db"),
+        ({"direction": "inbound", "downstream_local_address": "10.10.1.9:15008"}, ""),
+        ({"direction": "outbound", "downstream_local_address": "10.10.1.6:15008"}, ""),
+        ({"direction": "inbound"}, ""),
+    ],
+)
+def test_the_log_of_a_nodes_proxy_tells_of_all_its_pods(entry: dict[str, str], server: str) -> None:
+    assert server_of(NODE, entry) == server
+
+
+def test_a_nodes_proxy_serves_the_captured_pods_of_its_node() -> None:
+    pods: list[dict[str, object]] = [
+        {"ip": "10.10.1.5", "name": "web", "node": "n", "captured": True},
+        {"ip": "10.10.1.6", "name": "plain", "node": "n", "captured": False},
+        {"ip": "10.10.2.5", "name": "far", "node": "other", "captured": True},
+        {"ip": "10.10.0.10", "name": "of-a-machine", "node": "n"},
+    ]
+    assert served_by("n", pods) == (("10.10.1.5", "web"),)
 
 
 EAST, WEST = gateway("east", "10.10.1.3", "198.18.1.1"), gateway("west", "10.10.1.3", "198.18.2.1")

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from isthmus_lab.kubelet.services import name_table, service_ports
+import pytest
+
+from isthmus_lab.kubelet.services import is_called_from_outside, name_table, service_ports
 from isthmus_lab.net.rules import ServicePort
 
 
@@ -51,3 +53,21 @@ def test_names() -> None:
         "headless.ns.svc.cluster.local": ("10.0.0.2",),
         "pod-0.headless.ns.svc.cluster.local": ("10.0.0.2",),
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "selector", "namespace", "outside"),
+    [
+        ("LoadBalancer", {"app": "gw"}, "ns", True),
+        ("LoadBalancer", {"app": "gw", "more": "x"}, "ns", False),
+        ("LoadBalancer", {}, "ns", False),
+        ("LoadBalancer", {"app": "gw"}, "other", False),
+        ("ClusterIP", {"app": "gw"}, "ns", False),
+    ],
+)
+def test_pods_behind_load_balancers_are_called_from_outside(
+    kind: str, selector: dict[str, str], namespace: str, outside: bool
+) -> None:
+    pod = {"metadata": {"namespace": "ns", "labels": {"app": "gw", "x": "y"}}}
+    service = {"metadata": {"namespace": namespace}, "spec": {"type": kind, "selector": selector}}
+    assert is_called_from_outside(pod, [service]) is outside
