@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.base.labels import MANAGED_LABEL
-from isthmus.install.managed_gateway import controller_label
 from isthmus_lab.commands import talk
 from isthmus_lab.commands.talk import LabError
 from isthmus_lab.supervisor.state import StateDirectory
@@ -21,7 +20,7 @@ NODE_PROXY = "node-proxy"
 _LOG_SECONDS = 12.0
 _POLL = 0.2
 _GATEWAY_LABEL = "eastwestgateway"
-_HBONE_GATEWAY = controller_label("istio-eastwest")
+_HBONE_GATEWAY = "istio.io-eastwest-controller"
 
 
 @dataclass(frozen=True, slots=True, order=True)

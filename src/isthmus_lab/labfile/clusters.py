@@ -117,10 +117,11 @@ def with_planes(reader: Reader, drafts: list[Draft], planes: Planes) -> tuple[Cl
 
 def _with_gateway(reader: Reader, draft: Draft, cluster: Cluster, *, useful: bool) -> Cluster:
     """The gateway and its pods: true, false or their number. By default one where the mesh has several networks, and
-    where a control plane serves other clusters through it.
+    where a control plane serves other clusters through it; ambient clusters are entered by what `expose` makes.
     """
     if "gateway" not in draft.raw:
-        return replace(cluster, gateway=bool(cluster.sources) and useful)
+        ambient = cluster.data_plane is DataPlane.AMBIENT
+        return replace(cluster, gateway=bool(cluster.sources) and useful and not ambient)
     said = draft.raw["gateway"]
     if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MAX_GATEWAY_PODS:
         cluster, said = replace(cluster, gateway_pods=said), True
