@@ -13,6 +13,7 @@ from envoy.config.core.v3 import address_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import json_format
 
@@ -56,6 +57,8 @@ def bootstrap(resources: Mapping[str, Iterable[XdsResource]]) -> bootstrap_pb2.B
         },
         config,
     )
+    internal = config.bootstrap_extensions.add(name="envoy.bootstrap.internal_listener")
+    internal.typed_config.Pack(internal_listener_pb2.InternalListener())
     static = config.static_resources
     for one in resources.get(CDS, ()):
         static.clusters.append(cluster_pb2.Cluster.FromString(one.body))

@@ -94,8 +94,9 @@ class _Encoder:
 
     def _tunnelled(self, member: LbEndpoint) -> bytes:
         listener = naming.INNER_CONNECT_ORIGINATE if member.gateway else naming.CONNECT_ORIGINATE
+        via = f";{member.waypoint}" if member.waypoint else ""
         place = address_pb2.EnvoyInternalAddress(
-            server_listener_name=listener, endpoint_id=_written(member.address, member.port)
+            server_listener_name=listener, endpoint_id=_written(member.address, member.port) + via
         )
         address = address_pb2.Address(envoy_internal_address=place).SerializeToString(deterministic=True)
         endpoint = length_delimited(1, length_delimited(1, address))

@@ -12,6 +12,7 @@ from isthmus.envoy import names, naming, router, tunnel_end
 from isthmus.graph import ztunnels
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.globals import Globals
+from isthmus.graph.node_proxies import NodeProxies
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import ANYBODY, NOTHING, Names, targets, tcp_ports
 from isthmus.graph.routing import Routing
@@ -25,6 +26,7 @@ from isthmus.model.scopes import (
     InboundProfile,
     LocalityView,
     NamespaceView,
+    NodePods,
     NodeView,
     OutboundView,
     RouterView,
@@ -38,6 +40,7 @@ from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS, RDS),
+    NodePods: (LDS,),
     TunnelEnd: (CDS, LDS, RDS),
     NamespaceView: (CDS, EDS, LDS, RDS, NDS),
     ClientView: (LDS, RDS),
@@ -103,6 +106,7 @@ class Existing:
         self.settings = meshwide.settings
         self.globals = Globals(graph, meshwide)
         self.tunnels = Tunnels(graph, meshwide)
+        self.nodes = NodeProxies(graph, meshwide)
         self.waypoints = WaypointResources(graph, meshwide, routing)
         self.ztunnels = ztunnels.Ztunnels(graph, meshwide)
         derived = graph.derived
@@ -159,6 +163,8 @@ class Existing:
                 return found if scope.view.egress is None else found & self._outbound_names(get, scope.view, EDS)
             case InboundProfile():
                 return self._inbound_names(scope, type_url)
+            case NodePods():
+                return self.nodes.pod_names(get, scope)
             case TunnelEnd():
                 return tunnel_end.names(scope, type_url)
             case RouterView():
@@ -170,6 +176,10 @@ class Existing:
 
     def _outbound_names(self, get: Get, view: OutboundView, type_url: str) -> Names:
         hosts = get(self.visible, view)
+        if view.node and type_url in (CDS, EDS):
+            return self.nodes.clusters(get, hosts) if type_url == CDS else self.nodes.assigned(get, hosts)
+        if view.node and type_url == LDS:
+            return self.nodes.listeners()
         if type_url == CDS:
             fixed = {naming.PASSTHROUGH, naming.BLACK_HOLE}
             return NOTHING.union(fixed, *(get(self.host_clusters, (ANYBODY, host))[0] for host in hosts))

@@ -7,7 +7,18 @@ import msgspec
 
 from isthmus.derive.horizon import Horizon
 from isthmus.derive.rules import Rule
-from isthmus.envoy import clusters, endpoints, inbound, names, naming, outbound, router, routes, tunnel_end
+from isthmus.envoy import (
+    clusters,
+    endpoints,
+    inbound,
+    names,
+    naming,
+    node_outbound,
+    outbound,
+    router,
+    routes,
+    tunnel_end,
+)
 from isthmus.envoy.build import config_path
 from isthmus.envoy.clusters import Destination
 from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
@@ -22,6 +33,7 @@ from isthmus.model.scopes import (
     InboundProfile,
     LocalityView,
     NamespaceView,
+    NodePods,
     NodeView,
     OutboundView,
     RouterView,
@@ -122,6 +134,8 @@ class Resources:
             return tunnel_end.cluster(scope, name)
         if isinstance(scope, WaypointView) and naming.is_passed_on(name):
             return self.existing.waypoints.inside(get, scope, name)
+        if isinstance(scope, OutboundView) and scope.node:
+            return self._node_cluster(get, scope, name)
         if (whole := unbound(scope)) is not scope:
             return get(self.shared_clusters, (whole, name))
         if name == naming.PASSTHROUGH:
@@ -141,6 +155,16 @@ class Resources:
             build = clusters.sni_dnat if naming.is_sni_dnat(name) else clusters.inbound_vip
             return build(destination, self.settings, members)
         return clusters.forward(destination, self.settings, members)
+
+    def _node_cluster(self, get: Get, view: OutboundView, name: str) -> XdsResource | None:
+        """A cluster of the proxies of nodes."""
+        if name == naming.BLACK_HOLE:
+            return clusters.black_hole()
+        destination = self._destination(get, view, name)
+        if destination is None:
+            return self.existing.nodes.cluster(get, view, name)
+        inline = self._assigned(get, view, name) if destination.service.by_dns else None
+        return node_outbound.service_cluster(destination, self.settings, inline.body if inline is not None else b"")
 
     def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
         if name == naming.INBOUND_PASSTHROUGH:
@@ -170,7 +194,9 @@ class Resources:
         if service.stands_for is not None:
             return endpoints.load_assignment(name, self._globally(get, scope, service, horizon, name))
         assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope, name)))
-        return endpoints.load_assignment(name, assigned)
+        view = outbound_of(scope)
+        peers = self.meshwide.peers_of(get, service, view.cluster) if view is not None and view.hbone else ()
+        return endpoints.load_assignment(name, assigned, peers)
 
     def _globally(self, get: Get, scope: Scope, service: MeshService, horizon: Horizon, name: str) -> Assignment:
         """The endpoints of a global name."""
@@ -211,6 +237,7 @@ class Resources:
             place=place,
             home=self.meshwide.home(get, view.cluster),
             hbone=view.hbone,
+            mtls=not view.node,
             **self._waypoint(get, router, view, service),
             widened=widened,
         )
@@ -224,6 +251,10 @@ class Resources:
 
     def _listener(self, get: Get, key: ScopedName) -> XdsResource | None:
         scope, name = key
+        if isinstance(scope, NodePods):
+            return self.existing.nodes.pod_resource(get, scope, name)
+        if isinstance(scope, OutboundView) and scope.node:
+            return self.existing.nodes.listener(get, scope, get(self.existing.visible, scope), name)
         if isinstance(scope, InboundProfile):
             guard = inbound.Guard(get(self.meshwide.accepted_domains, ALL), self.meshwide.policies(get, scope.policies))
             build = inbound.hbone_inbound if name == naming.INBOUND_HBONE else inbound.virtual_inbound

@@ -14,6 +14,7 @@ from isthmus.derive import (
     tunnels,
     visibility,
 )
+from isthmus.graph.behind import services_of
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.sources import ALL
@@ -26,7 +27,6 @@ from isthmus.model.rows import (
     GatewayServer,
     MtlsMode,
     Proxy,
-    Service,
     labels_match,
 )
 from isthmus.model.scopes import (
@@ -34,6 +34,7 @@ from isthmus.model.scopes import (
     InboundProfile,
     LocalityView,
     NamespaceView,
+    NodePods,
     NodeView,
     OutboundView,
     RouterView,
@@ -44,6 +45,9 @@ from isthmus.model.scopes import (
 )
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
+
+NODE = "node"
+"""Type of a node's Envoy that speaks for its pods."""
 
 ZTUNNEL = "ztunnel"
 """Type of a node's proxy that is told of workloads and configures itself."""
@@ -81,6 +85,8 @@ class Scopes:
         families = networks.families(proxy.addresses)
         if proxy.type == ZTUNNEL:
             return (WorkloadView(cluster=proxy.cluster, network=network),)
+        if proxy.type == NODE:
+            return tuple(self._of_node(get, proxy, network, families))
         if proxy.type == "router":
             router = self._router(get, proxy, network, families)
             passes_on = all(map(gateways.passes_on, router.servers))
@@ -100,6 +106,15 @@ class Scopes:
         stays = proxy.node and get(self.meshwide.node_local_hosts, ALL)
         same_node = (NodeView(view=outbound, node=proxy.node),) if stays else ()
         return (*self._inbound(get, proxy), *special, *same_node, *near_inside, inside, *near, outbound)
+
+    def _of_node(self, get: Get, proxy: Proxy, network: str, families: tuple[int, ...]) -> Iterator[Scope]:
+        """What the proxy of a node speaks for alone, what is near, and what all of them know."""
+        view = OutboundView(cluster=proxy.cluster, network=network, families=families, hbone=True, node=True)
+        yield NodePods(cluster=proxy.cluster, node=proxy.node, netns_dir=proxy.netns_dir)
+        if get(self.meshwide.node_local_hosts, ALL):
+            yield NodeView(view=view, node=proxy.node)
+        yield from self._near(get, view, ANYBODY, self._place(get, proxy, network))
+        yield view
 
     def _waypoint(self, proxy: Proxy, network: str, families: tuple[int, ...]) -> WaypointView:
         """What a waypoint serves: that of the Gateway it was made for."""
@@ -159,7 +174,7 @@ class Scopes:
         rows = (get(self.sources.gateways, key) for key in get(self.sources.all_gateways, ALL))
         config = self.meshwide.settings.config_cluster
         selecting = [row for row in rows if row is not None and row.cluster == config]
-        services = self._services_of(get, proxy)
+        services = services_of(get, self.sources, proxy)
         return RouterView(
             cluster=proxy.cluster,
             network=network,
@@ -188,26 +203,9 @@ class Scopes:
         held = self._policies(get, proxy)
         mode = get(self.workload_mode, proxy.key)
         receiver = proxies.receiver(workload, entry)
-        own = self._services_of(get, proxy)
+        own = services_of(get, self.sources, proxy)
         profile = proxies.inbound_profile([*own, *behind], receiver, mode, held)
         if not proxy.hbone or not proxy.addresses:
             return (profile,)
         end = tunnels.tunnel_end(proxy.addresses, own, receiver, self.meshwide.settings.domain)
         return (msgspec.structs.replace(profile, hbone=True), end)
-
-    def _services_of(self, get: Get, proxy: Proxy) -> list[Service]:
-        """The services of its own cluster that pick the proxy by labels, or by a slice that names its pod (AG4)."""
-        found: dict[Key, Service] = {}
-        for pair in proxy.labels:
-            for key in get(self.sources.services_for_label, (proxy.cluster, proxy.namespace, pair)):
-                row = get(self.sources.services, key)
-                if row is not None and proxies.selects(row, proxy.labels):
-                    found[key] = row
-        for slice_key in get(self.sources.slices_of_pod, proxy.key):
-            piece = get(self.sources.slices, slice_key)
-            if piece is not None:
-                key = (proxy.cluster, proxy.namespace, piece.service)
-                row = get(self.sources.services, key)
-                if row is not None and not row.selector:
-                    found[key] = row
-        return [found[key] for key in sorted(found)]

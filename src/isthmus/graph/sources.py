@@ -77,6 +77,13 @@ class Sources:
         self.pods_on = graph.index(
             "workloads.by_node", self.workloads, lambda row: [(row.cluster, row.node)] if row.node else []
         )
+        self.captured_on = graph.index("workloads.captured_by_node", self.workloads, _captured_on)
+        self.captured_pods = graph.index(
+            "workloads.captured_in", self.workloads, lambda row: [row.key[:2]] if row.redirection else []
+        )
+        self.captured_places = graph.index(
+            "workloads.captured", self.workloads, lambda row: [ALL] if row.redirection else []
+        )
         self.pods_of_gateway = graph.index("workloads.by_gateway", self.workloads, _gateway_entry)
         self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
         self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
@@ -159,6 +166,11 @@ def _waypoint_name(row: ManagedGateway) -> list[Key]:
 def _scoped_entry(row: Service | Namespace) -> list[Key]:
     """What says itself how far it reaches."""
     return [ALL] if scope_said(row.labels) is not None else []
+
+
+def _captured_on(row: Workload) -> list[Key]:
+    """Pods whose listeners the proxy of their node is to have."""
+    return [(row.cluster, row.node)] if row.redirection and row.node and row.uid else []
 
 
 def _gateway_entry(row: Workload) -> list[Key]:

@@ -9,7 +9,7 @@ from isthmus.base.errors import ObjectRef, Problem, Severity
 from isthmus.ingest.finding import is_address
 from isthmus.model.rows import Labels, Locality, Proxy, labels
 
-TYPES = ("sidecar", "router", "waypoint", "ztunnel")
+TYPES = ("sidecar", "router", "waypoint", "ztunnel", "node")
 
 NOWHERE = Locality()
 
@@ -76,6 +76,7 @@ def proxy(
         locality=node.locality,
         trust_domain=identity.trust_domain if identity else trust_domain,
         hbone=read.flag("ENABLE_HBONE"),
+        netns_dir=read.text("NETNS_DIR"),
     )
     return row, read.problems
 

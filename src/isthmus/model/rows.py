@@ -298,7 +298,8 @@ class Proxy(Row, frozen=True, kw_only=True, gc=False):
     """A connected proxy, as its node metadata say and its verified identity allows. name is the pod's name.
 
     `id` names the stream's subscriber (`<name>.<namespace>@<cluster>`); two replicas never share it. `hbone`: a
-    sidecar that takes and makes HBONE, beside mutual TLS by SNI.
+    sidecar that takes and makes HBONE, beside mutual TLS by SNI. `netns_dir`: where a node's proxy finds the network
+    namespaces of its pods, by their uid.
     """
 
     TABLE: ClassVar[str] = "proxies"
@@ -314,6 +315,7 @@ class Proxy(Row, frozen=True, kw_only=True, gc=False):
     locality: Locality = Locality()
     trust_domain: str = "cluster.local"
     hbone: bool = False
+    netns_dir: str = ""
 
     @property
     def id(self) -> str:

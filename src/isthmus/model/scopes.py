@@ -21,7 +21,8 @@ class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
 
     `families` are the IP versions its gateways must have (SH8), empty for any. `egress` and `allow_any` are what a
     Sidecar says: which hosts, and what becomes of others (TE3). `hbone`: they make HBONE, so that they reach ambient
-    workloads by it, and services through their waypoints.
+    workloads by it, and services through their waypoints. `node`: what the proxies of nodes see, which carry bytes for
+    many pods, and speak no mutual TLS by SNI.
     """
 
     cluster: str
@@ -30,17 +31,18 @@ class OutboundView(msgspec.Struct, frozen=True, cache_hash=True):
     egress: Egress | None = None
     allow_any: bool | None = None
     hbone: bool = False
+    node: bool = False
 
     @property
     def unbound(self) -> "OutboundView":
         """The same place in the mesh without a Sidecar: what a service is does not depend on who may see it."""
         if self.egress is None and self.allow_any is None:
             return self
-        return OutboundView(cluster=self.cluster, network=self.network, families=self.families, hbone=self.hbone)
+        return msgspec.structs.replace(self, egress=None, allow_any=None)
 
     def __str__(self) -> str:
         bound = f":{','.join('/'.join(pair) for pair in self.egress.hosts)}" if self.egress is not None else ""
-        hbone = "+hbone" if self.hbone else ""
+        hbone = "+node" if self.node else "+hbone" if self.hbone else ""
         return f"outbound:{self.cluster}/{self.network}{hbone}{bound}"
 
 
@@ -150,6 +152,17 @@ class RouterView(msgspec.Struct, frozen=True, cache_hash=True):
         return f"router:{self.cluster}/{self.network}:{ports}"
 
 
+class NodePods(msgspec.Struct, frozen=True, cache_hash=True):
+    """What only the proxy of one node has: the listeners of its pods, in network namespaces below `netns_dir`."""
+
+    cluster: str
+    node: str
+    netns_dir: str
+
+    def __str__(self) -> str:
+        return f"pods:{self.cluster}/{self.node}"
+
+
 class WaypointView(msgspec.Struct, frozen=True, cache_hash=True):
     """What a waypoint serves: the services that go through it, and where these may lead. `view` is where it stands."""
 
@@ -184,6 +197,7 @@ Scope = (
     | NodeView
     | InboundProfile
     | TunnelEnd
+    | NodePods
     | RouterView
     | WaypointView
     | WorkloadView
