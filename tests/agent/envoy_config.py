@@ -49,7 +49,7 @@ def through_itself(path: Path) -> list[XdsResource]:
 _REQUIRED = {"require_client_certificate": True}
 
 
-def _sds(name: str) -> dict[str, Any]:
+def sds(name: str) -> dict[str, Any]:
     source = {
         "api_type": "GRPC",
         "transport_api_version": "V3",
@@ -63,8 +63,8 @@ def _sds(name: str) -> dict[str, Any]:
 
 def _tls(side: str, extra: dict[str, Any]) -> dict[str, Any]:
     common = {
-        "tls_certificate_sds_secret_configs": [_sds("default")],
-        "validation_context_sds_secret_config": _sds("ROOTCA"),
+        "tls_certificate_sds_secret_configs": [sds("default")],
+        "validation_context_sds_secret_config": sds("ROOTCA"),
     }
     kind = f"{_TYPE}transport_sockets.tls.v3.{side}TlsContext"
     return {
@@ -78,7 +78,7 @@ def _cluster(name: str, port: int, **extra: Any) -> XdsResource:
     endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
     load = {"cluster_name": name, "endpoints": endpoints}
     text = {"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": load, **extra}
-    return _resource(CDS, name, cluster_pb2.Cluster(), text)
+    return resource(CDS, name, cluster_pb2.Cluster(), text)
 
 
 def _listener(name: str, port: int, network_filter: dict[str, Any], **extra: Any) -> XdsResource:
@@ -88,7 +88,7 @@ def _listener(name: str, port: int, network_filter: dict[str, Any], **extra: Any
         "traffic_direction": name.upper(),
         "filter_chains": [{"filters": [network_filter], **extra}],
     }
-    return _resource(LDS, name, listener_pb2.Listener(), text)
+    return resource(LDS, name, listener_pb2.Listener(), text)
 
 
 def _tcp_proxy(cluster: str) -> dict[str, Any]:
@@ -108,6 +108,6 @@ def _http(cluster: str) -> dict[str, Any]:
     return {"name": "http", "typed_config": config}
 
 
-def _resource(type_url: str, name: str, message: Any, text: dict[str, Any]) -> XdsResource:
+def resource(type_url: str, name: str, message: Any, text: dict[str, Any]) -> XdsResource:
     json_format.Parse(json.dumps(text), message)
     return XdsResource(type_url, name, message.SerializeToString(deterministic=True))

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
-from isthmus.edge.agent_ca_client import METHOD
+from isthmus.edge.agent_ca_client import IMPERSONATED, METHOD
 from isthmus.edge.agent_relay import DELTA, SERVICE
 from isthmus.edge.grpc_server import ServingCertificate, bind, make_server
 from isthmus.proto import ca_pb2
@@ -72,6 +72,14 @@ class Config:
                 stream.session.mark({resource.type_url: [resource.name]})
             stream.work.set()
 
+    def drop(self, *resources: XdsResource) -> None:
+        """Serve these no more."""
+        for resource in resources:
+            if self.held.get(resource.type_url, {}).pop(resource.name, None) is not None:
+                for stream in self.streams:
+                    stream.session.mark({resource.type_url: [resource.name]})
+                    stream.work.set()
+
     def resource(self, type_url: str, name: str) -> XdsResource | None:
         """One."""
         return self.held.get(type_url, {}).get(name)
@@ -105,6 +113,8 @@ class FakeControlPlane:
         self.config = config or Config()
         self.streams: list[FakeStream] = []
         self.csrs: list[dict[str, str]] = []
+        self.identities: list[str] = []
+        """That certificates were made for."""
         self.lifetime: float | None = None
         """Seconds that certificates live, whatever was asked."""
         self.refuse_certificates = False
@@ -141,10 +151,12 @@ class FakeControlPlane:
 
     async def _sign(self, request: Any, context: Any) -> Any:
         self.csrs.append(dict(context.invocation_metadata()))
+        wanted = request.metadata.fields[IMPERSONATED].string_value
+        self.identities.append(wanted or IDENTITY)
         if self.refuse_certificates:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the authority is away")
         lifetime = self.lifetime or request.validity_duration
-        issued = self._issue(public_key_of(request.csr), workload_names(IDENTITY), lifetime)
+        issued = self._issue(public_key_of(request.csr), workload_names(wanted or IDENTITY), lifetime)
         return ca_pb2.IstioCertificateResponse(cert_chain=issued.response_chain)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> None:

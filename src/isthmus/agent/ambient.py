@@ -75,6 +75,7 @@ class AmbientPods:
         self._listed: set[str] = set()
         self._given: dict[str, tuple[str, ...]] = {}
         self._searches: set[str] = set()
+        self._left: set[str] = set()
         self._leaving = False
 
     async def run(self) -> None:
@@ -140,6 +141,7 @@ class AmbientPods:
             raise _RefusedError(f"pod {pod.key} is another one by now", "The runtime tries again")
         self._namespaces[pod.namespace] = await self._labels(pod.namespace)
         self._link(pod.uid, request.netns)
+        self._left.discard(pod.uid)
         self._given[pod.uid] = request.addresses
         pod = self._pods[pod.uid] = self._with_addresses(pod)
         captured = self._captured(pod)
@@ -156,7 +158,9 @@ class AmbientPods:
 
     async def _delete(self, request: CniRequest) -> None:
         if request.uid and self._ends(request):
-            await self._end(request.uid)
+            self._left.add(request.uid)
+            if request.uid in self._running:
+                await self._running[request.uid][0].leave()
             (self._netns_dir / request.uid).unlink(missing_ok=True)
 
     def _ends(self, request: CniRequest) -> bool:
@@ -248,7 +252,8 @@ class AmbientPods:
         if uid not in self._running or ("namespaces" not in self._listed and pod.namespace not in self._namespaces):
             return
         wanted = wants_ambient(pod, self._namespaces.get(pod.namespace, {})) and not self._leaving
-        if wanted and pod.addresses and uid not in self._searches and not (self._netns_dir / uid).exists():
+        searched = uid in self._searches or uid in self._left
+        if wanted and pod.addresses and not searched and not (self._netns_dir / uid).exists():
             self._searches.add(uid)
             asyncio.get_running_loop().create_task(self._search(pod)).add_done_callback(self._on_end)
         self._running[uid][0].learn(pod, wanted=wanted)
@@ -281,6 +286,7 @@ class AmbientPods:
         """The pod is gone from the API server; its namespace may live a moment longer."""
         self._pods.pop(uid, None)
         self._given.pop(uid, None)
+        self._left.discard(uid)
         asyncio.get_running_loop().create_task(self._end(uid)).add_done_callback(self._on_end)
 
     async def _end(self, uid: str) -> None:

@@ -75,6 +75,7 @@ class CapturedPod:
         self._listening = False
         self._redirected: bool | None = None
         self._drained = False
+        self._gone = False
         self._step = Step.NOTHING
         self._error = ""
         self._news = asyncio.Event()
@@ -109,6 +110,7 @@ class CapturedPod:
         if self._tools.names is not None:
             await self._tools.names.stop(self.pod.uid)
         self._prepared, self._listening, self._redirected, self._drained = False, False, False, False
+        self._gone = False
         self._wake()
 
     async def settled(self, patience: float) -> bool:
@@ -147,13 +149,17 @@ class CapturedPod:
                 self._tools.log.warning("pod", pod=self.pod.key, step=step.name.lower(), failed=self._error)
                 await self._rest(min(FIRST_RETRY * 2.0**failures, LONGEST_RETRY))
 
+    async def leave(self) -> None:
+        """Its network namespace is about to go: nothing may listen there, or be wanted there, any more."""
+        self._gone = True
+        self._wake()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_PATIENCE):
+                await self._settled.wait()
+                await self._until_closed()
+
     async def end(self) -> None:
-        """The pod ends: take everything back without waiting for its connections."""
-        if self._mark:
-            await self._tools.mark(self.pod, "")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_PATIENCE):
-                    await self._until_closed()
+        """There is no such pod any more."""
         await self._let_go()
 
     async def _until_closed(self) -> None:
@@ -166,7 +172,7 @@ class CapturedPod:
         return Standing(
             wanted=self._wanted,
             mark=self._mark,
-            reachable=self._link.exists(),
+            reachable=not self._gone and self._link.exists(),
             prepared=self._prepared,
             listening=self._listening,
             redirected=self._redirected,

@@ -110,6 +110,14 @@ class NodeProxy:
         What is captured stays captured, without a proxy until the next agent is there, unless the DaemonSet is gone.
         """
         await self.proxy.start()
+        try:
+            await self._serve(stop)
+        except BaseException:
+            await self.proxy.stop(0)
+            raise
+        return await self.proxy.stop(GRACE)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(await KubeClient.connect(self._access))
             identities = self._identities()
@@ -122,7 +130,6 @@ class NodeProxy:
             installer = self._installer()
             await stack.enter_async_context(serve_lines(self._settings.proxy.state_dir / SOCKET, pods.handle))
             await self._until(stop, pods, installer, client)
-        return await self.proxy.stop(GRACE)
 
     async def _until(
         self, stop: asyncio.Event, pods: AmbientPods, installer: CniInstaller | None, client: KubeClient
@@ -130,7 +137,6 @@ class NodeProxy:
         async with asyncio.TaskGroup() as group:
             work = [group.create_task(pods.run())]
             if installer is not None:
-                installer.write_launcher()
                 work.append(group.create_task(installer.keep()))
             ends = [group.create_task(stop.wait()), group.create_task(self.proxy.ended())]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -30,14 +30,19 @@ class CniInstaller:
 
     def write_launcher(self) -> None:
         """Make the program that the runtime starts. Raises OSError."""
+        self._net_dir.mkdir(parents=True, exist_ok=True)
         path = self._bin_dir / cni_conf.PLUGIN
         replace_file(path, launcher().encode())
         path.chmod(_EXECUTABLE)
 
     async def keep(self) -> None:
-        """Look after the list of plugins until cancelled."""
+        """Install the plugin, and look after the list of plugins, until cancelled."""
+        written = False
         while True:
             try:
+                if not written:
+                    self.write_launcher()
+                    written = True
                 if self.ensure():
                     self._log.info("CNI plugin installed", directory=str(self._net_dir))
                 self._said = ""
@@ -91,6 +96,14 @@ class CniInstaller:
 
 def launcher() -> str:
     """What starts the plugin where this process runs: on the machine itself, or in a container of it."""
-    if Path("/").samefile("/proc/1/root"):
+    if _is_machine():
         return cni_conf.direct_launcher(sys.executable)
     return cni_conf.container_launcher(sys.executable, pid=os.getpid(), namespace=os.readlink("/proc/self/ns/mnt"))
+
+
+def _is_machine() -> bool:
+    """True if this process has the machine's own file system, or may not see that of its first process."""
+    try:
+        return Path("/").samefile("/proc/1/root")
+    except PermissionError:
+        return True

@@ -1,0 +1,17 @@
+"""The agent of a node's proxy with real network namespaces, packet rules, a real Envoy and the CNI plugin."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("scenario", ["enrol", "start", "restart", "removal"])
+def test_node_proxy(scenario: str) -> None:
+    command = [sys.executable, "-m", "tests.agent.ambient_world", scenario]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
