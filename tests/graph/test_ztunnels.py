@@ -28,6 +28,7 @@ from tests.ztunnel.client import Ztunnel
 
 LB = workload_pb2.LoadBalancing
 HELLO = "sample/helloworld.sample.svc.cluster.local"
+MESH_HELLO = "helloworld.sample.mesh.internal"
 
 
 def pod_name(app: App, index: int = 0) -> str:
@@ -148,11 +149,12 @@ def captured(app: App) -> list[Row]:
 
 
 def two_networks(*gateways: str, west: tuple[str, ...] = ("10.0.0.11", "10.0.0.12", "10.0.0.13")) -> Mesh:
-    """Both clusters use the same addresses; west has a trust domain of its own."""
+    """Both clusters use the same addresses and have their services global; west has a trust domain of its own."""
+    is_global = labels({"istio.io/global": "true"})
     return mesh(
         "east",
         [*cluster("east", "net-east", config=True), *cluster("west", "net-west", trust_domain="west.example")],
-        [Namespace(cluster=name, name="sample") for name in ("east", "west")],
+        [Namespace(cluster=name, name="sample", labels=is_global) for name in ("east", "west")],
         captured(helloworld("east", "10.0.0.11")),
         captured(helloworld("west", *west)),
         captured(sleep()),
@@ -222,10 +224,11 @@ def test_endpoints_that_are_gone_take_their_share_with_them() -> None:
     world = two_networks("172.18.0.2", west=("10.0.0.11", "10.0.0.12"))
     me = follow(world)
     split = f"net-west/SplitHorizonWorkload/west/15008/172.18.0.2/{HELLO}"
+    split_by_mesh_wide_name = split.replace("helloworld.sample.svc.cluster.local", MESH_HELLO)
     assert workload(world, split).capacity.value == 2
     one = changed(helloworld("west", "10.0.0.11", "10.0.0.12").slice_row())
     gone = tuple(changed_endpoint(end, ready=i == 0) for i, end in enumerate(one.endpoints))
-    assert world.apply([put(changed(one, endpoints=gone))]) == {me: {ADDRESS: {split}}}
+    assert world.apply([put(changed(one, endpoints=gone))]) == {me: {ADDRESS: {split, split_by_mesh_wide_name}}}
     assert workload(world, split).capacity.value == 1
     dirty = world.apply([put(helloworld("west", "10.0.0.11", "10.0.0.12", ready=False).slice_row())])
     assert split in dirty[me][ADDRESS]
@@ -377,3 +380,19 @@ def test_a_terminating_pod_gets_nothing_new() -> None:
 
 def changed_endpoint(end: SliceEndpoint, **fields: Any) -> SliceEndpoint:
     return changed(end, **fields)
+
+
+def test_a_mesh_wide_name_prefers_its_network_and_leads_where_it_is_global_am3_am11() -> None:
+    world = two_networks("172.18.0.2")
+    ztunnel_of(world)
+    (address,) = dict(world.table("derive.mesh_services"))["sample", MESH_HELLO].addresses[0][1]
+
+    def upstreams(to: str) -> list[str]:
+        return [one.to for one in ztunnel_of(world).upstreams(SLEEPER, to, 5000)]
+
+    assert upstreams(address) == ["10.0.0.11:15008"]
+    gone = helloworld("east", "10.0.0.11", ready=False)
+    world.apply([put(gone.slice_row()), *(put(changed(pod, ready=False)) for pod in gone.pod_rows())])
+    assert upstreams(address) == upstreams("10.96.0.1") == ["172.18.0.2:15008"]
+    world.apply([put(Namespace(cluster="west", name="sample"))])
+    assert upstreams(address) == upstreams("10.96.0.1") == []

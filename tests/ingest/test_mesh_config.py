@@ -11,6 +11,7 @@ from isthmus.model.mesh_config import (
     NetworkDefinition,
     NetworkEntry,
     Requirement,
+    ScopeSelector,
     Selector,
     ServiceSetting,
 )
@@ -82,6 +83,16 @@ def test_other_config_maps_are_not_read() -> None:
                 )
             ),
         ),
+        (
+            "serviceScopeConfigs: [{servicesSelector: {matchLabels: {a: b}}, scope: GLOBAL}, {scope: LOCAL}, "
+            "{namespaceSelector: {matchExpressions: [{key: env, operator: Exists}]}, scope: GLOBAL}]",
+            config(
+                global_services=(
+                    ScopeSelector(services=Selector(labels=(("a", "b"),))),
+                    ScopeSelector(namespaces=Selector(expressions=(Requirement("env", "Exists"),))),
+                )
+            ),
+        ),
     ],
 )
 def test_settings_of_the_mesh(mesh: str, expected: MeshConfig) -> None:
@@ -141,6 +152,8 @@ def test_a_cluster_in_two_networks_is_told_nw3() -> None:
         ("outboundTrafficPolicy: {mode: SOME}", "data.mesh.outboundTrafficPolicy.mode"),
         ("serviceSettings: [{hosts: ['a b']}]", "data.mesh.serviceSettings[0].hosts"),
         ("discoverySelectors: [{matchExpressions: [{key: a}]}]", "data.mesh.discoverySelectors[0].matchExpressions[0]"),
+        ("serviceScopeConfigs: [{scope: PLANET}]", "data.mesh.serviceScopeConfigs[0].scope"),
+        ("serviceScopeConfigs: {}", "data.mesh.serviceScopeConfigs"),
         ("localityLbSetting: {distribute: [{from: a, to: {b: 99}}]}", "data.mesh.localityLbSetting.distribute[0].to"),
         ("localityLbSetting: {failover: [{from: a}]}", "data.mesh.localityLbSetting.failover[0]"),
     ],

@@ -114,6 +114,9 @@ def test_headless_and_external_name() -> None:
         (None, "Nearest", "Any", True),
         (None, "", "Any", True),
         ("Nearest", None, "Any", True),
+        ("PreferNetwork", "PreferClose", "PreferNetwork", False),
+        ("PreferRegion", None, "PreferRegion", False),
+        ("Any", "PreferClose", "Any", False),
         ("Nearest", "PreferClose", "PreferSameZone", False),
     ],
 )
@@ -222,3 +225,23 @@ def test_malformed_slices_are_refused_and_told(part: dict[str, Any], field: str)
     found = check("EndpointSlice", part | {"metadata": {"labels": {"kubernetes.io/service-name": "svc"}}})
     assert found.rows is None
     assert [problem.field for problem in found.problems] == [field]
+
+
+@pytest.mark.parametrize("kind", ["Service", "Namespace"])
+@pytest.mark.parametrize(
+    ("labels", "fields"),
+    [
+        ({}, []),
+        ({"solo.io/service-scope": "global"}, []),
+        ({"solo.io/service-scope": "Global-Only", "istio.io/global": "true"}, []),
+        ({"solo.io/service-scope": "cluster", "istio.io/global": "false"}, []),
+        ({"solo.io/service-scope": "segment"}, ["solo.io/service-scope"]),
+        ({"istio.io/global": "yes"}, ["istio.io/global"]),
+        ({"solo.io/service-scope": "cluster", "istio.io/global": "true"}, ["istio.io/global"]),
+        ({"solo.io/service-scope": "global", "istio.io/global": "false"}, ["istio.io/global"]),
+    ],
+)
+def test_scope_labels_that_are_not_understood_are_told(kind: str, labels: dict[str, str], fields: list[str]) -> None:
+    found = check(kind, {"metadata": {"labels": labels}})
+    assert found.rows
+    assert [field for field, _ in complaints(found)] == [f"metadata.labels[{name}]" for name in fields]

@@ -59,3 +59,6 @@ GATEWAY_ACCOUNT_ANNOTATION = "gateway.istio.io/service-account"
 
 TRUST_BUNDLE_ANNOTATION = "isthmus.dev/trust-bundle"
 """On a Gateway of class `istio-remote`: the roots of that trust domain, PEM; without it the mesh's own."""
+
+TRAFFIC_DISTRIBUTION_ANNOTATION = "networking.istio.io/traffic-distribution"
+"""On a Service, a ServiceEntry or a namespace: what its callers prefer (LB9)."""

@@ -128,14 +128,15 @@ def differences(rows: Sequence[Service], settings: MeshSettings) -> Iterator[Pro
             if known.protocol is Protocol.UDP:
                 continue
             other = next((port for port in row.ports if port.port == known.port), None)
-            if (text := _port_difference(known, other, first.cluster)) is not None:
+            if (text := port_difference(known, other, first.cluster)) is not None:
                 yield _difference(row, f"spec.ports[{known.port}]", text)
         extra = {port.port for port in row.ports} - {port.port for port in first.ports}
         for number in sorted(extra):
             yield _difference(row, f"spec.ports[{number}]", f"cluster {first.cluster} does not have this port")
 
 
-def _port_difference(known: ServicePort, other: ServicePort | None, cluster: str) -> str | None:
+def port_difference(known: ServicePort, other: ServicePort | None, cluster: str) -> str | None:
+    """How a port differs from the one that `cluster` knows, which counts."""
     if other is None:
         return f"the port is missing here, and cluster {cluster} has it"
     if other.protocol is not known.protocol:

@@ -488,7 +488,7 @@ class Meshwide:
             return
         for found, number in self._serving(get, service, port, horizon):
             exposed = self._passes(get, service, found.cluster)
-            admitted = horizon.hbone and self._admits(get, service, found.cluster)
+            admitted = horizon.hbone and self.admits(get, service, found.cluster)
             for endpoint in found.endpoints:
                 if chosen is None or labels_match(chosen.labels, endpoints.all_labels(endpoint)):
                     mtls = not service.external and endpoints.speaks_mtls(endpoint, number, mode)
@@ -500,7 +500,7 @@ class Meshwide:
         words = row.export_to if row is not None and row.export_to else service.export_to
         return visibility.exported(words, service.namespace, self.settings.system_namespace)
 
-    def _admits(self, get: Get, service: MeshService, cluster: str) -> bool:
+    def admits(self, get: Get, service: MeshService, cluster: str) -> bool:
         """True if the HBONE gateways of a cluster admit calls of the service: it is global there (AM11)."""
         if service.union_of is not None:
             return True
@@ -539,13 +539,14 @@ class Meshwide:
         return ""
 
     def ready_endpoints(self, get: Get, host: HostKey) -> Iterator[Endpoint]:
-        """The ready endpoints of a service in all clusters."""
-        for key in get(self.sources.slices_of_host, host):
-            found = get(self.endpoints, key)
-            if found is not None:
+        """The ready endpoints of a service in all clusters; those of a mesh-wide name, where it is global."""
+        base = scopes.meaning(host[1])
+        within = {one.cluster for one in get(self.scopes.claims, base)} if base is not None else None
+        beyond = get(self.scopes.summaries, base) if base is not None else ()
+        parts = [get(self.endpoints, key) for key in get(self.sources.slices_of_host, base or host)]
+        for found in (*parts, *get(self.external.endpoints, base or host), *beyond):
+            if found is not None and (within is None or found.cluster in within):
                 yield from (endpoint for endpoint in found.endpoints if endpoint.ready)
-        for found in get(self.external.endpoints, host):
-            yield from (endpoint for endpoint in found.endpoints if endpoint.ready)
 
 
 AssignmentKey = tuple[Horizon, HostKey, int, str, str]

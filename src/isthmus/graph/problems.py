@@ -11,6 +11,7 @@ from isthmus.derive.problems import Reach
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.route_problems import RouteProblems
 from isthmus.graph.routing import Routing
+from isthmus.graph.scope_problems import ScopeProblems
 from isthmus.graph.sources import ALL
 from isthmus.model.mesh import HostKey, NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition
@@ -24,6 +25,7 @@ class Problems:
 
     def __init__(self, graph: Graph, meshwide: Meshwide, routing: Routing) -> None:
         self._routes = RouteProblems(graph, meshwide, routing)
+        self._scopes = ScopeProblems(graph, meshwide)
         self._graph = graph
         self._meshwide = meshwide
         self._demanded = False
@@ -125,6 +127,7 @@ class Problems:
             if row is not None:
                 found.update(problems.gateway_service(row, self._meshwide.gateways_of_service(get, row)))
         found.update(self._routes.all(get))
+        found.update(self._scopes.all(get))
         config = get(self._meshwide.config, ALL)
         for rule in get(sources.all_rules, ALL):
             said = get(sources.destination_rules, rule)

@@ -67,14 +67,20 @@ class ServiceScopes:
             said = get(self.scopes, key)
             if said is not ServiceScope.LOCAL:
                 found.append(Claim(str(key[0]), said))
-        found.extend(Claim(peer.cluster, peer.scope, peer=True) for peer in self._peers(get, host))
+        found.extend(Claim(peer.cluster, peer.scope, peer=True) for peer in self.peers(get, host))
         return tuple(found)
 
     def is_global(self, get: Get, service: MeshService) -> bool:
         """True if a service is global in a cluster that is read, so that gateways for HBONE admit it by this name."""
         return any(not one.peer for one in get(self.claims, service.base))
 
-    def _peers(self, get: Get, host: HostKey) -> Iterator[PeerService]:
+    def names_of(self, get: Get, host: HostKey, cluster: str) -> tuple[HostKey, ...]:
+        """What a cluster's endpoints of a service are behind: the service, and its mesh-wide name if it has one."""
+        if all(one.cluster != cluster for one in get(self.claims, host)):
+            return (host,)
+        return (host, scopes.union(host))
+
+    def peers(self, get: Get, host: HostKey) -> Iterator[PeerService]:
         """What peers export of a service. What is read itself needs no word of a peer."""
         for key in sorted(get(self.sources.peer_services_of, host)):
             row = get(self.sources.peer_services, key)
@@ -126,17 +132,17 @@ class ServiceScopes:
         return scopes.service(
             base,
             [row for row in rows if row is not None],
-            list(self._peers(get, base)),
+            list(self.peers(get, base)),
             address=address,
             settings=self.meshwide.settings,
         )
 
     def _summaries(self, get: Get, host: HostKey) -> tuple[SliceEndpoints, ...]:
-        return tuple(scopes.summarised(peer) for peer in self._peers(get, host))
+        return tuple(scopes.summarised(peer) for peer in self.peers(get, host))
 
     def _foreign(self, get: Get, host: HostKey) -> tuple[str, ...]:
         """Who is behind a service at peers (AM8, with the trust domains that they have)."""
-        return tuple(sorted({name for peer in self._peers(get, host) for name in peer.identities}))
+        return tuple(sorted({name for peer in self.peers(get, host) for name in peer.identities}))
 
     def _identities(self, get: Get, host: HostKey) -> tuple[str, ...]:
         """Who is behind a service wherever it is global."""

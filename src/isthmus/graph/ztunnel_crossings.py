@@ -72,14 +72,15 @@ class Crossings:
         )
 
     def _tunnelled(self, get: Get, service: MeshService) -> Iterator[Endpoint]:
-        """Ready endpoints that take HBONE, each once, whatever the number of its ports."""
+        """Ready endpoints that take HBONE where gateways admit the service, each once, whatever its number of ports."""
         seen: set[tuple[str, str]] = set()
         for endpoint in self.meshwide.ready_endpoints(get, (service.namespace, service.name)):
             place = (endpoint.cluster, endpoint.address)
             if not endpoint.hbone or not endpoint.network or (endpoint.address and place in seen):
                 continue
             seen.add(place)
-            yield endpoint
+            if self.meshwide.admits(get, service, endpoint.cluster):
+                yield endpoint
 
     def _route(self, get: Get, endpoint: Endpoint) -> tuple[NetworkGateway, ...]:
         """The gateways of its cluster if any, else all of its network (SH6)."""

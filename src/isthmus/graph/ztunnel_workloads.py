@@ -204,19 +204,22 @@ class Workloads:
     # -- what they serve ------------------------------------------------------------------------------------------
 
     def _slice_serves(self, get: Get, key: Key) -> Serving:
-        """The service that a slice belongs to, with the numbers of its ports there."""
+        """The service that a slice belongs to, with the numbers of its ports there, and its mesh-wide name."""
         piece = get(self.sources.slices, key)
         if piece is None:
             return ()
-        host = (piece.namespace, piece.service)
-        service = get(self.meshwide.services, host)
-        if service is None:
-            return ()
         numbers = {port.name: port.port for port in piece.ports}
-        named = (
-            (port.port, self.meshwide.port_name(get, service, port.port, piece.cluster)) for port in tcp_ports(service)
-        )
-        return ((host, tuple((port, numbers[name]) for port, name in named if name in numbers)),)
+        found: list[tuple[HostKey, Ports]] = []
+        for host in self.meshwide.scopes.names_of(get, (piece.namespace, piece.service), piece.cluster):
+            service = get(self.meshwide.services, host)
+            if service is None:
+                continue
+            named = (
+                (port.port, self.meshwide.port_name(get, service, port.port, piece.cluster))
+                for port in tcp_ports(service)
+            )
+            found.append((host, tuple((port, numbers[name]) for port, name in named if name in numbers)))
+        return tuple(found)
 
     def _leaving(self, get: Get, key: Key) -> Names:
         """The pods of a slice that are being ended."""
@@ -235,7 +238,8 @@ class Workloads:
         around = self.meshwide.surroundings(get, row.cluster, row.namespace)
         for service in self._selecting(get, row):
             found = external.chosen_entry(row, service.ports, around)
-            yield (service.namespace, service.name), _numbers(found)
+            for host in self.meshwide.scopes.names_of(get, (service.namespace, service.name), row.cluster):
+                yield host, _numbers(found)
         for entry in self.meshwide.external.selecting(get, row.namespace, row.labels):
             ports = _numbers(external.chosen_entry(row, entry.ports, around))
             yield from (((entry.namespace, host), ports) for host in entry.hosts)

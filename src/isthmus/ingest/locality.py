@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from isthmus.base.labels import TRAFFIC_DISTRIBUTION_ANNOTATION
 from isthmus.ingest.finding import Reader
 from isthmus.model.locality import Distribution, LocalitySetting
 
 _WHOLE = 100
 
-TRAFFIC_DISTRIBUTION = "networking.istio.io/traffic-distribution"
 SPILL_BELOW = "isthmus.dev/spill-below"
 ANY = "Any"
 
@@ -28,14 +28,15 @@ _SPEC_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode", "Prefe
 
 def distribution(read: Reader, annotations: Mapping[str, str] | None, spec: str | None = None) -> str:
     """LB9: the spec, else the annotation, else "". What is unknown means Any, and so hides the namespace's."""
-    annotated = (annotations or {}).get(TRAFFIC_DISTRIBUTION)
+    annotated = (annotations or {}).get(TRAFFIC_DISTRIBUTION_ANNOTATION)
     if spec in _SPEC_DISTRIBUTIONS:
         return _DISTRIBUTIONS[spec.lower()]
     if annotated is None and not spec:
         return ""
     known = _DISTRIBUTIONS.get((annotated or "").lower(), "")
     if not known:
-        field = f"metadata.annotations[{TRAFFIC_DISTRIBUTION}]" if annotated is not None else "spec.trafficDistribution"
+        annotation = f"metadata.annotations[{TRAFFIC_DISTRIBUTION_ANNOTATION}]"
+        field = annotation if annotated is not None else "spec.trafficDistribution"
         text = annotated if annotated is not None else spec
         words = "PreferSameZone, PreferSameNode, PreferNetwork, PreferRegion, Any"
         read.warn(field, f"{text!r} is not known and means Any", f"Use one of {words}")
