@@ -131,7 +131,8 @@ async def _stand(pairs: Sequence[tuple[Site, Site]], patience: float) -> bool:
     """Wait until every source has heard its target; True if so. Says how each stands."""
     deadline = time.monotonic() + patience
     while True:
-        known = {one.cluster: await linking.site(one.place) for one in dict.fromkeys(source for source, _ in pairs)}
+        sources = {source.cluster: source for source, _ in pairs}
+        known = {cluster: await linking.site(source.place) for cluster, source in sources.items()}
         found = [
             one for source, target in pairs for one in standings([known[source.cluster]]) if one.peer == target.cluster
         ]
