@@ -77,7 +77,7 @@ class Agent:
         rider = NameStream(lambda _, table: self.tables.append(table), wanted=True)
         self.log = AgentLog(socket.with_name("log"))
         self.homing = Homing(way, HomingSettings(hold=hold, probe=0.02), SystemClock())
-        self.relay = Relay(way, self.homing, rider=rider, gate=gate, log=self.log.events)
+        self.relay = Relay(way, self.homing, riders=[rider], gate=gate, log=self.log.events)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Agent"]:

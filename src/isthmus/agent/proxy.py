@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 from structlog.typing import FilteringBoundLogger
 
 from isthmus.agent.bootstrap import DRAIN_SECONDS, SOCKET, build_bootstrap
@@ -19,9 +20,10 @@ from isthmus.agent.identity import IdentityKeeper, read_identity, write_identity
 from isthmus.agent.name_stream import NameStream, read_table
 from isthmus.agent.secrets import Identity, build_secrets
 from isthmus.agent.settings import Address, Drain, ProxySettings
+from isthmus.agent.trust_stream import Bundles, TrustStream, read_bundles, write_bundles
 from isthmus.agent.upstreams import UpstreamWatch
 from isthmus.base.clock import Clock
-from isthmus.base.errors import UnreachableError
+from isthmus.base.errors import IsthmusError, UnreachableError
 from isthmus.dns.names import NameTable, View
 from isthmus.dns.resolv import ResolvConf, parse_resolv_conf
 from isthmus.edge import envoy_process
@@ -40,6 +42,7 @@ from isthmus.trust import assertion
 
 BOOTSTRAP_FILE = "envoy.json"
 NAMES_FILE = "names.pb"
+BUNDLES_FILE = "bundles.pb"
 
 HEALTH_PATH = "/healthz/ready"
 
@@ -93,6 +96,8 @@ class Proxy:
         self._upstream_dns = self._make_dns(settings.ports.upstream_dns)
         self._upstream_dns.table = NameTable(())
         self._held: Identity | None = None
+        self._served: Identity | None = None
+        self._bundles: Bundles = {}
         self._health = HealthReporter(settings.probe, clock=clock, log=log)
         self._keeper = self._make_keeper()
         self._process: EnvoyProcess | None = None
@@ -102,6 +107,7 @@ class Proxy:
     async def start(self) -> None:
         """Open the agent's sockets, find or start Envoy. Raises IsthmusError."""
         self.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self._bundles = self._read_bundles()
         async with contextlib.AsyncExitStack() as stack:
             self._process = envoy_process.adopt(self.settings.state_dir)
             if self._process is not None:
@@ -183,7 +189,10 @@ class Proxy:
         relay = Relay(
             upstream,
             Homing(upstream, HomingSettings(hold=self.settings.return_after), self._clock),
-            rider=NameStream(self._on_table, wanted=self.settings.dns_capture or self._on_names is not None),
+            riders=(
+                TrustStream(self._on_bundles),
+                NameStream(self._on_table, wanted=self.settings.dns_capture or self._on_names is not None),
+            ),
             gate=self._wait_for_certificate,
             log=self._log,
             greeting=self._health.frame,
@@ -238,9 +247,25 @@ class Proxy:
         if not task.cancelled():
             self._log.error("certificates are not renewed any more", defect=repr(task.exception()))
 
+    def _on_bundles(self, bundles: Bundles) -> None:
+        """Peers' roots changed: Envoy has them from its next handshake on."""
+        if bundles != self._bundles:
+            self._log.info("trust domains", believed=sorted(bundles))
+            self._bundles = bundles
+            replace_file(self.settings.state_dir / BUNDLES_FILE, write_bundles(bundles))
+            if self._served is not None:
+                self.secrets.replace(build_secrets(self._served, bundles))
+
+    def _read_bundles(self) -> Bundles:
+        """What the last agent heard: what is believed must not depend on whether a control plane answers now."""
+        try:
+            return read_bundles((self.settings.state_dir / BUNDLES_FILE).read_bytes())
+        except (OSError, DecodeError, IsthmusError):
+            return {}
+
     def _on_identity(self, identity: Identity) -> None:
-        self.secrets.replace(build_secrets(identity))
-        self._held = identity
+        self.secrets.replace(build_secrets(identity, self._bundles))
+        self._held = self._served = identity
         for directory in (self.settings.output_certs, self.settings.identity_dir):
             if directory is not None:
                 write_identity(identity, directory)

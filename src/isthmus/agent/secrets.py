@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.config.core.v3 import extension_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_spiffe_validator_config_pb2
 
+from isthmus.agent.trust_stream import Bundles
 from isthmus.base.errors import IsthmusError
 from isthmus.trust.pem import certificates_to_pem, key_to_pem, load_certificates, new_key, public_bytes
 from isthmus.xds.resource import SDS, XdsResource
 
 CERTIFICATE = "default"
 ROOTS = "ROOTCA"
+
+NO_BUNDLES: Bundles = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,18 @@ def make_identity(request: SigningRequest, answer: Sequence[str], *, roots: byte
     )
 
 
-def build_secrets(identity: Identity) -> dict[str, XdsResource]:
-    """The secrets `default` and `ROOTCA` of Envoy, by name."""
+def build_secrets(identity: Identity, bundles: Bundles = NO_BUNDLES) -> dict[str, XdsResource]:
+    """The secrets `default` and `ROOTCA` of Envoy, by name.
+
+    With bundles each trust domain is believed by its own roots alone, so that nobody can make identities of another;
+    one that is not named is not believed. Envoy then compares identities with what listeners and clusters demand, but
+    not with names that come with a connection (filter state): do not rely on those.
+    """
     roots = secret_pb2.Secret(name=ROOTS)
-    roots.validation_context.trusted_ca.inline_bytes = identity.roots
+    if bundles:
+        roots.validation_context.custom_validator_config.CopyFrom(_validator(identity, bundles))
+    else:
+        roots.validation_context.trusted_ca.inline_bytes = identity.roots
     return {CERTIFICATE: build_certificate(identity, CERTIFICATE), ROOTS: _resource(roots)}
 
 
@@ -80,6 +92,17 @@ def build_certificate(identity: Identity, name: str) -> XdsResource:
     certificate.tls_certificate.certificate_chain.inline_bytes = identity.chain
     certificate.tls_certificate.private_key.inline_bytes = identity.key
     return _resource(certificate)
+
+
+def _validator(identity: Identity, bundles: Bundles) -> extension_pb2.TypedExtensionConfig:
+    config = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
+    for domain, bundle in sorted(bundles.items()):
+        roots = load_certificates(bundle.roots + (identity.roots if bundle.own else b""))
+        if roots:  # without any Envoy would refuse the whole secret
+            config.trust_domains.add(name=domain).trust_bundle.inline_bytes = certificates_to_pem(dict.fromkeys(roots))
+    made = extension_pb2.TypedExtensionConfig(name="envoy.tls.cert_validator.spiffe")
+    made.typed_config.Pack(config, deterministic=True)
+    return made
 
 
 def _resource(secret: secret_pb2.Secret) -> XdsResource:

@@ -17,7 +17,9 @@ from isthmus.app.peer import Ground, Peer
 from isthmus.base.clock import Clock
 from isthmus.base.errors import ObjectRef, Problem
 from isthmus.base.names import CONTROL_PLANE_ACCOUNT, peers_host, spiffe_id
+from isthmus.derive.link_status import LinkSeen
 from isthmus.edge.grpc_server import ServingCertificate
+from isthmus.edge.link_status import Standing
 from isthmus.edge.peer_client import Credentials
 from isthmus.edge.peer_files import Kept, PeerFiles
 from isthmus.edge.peer_server import Chain, Guest, PeerRefusedError
@@ -339,6 +341,33 @@ class Peering:
         """Links that do not count, and what peers said that does not."""
         return [*self._problems, *(problem for peer in self._peers.values() for problem in peer.problems())]
 
+    def links(self) -> list[Standing]:
+        """Every link of the config cluster, and how it stands."""
+        return [(link, seen) for link in self._links() if (seen := self._standing(link))]
+
+    def _standing(self, link: PeerLink) -> LinkSeen | str:
+        """How it stands, or why it does not count; empty if it was not looked at yet."""
+        peer = self._peers.get(link.peer)
+        if peer is None or peer.link.key != link.key:
+            why = (one.message for one in self._problems if (one.where.namespace, one.where.name) == link.key[1:])
+            return next(why, "")
+        return LinkSeen(
+            state=peer.state,
+            by=self._settings.instance,
+            since=peer.connected_since,
+            updated=peer.updated,
+            round_trip=peer.round_trip,
+            error=peer.error,
+            services_in=len(peer.rows),
+            services_out=self._told_to(link.peer),
+            refused=len(peer.problems()),
+        )
+
+    def _told_to(self, name: str) -> int | None:
+        """How many services a peer holds of ours; None if it does not follow us."""
+        held = (guest.session.subscriptions.get(PEER_SERVICE) for guest in self._guests.values() if guest.peer == name)
+        return max((len(one.held) for one in held if one is not None), default=None)
+
     def page(self) -> dict[str, Any]:
         """Plain data on us and on every peer."""
         ready = self._trust.ready
@@ -356,11 +385,10 @@ class Peering:
     def _described(self, name: str) -> dict[str, Any]:
         peer = self._peers[name]
         guests = sorted((guest for guest in self._guests.values() if guest.peer == name), key=lambda one: one.number)
-        held = [guest.session.subscriptions.get(PEER_SERVICE) for guest in guests]
         return {
             **peer.described(),
             "rootFingerprints": [fingerprint(one) for one in load_certificates(peer.roots.encode())],
-            "servicesOut": max((len(one.held) for one in held if one is not None), default=None),
+            "servicesOut": self._told_to(name),
             "followers": [
                 {
                     "istiod": guest.node.name,

@@ -36,6 +36,7 @@ from isthmus.edge.dns_client import DnsClient
 from isthmus.edge.grpc_server import ServingCertificate, bind, make_server
 from isthmus.edge.http_server import HttpServer, load_identity, server_context
 from isthmus.edge.kube_client import KubeClient
+from isthmus.edge.link_status import LinkStatusWriter
 from isthmus.edge.metrics import Metrics
 from isthmus.edge.netns import NetworkNamespace
 from isthmus.edge.peer_server import PeerService
@@ -171,6 +172,8 @@ class ControlPlane:
             parts.append(group.create_task(self.liveness.run(), name="liveness"))
             await self._looked_at_everything()
             parts.append(group.create_task(self.addresses.run(), name="addresses"))
+            status = LinkStatusWriter(self.clock, rows=self.peering.links, client=self._own_client)
+            parts.append(group.create_task(status.run(), name="status of links"))
             parts.append(group.create_task(self.gateways.run(), name="gateways"))
             self._waiting_for = ""
             # What was built until now stays: the collector need not walk through it again and again.

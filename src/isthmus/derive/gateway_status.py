@@ -24,8 +24,8 @@ class Seen(msgspec.Struct, frozen=True):
 
 def class_status(generation: int, before: Mapping[str, Any], now: str) -> Json:
     """The status of a GatewayClass of ours. `now` is the time as RFC 3339 has it, `before` the status as it is."""
-    fresh = [_condition(ACCEPTED, ACCEPTED, "The control plane looks after Gateways of this class")]
-    return {"conditions": _dated(fresh, generation, before, now)}
+    fresh = [condition(ACCEPTED, ACCEPTED, "The control plane looks after Gateways of this class")]
+    return {"conditions": dated(fresh, generation, before, now)}
 
 
 def gateway_status(row: ManagedGateway, seen: Seen, generation: int, before: Mapping[str, Any], now: str) -> Json:
@@ -35,14 +35,14 @@ def gateway_status(row: ManagedGateway, seen: Seen, generation: int, before: Map
     listeners = before.get("listeners")
     known = {one.get("name"): one for one in listeners if isinstance(one, dict)} if isinstance(listeners, list) else {}
     return {
-        "conditions": _dated(fresh, generation, before, now),
+        "conditions": dated(fresh, generation, before, now),
         "addresses": [{"type": "IPAddress" if is_ip(one) else "Hostname", "value": one} for one in addresses],
         "listeners": [
             {
                 "name": one.name,
                 "attachedRoutes": 0,
                 "supportedKinds": [],
-                "conditions": _dated(_of_listener(one, fresh[1]), generation, known.get(one.name) or {}, now),
+                "conditions": dated(_of_listener(one, fresh[1]), generation, known.get(one.name) or {}, now),
             }
             for one in row.listeners
         ],
@@ -62,53 +62,54 @@ def _accepted(row: ManagedGateway) -> Json:
     broken = [one for one in row.listeners if one.fault]
     if broken and len(broken) == len(row.listeners):
         text = "; ".join(f"{one.name}: {one.message}" for one in broken)
-        return _condition(ACCEPTED, "ListenersNotValid", f"No listener can be used: {text}", good=False)
+        return condition(ACCEPTED, "ListenersNotValid", f"No listener can be used: {text}", good=False)
     if broken:
         text = "; ".join(f"{one.name}: {one.message}" for one in broken)
-        return _condition(ACCEPTED, "ListenersNotValid", f"Without effect: {text}")
-    return _condition(ACCEPTED, ACCEPTED, "Resource accepted")
+        return condition(ACCEPTED, "ListenersNotValid", f"Without effect: {text}")
+    return condition(ACCEPTED, ACCEPTED, "Resource accepted")
 
 
 def _programmed(row: ManagedGateway, seen: Seen, addresses: Sequence[str]) -> Json:
     name = f"{row.namespace}/{row.name}"
     ready = sum(pod.ready for pod in seen.pods)
     if row.listeners and all(one.fault for one in row.listeners):
-        return _condition(PROGRAMMED, "Invalid", "No listener can be used", good=False)
+        return condition(PROGRAMMED, "Invalid", "No listener can be used", good=False)
     if seen.error:
-        return _condition(PROGRAMMED, "Invalid", seen.error, good=False)
+        return condition(PROGRAMMED, "Invalid", seen.error, good=False)
     if row.class_name == EAST_WEST_CLASS and not row.network:
         text = "The label topology.istio.io/network is missing: it names the network that this is the way into"
-        return _condition(PROGRAMMED, "Invalid", text, good=False)
+        return condition(PROGRAMMED, "Invalid", text, good=False)
     if not addresses:
         text = f"Service {name} has no address yet: the cluster must give it a load balancer"
-        return _condition(PROGRAMMED, "AddressNotAssigned", text, good=False)
+        return condition(PROGRAMMED, "AddressNotAssigned", text, good=False)
     if not ready:
         text = f"No pod of Deployment {name} is ready"
-        return _condition(PROGRAMMED, "Pending", text, good=False)
-    return _condition(PROGRAMMED, PROGRAMMED, f"{ready} ready, reached at {', '.join(addresses)}")
+        return condition(PROGRAMMED, "Pending", text, good=False)
+    return condition(PROGRAMMED, PROGRAMMED, f"{ready} ready, reached at {', '.join(addresses)}")
 
 
 def _of_listener(one: Listener, programmed: Json) -> list[Json]:
     if one.fault:
         return [
-            _condition(ACCEPTED, one.fault, one.message, good=False),
-            _condition(PROGRAMMED, "Invalid", one.message, good=False),
-            _condition("Conflicted", "NoConflicts", "No other listener is in its way", good=False),
-            _condition("ResolvedRefs", "ResolvedRefs", "It refers to nothing"),
+            condition(ACCEPTED, one.fault, one.message, good=False),
+            condition(PROGRAMMED, "Invalid", one.message, good=False),
+            condition("Conflicted", "NoConflicts", "No other listener is in its way", good=False),
+            condition("ResolvedRefs", "ResolvedRefs", "It refers to nothing"),
         ]
     return [
-        _condition(ACCEPTED, ACCEPTED, "Listener accepted"),
+        condition(ACCEPTED, ACCEPTED, "Listener accepted"),
         {**programmed},
-        _condition("Conflicted", "NoConflicts", "No other listener is in its way", good=False),
-        _condition("ResolvedRefs", "ResolvedRefs", "It refers to nothing"),
+        condition("Conflicted", "NoConflicts", "No other listener is in its way", good=False),
+        condition("ResolvedRefs", "ResolvedRefs", "It refers to nothing"),
     ]
 
 
-def _condition(kind: str, reason: str, message: str, *, good: bool = True) -> Json:
+def condition(kind: str, reason: str, message: str, *, good: bool = True) -> Json:
+    """A condition of a status, without its date."""
     return {"type": kind, "status": "True" if good else "False", "reason": reason, "message": message}
 
 
-def _dated(fresh: Iterable[Json], generation: int, before: Mapping[str, Any], now: str) -> list[Json]:
+def dated(fresh: Iterable[Json], generation: int, before: Mapping[str, Any], now: str) -> list[Json]:
     """Conditions with their dates, those of others kept."""
     found = before.get("conditions")
     known = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

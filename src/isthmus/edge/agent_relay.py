@@ -5,7 +5,7 @@ The agent keeps no configuration: Envoy reconnects with the versions it holds, t
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -64,7 +64,7 @@ class Relay:
         upstream: Upstream,
         homing: Homing,
         *,
-        rider: Rider,
+        riders: Sequence[Rider],
         gate: Callable[[], Awaitable[object]],
         log: FilteringBoundLogger,
         greeting: Callable[[], bytes | None] = lambda: None,
@@ -76,7 +76,7 @@ class Relay:
         self._greeting = greeting
         self._upstream = upstream
         self._homing = homing
-        self._rider = rider
+        self._riders = riders
         self._gate = gate
         self._log = log
         self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
@@ -170,7 +170,7 @@ class Relay:
             first = True
             async for frame in requests:
                 await _write(call, writing, frame)
-                for own in (self._rider.join(), self._greeting()) if first else ():
+                for own in (*(rider.join() for rider in self._riders), self._greeting()) if first else ():
                     if own is not None:
                         await _write(call, writing, own)
                 first = False
@@ -189,7 +189,7 @@ class Relay:
         while frame is not grpc.aio.EOF:
             self._skip = 0
             self._backoff.reset()
-            taken = self._rider.take(frame)
+            taken = next((taken for rider in self._riders if (taken := rider.take(frame))), None)
             if taken is None:
                 await context.write(frame)
             else:

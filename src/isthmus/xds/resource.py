@@ -42,7 +42,7 @@ Unlike in Istio policies come before the workloads that name them: ztunnel ignor
 
 SHORT_NAMES = {
     CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", SDS: "SDS", ECDS: "ECDS", NDS: "NDS", PCDS: "PCDS",
-    ADDRESS: "WDS", WORKLOAD: "WDS/Workload", AUTHORIZATION: "WADS",
+    TRUST_BUNDLE: "TBDS", ADDRESS: "WDS", WORKLOAD: "WDS/Workload", AUTHORIZATION: "WADS",
 }  # fmt: skip
 """What people call the types."""
 

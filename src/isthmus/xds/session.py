@@ -20,6 +20,7 @@ from isthmus.xds.resource import (
     PUSH_ORDER,
     RDS,
     SHORT_NAMES,
+    TRUST_BUNDLE,
     WORKLOAD,
     XdsResource,
 )
@@ -113,7 +114,15 @@ REMOVAL_ORDER = (LDS, RDS, CDS, EDS, ADDRESS, WORKLOAD, AUTHORIZATION)
 
 
 def _rank(order: Sequence[str], type_url: str) -> int:
+    if type_url == TRUST_BUNDLE:
+        # Who is believed comes before who is called and let in.
+        return -1
     return order.index(type_url) if type_url in order else len(order)
+
+
+def _is_silent(subscription: Subscription) -> bool:
+    """True where there is nothing to tell: bundles, while all trust domains are under the mesh's own roots."""
+    return subscription.type_url == TRUST_BUNDLE and not (len(subscription.held) or subscription.error)
 
 
 Request = TypeVar("Request")
@@ -175,7 +184,7 @@ class Session(ABC, Generic[Request]):
                 error=subscription.error,
             )
             for subscription in self._ordered
-            if subscription.active
+            if subscription.active and not _is_silent(subscription)
         ]
 
     def asked_for(self, type_url: str, name: str) -> bool:
