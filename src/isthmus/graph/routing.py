@@ -197,7 +197,7 @@ class Routing:
 
 def source_of(row: VirtualService) -> str:
     """The object's path, as tools show it."""
-    return config_path("virtual-service", row.namespace, row.name)
+    return config_path(row.kind, row.namespace, row.name.partition("~")[0])
 
 
 def _port(destination: Destination, service: MeshService | None, called: int) -> int:

@@ -18,6 +18,7 @@ from isthmus.ingest.gateway import gateway
 from isthmus.ingest.managed_gateway import managed_gateway
 from isthmus.ingest.mesh_cluster import liveness_policy, mesh_cluster
 from isthmus.ingest.mesh_config import CONFIG_MAP, mesh_config
+from isthmus.ingest.mesh_route import mesh_route
 from isthmus.ingest.peer_authentication import peer_authentication, strict
 from isthmus.ingest.peer_link import peer_link
 from isthmus.ingest.place import Place
@@ -121,6 +122,8 @@ KINDS: tuple[Kind[Any], ...] = (
          (external.WorkloadEntry,), optional=True),
     Kind("VirtualService", _istio("networking", "v1", "virtualservices"), objects.Custom, virtual_service,
          (routing.VirtualService,), config_only=True),
+    Kind("HTTPRoute", Resource("gateway.networking.k8s.io", "v1", "httproutes"), objects.Custom, mesh_route,
+         (routing.VirtualService,), config_only=True, optional=True),
     Kind("WorkloadGroup", _istio("networking", "v1", "workloadgroups"), objects.Custom, workload_group,
          (external.WorkloadGroup,), config_only=True),
     Kind("Sidecar", _istio("networking", "v1", "sidecars"), objects.Custom, sidecar, (routing.Sidecar,),

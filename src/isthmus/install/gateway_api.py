@@ -3,7 +3,7 @@
 A cluster that has the project's own definitions must keep those.
 """
 
-from isthmus.install.schema import LABELS, PORT_NUMBER, STRINGS, anything, listing, record, text
+from isthmus.install.schema import LABELS, PORT_NUMBER, STRINGS, anything, integer, listing, record, text
 from isthmus.install.values import Manifest
 
 BUNDLE = {
@@ -54,7 +54,9 @@ def route() -> Manifest:
             "name": text(),
             "matches": listing(anything()),
             "filters": listing(anything()),
-            "backendRefs": _refs(),
+            "backendRefs": _refs(weight=integer(), filters=listing(anything())),
+            "timeouts": record({"request": text(), "backendRequest": text()}),
+            "retry": record({"attempts": integer(), "codes": listing(integer()), "backoff": text()}),
         }
     )
     return record({"parentRefs": _refs(), "hostnames": STRINGS, "rules": listing(rule)})
@@ -65,6 +67,6 @@ def reference_grant() -> Manifest:
     return record({"from": _refs(), "to": _refs()}, required=("from", "to"))
 
 
-def _refs() -> Manifest:
+def _refs(**more: Manifest) -> Manifest:
     words = {key: text() for key in ("group", "kind", "name", "namespace", "sectionName")}
-    return listing(record({**words, "port": PORT_NUMBER}))
+    return listing(record({**words, "port": PORT_NUMBER, **more}))

@@ -198,7 +198,10 @@ class Sidecar(Row, frozen=True, kw_only=True, gc=False):
 
 
 class VirtualService(Row, frozen=True, kw_only=True, gc=False):
-    """How clients of some hosts are routed. `gateways` are `mesh` or `<namespace>/<name>`; never empty."""
+    """How clients of some hosts are routed. `gateways` are `mesh` or `<namespace>/<name>`; never empty.
+
+    `kind` is what the object is called that says so: an HTTPRoute of the Gateway API is one, too.
+    """
 
     TABLE: ClassVar[str] = "virtual_services"
     hosts: tuple[str, ...] = ()
@@ -208,3 +211,4 @@ class VirtualService(Row, frozen=True, kw_only=True, gc=False):
     tcp: tuple[StreamRoute, ...] = ()
     export_to: tuple[str, ...] = ()
     created: str = ""
+    kind: str = "virtual-service"
