@@ -52,6 +52,8 @@ class Proxy:
     resources: Resources = field(default_factory=dict)
     listeners: list[Json] = field(default_factory=list)
     clusters: list[Json] = field(default_factory=list)
+    moved: Mapping[str, int] = field(default_factory=dict)
+    """Listeners that capture would hand connections to: here they listen themselves, on these ports."""
 
 
 def _plain(message: Any) -> Json:
@@ -69,9 +71,7 @@ class _Bootstrap:
     def made(self) -> Json:
         found = self.proxy.resources
         clusters = [self._cluster(one) for one in found.get(CDS, {}).values()]
-        listeners = [
-            self._local(_plain(listener_pb2.Listener.FromString(one.body))) for one in found.get(LDS, {}).values()
-        ]
+        listeners = [self._listener(one) for one in found.get(LDS, {}).values()]
         static = {
             "clusters": self._local([*clusters, *self.proxy.clusters]),
             "listeners": [*listeners, *self._local(self.proxy.listeners)],
@@ -83,6 +83,15 @@ class _Bootstrap:
             "bootstrap_extensions": [{"name": "envoy.bootstrap.internal_listener", "typed_config": internal}],
             "layered_runtime": {"layers": [{"name": "l", "static_layer": {"re2.max_program_size.error_level": 32768}}]},
         }
+
+    def _listener(self, one: XdsResource) -> Json:
+        found = _plain(listener_pb2.Listener.FromString(one.body))
+        if one.name in self.proxy.moved:
+            found.pop("bind_to_port", None)
+            place = {"address": self.proxy.address, "port_value": self.proxy.moved[one.name]}
+            found["address"] = {"socket_address": place}
+        made: Json = self._local(found)
+        return made
 
     def _cluster(self, one: XdsResource) -> Json:
         found = _plain(cluster_pb2.Cluster.FromString(one.body))

@@ -7,7 +7,7 @@ import pytest
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from isthmus.base.labels import GATEWAY_NAME_LABEL, USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
-from isthmus.envoy.match import Config, Verdict
+from isthmus.envoy.match import Config, Connection, Verdict
 from isthmus.graph.mesh import Mesh
 from isthmus.model.managed import WAYPOINT_CLASS, Listener, ManagedGateway
 from isthmus.model.routing import Destination, HttpMatch, HttpRoute, MatchKind, StringMatch, VirtualService, Weighted
@@ -136,6 +136,50 @@ def test_the_label_counts_at_once_both_ways() -> None:
     assert at_waypoint(made).closed == ""
     made.apply([drop(gate())])
     assert at_waypoint(made).closed == f"404: {HOST}:80 is not taken"
+
+
+CLIENT = SLEEP.sidecar(hbone=True)
+
+
+def test_clients_that_make_hbone_reach_the_service_at_its_waypoint() -> None:
+    """They ask the waypoint's pods for the service's address; who must answer is the waypoint."""
+    assert members(world(USED), CLIENT, f"outbound|80||{HOST}") == [
+        ("connect_originate", f"{VIP}:80", "10.0.0.31:15008"),
+        ("connect_originate", f"{VIP}:80", "10.0.0.32:15008"),
+    ]
+
+
+def test_without_a_waypoint_they_reach_the_pods() -> None:
+    assert members(world(), CLIENT, f"outbound|80||{HOST}") == [
+        ("connect_originate", "10.0.0.11:80", ""),
+        ("connect_originate", "10.0.0.12:80", ""),
+    ]
+
+
+def test_a_sidecar_without_hbone_goes_by_as_ever() -> None:
+    assert members(world(USED), SLEEP.sidecar(), f"outbound|80||{HOST}") == [("", "", ""), ("", "", "")]
+
+
+def test_the_waypoint_reaches_the_pods_themselves() -> None:
+    assert members(world(USED), waypoint_proxy(), f"outbound|80||{HOST}") == [
+        ("connect_originate", "10.0.0.11:80", ""),
+        ("connect_originate", "10.0.0.12:80", ""),
+    ]
+
+
+def test_routes_count_once() -> None:
+    """What the waypoint does by the rules of the service, clients that go through it do not do before."""
+    rows = VirtualService(
+        cluster="east",
+        namespace="shop",
+        name="web",
+        hosts=(HOST,),
+        http=(HttpRoute(destinations=(Weighted(Destination("other.shop.svc.cluster.local", port=5000)),)),),
+    )
+    call = Connection(address=VIP, port=80, http="http/1.1")
+    through = config(world(USED, rows), CLIENT).leaving(call, host=HOST)
+    beside = config(world(USED, rows), SLEEP.sidecar()).leaving(call, host=HOST)
+    assert (through.cluster, beside.cluster) == (f"outbound|80||{HOST}", "outbound|5000||other.shop.svc.cluster.local")
 
 
 # -- what it answers to -------------------------------------------------------------------------------------------

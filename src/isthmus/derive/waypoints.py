@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from isthmus.base.labels import USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
+from isthmus.derive.horizon import HBONE, Candidate
 from isthmus.derive.networks import label
 from isthmus.model.managed import ManagedGateway
 from isthmus.model.mesh import Assignment, HostKey, LbEndpoint
@@ -41,13 +42,19 @@ def serves(rows: Iterable[ManagedGateway], kinds: tuple[str, ...]) -> bool:
     return any((label(row.labels, WAYPOINT_FOR_LABEL) or SERVICE) in kinds for row in rows)
 
 
+def as_end(candidate: Candidate) -> Candidate:
+    """An endpoint of a waypoint as what it is: tunnels end there, whatever it says of the pod's traffic."""
+    endpoint = msgspec.structs.replace(candidate.endpoint, hbone=True)
+    return msgspec.structs.replace(candidate, endpoint=endpoint, mtls=False)
+
+
 def through(assignment: Assignment, address: str, port: int) -> Assignment:
     """The way to an address and port through these endpoints of a waypoint: by HBONE, with that as authority.
 
     Members that are no near endpoints of the waypoint are left out: across networks a service is called by its name,
     and the waypoint over there is for its own gateway to find (AM12).
     """
-    members = [_via(member, address, port) for member in assignment.members if member.tunnel == "hbone"]
+    members = [_via(member, address, port) for member in assignment.members if member.tunnel == HBONE]
     return msgspec.structs.replace(assignment, members=tuple(members))
 
 

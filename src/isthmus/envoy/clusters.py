@@ -8,7 +8,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 
-from isthmus.envoy import naming, tls, upstream
+from isthmus.envoy import hbone, naming, tls, upstream
 from isthmus.envoy.build import Message, ads, metadata, packed, resource, seconds, struct
 from isthmus.model.external import Resolution
 from isthmus.model.mesh import MeshService
@@ -41,7 +41,7 @@ TLS_MATCH = {"tlsMode": "istio"}
 class Destination(msgspec.Struct, frozen=True):
     """One port of a service, or a subset of it, as a client must treat it.
 
-    `gateways`: some of its endpoints may be gateways.
+    `gateways`: some of its endpoints may be gateways; `tunnels`: some may be reached by HBONE.
     """
 
     service: MeshService
@@ -52,6 +52,7 @@ class Destination(msgspec.Struct, frozen=True):
     headless_mtls: bool = False
     gateways: bool = False
     balanced: bool = False
+    tunnels: bool = False
     source: str = ""
 
     @property
@@ -66,6 +67,8 @@ def outbound(destination: Destination, settings: MeshSettings, members: bytes = 
     name = naming.outbound(port.port, service.host, destination.subset)
     balancer = LB_POLICIES.get(policy.load_balancer, Cluster.ROUND_ROBIN)
     fields: dict[str, Any] = _transport(destination, settings)
+    if destination.tunnels and not destination.caller_chooses:
+        fields = _or_tunnels(fields)
     if destination.caller_chooses or (policy.load_balancer == "PASSTHROUGH" and not destination.balanced):
         fields |= {"type": Cluster.ORIGINAL_DST, "lb_policy": Cluster.CLUSTER_PROVIDED}
     else:
@@ -230,6 +233,15 @@ def _transport(destination: Destination, settings: MeshSettings) -> dict[str, An
     mesh = match(name="tlsMode-istio", match=struct(TLS_MATCH), transport_socket=_mesh_socket(destination, settings))
     plain = match(name="tlsMode-disabled", match=struct({}), transport_socket=tls.plain_socket())
     return {"transport_socket_matches": [mesh, plain]}
+
+
+def _or_tunnels(transport: dict[str, Any]) -> dict[str, Any]:
+    """The same where endpoints may be reached by HBONE: within that they are spoken to in plain."""
+    others = transport.get("transport_socket_matches")
+    if others is None:
+        socket = transport.get("transport_socket") or tls.plain_socket()
+        others = [Cluster.TransportSocketMatch(name="direct", match=struct({}), transport_socket=socket)]
+    return {"transport_socket_matches": hbone.socket_matches(others)}
 
 
 def _mesh_socket(destination: Destination, settings: MeshSettings) -> Message:

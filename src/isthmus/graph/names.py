@@ -9,6 +9,7 @@ from isthmus.derive import routing
 from isthmus.derive.globals import alias
 from isthmus.derive.visibility import exported
 from isthmus.envoy import names, naming, router, tunnel_end
+from isthmus.envoy.tunnels import NAMES as TUNNELS
 from isthmus.graph import ztunnels
 from isthmus.graph.gateways import Gateways
 from isthmus.graph.globals import Globals
@@ -181,13 +182,14 @@ class Existing:
         if view.node and type_url == LDS:
             return self.nodes.listeners()
         if type_url == CDS:
-            fixed = {naming.PASSTHROUGH, naming.BLACK_HOLE}
+            fixed = {naming.PASSTHROUGH, naming.BLACK_HOLE, *(TUNNELS if view.hbone else ())}
             return NOTHING.union(fixed, *(get(self.host_clusters, (ANYBODY, host))[0] for host in hosts))
         if type_url == EDS:
             return NOTHING.union(*(get(self.host_clusters, (ANYBODY, host))[1] for host in hosts))
         if type_url == LDS:
             ports = (naming.port_listener(port) for port, _ in get(self.http_hosts, view))
-            return NOTHING.union([naming.VIRTUAL_OUTBOUND], ports, get(self.address_listeners, view))
+            fixed = {naming.VIRTUAL_OUTBOUND, *(TUNNELS if view.hbone else ())}
+            return NOTHING.union(fixed, ports, get(self.address_listeners, view))
         return frozenset((names.NAME,))
 
     def _namespace_names(self, get: Get, scope: NamespaceView, type_url: str) -> Names:

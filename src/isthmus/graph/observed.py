@@ -456,10 +456,7 @@ class Meshwide:
         if service is None or service.port(port) is None:
             return Assignment()
         if horizon.waypoint is not None:
-            near = msgspec.structs.replace(horizon, waypoint=None, only_cluster=horizon.client_cluster)
-            found = self.assigned(get, (near, horizon.waypoint, networks.HBONE_PORT, "", client), standing_of)
-            addresses = services.addresses_for(service, horizon.client_cluster)
-            return waypoints.through(found, addresses[0], port) if addresses else Assignment()
+            return self._through_waypoint(get, key, standing_of)
         rule = get(self.rules, (client, host))
         candidates = self._candidates(get, service, port, rule=rule, subset=subset, horizon=horizon)
         return assign(
@@ -469,6 +466,20 @@ class Meshwide:
             standing_of,
             preference=get(self.places.preferences, (client, host, port, subset)) if horizon.place else NO_PREFERENCE,
         )
+
+    def _through_waypoint(self, get: Get, key: "AssignmentKey", standing_of: StandingOf) -> Assignment:
+        """The endpoints of the waypoint, near the client, as the way to a service's own address."""
+        horizon, host, port, _, client = key
+        service = get(self.services, host)
+        waypoint = get(self.services, horizon.waypoint) if horizon.waypoint is not None else None
+        addresses = services.addresses_for(service, horizon.client_cluster) if service is not None else ()
+        if waypoint is None or not addresses:
+            return Assignment()
+        near = msgspec.structs.replace(horizon, waypoint=None, only_cluster=horizon.client_cluster, hbone=True)
+        rule = get(self.rules, (client, (waypoint.namespace, waypoint.name)))
+        found = self._candidates(get, waypoint, networks.HBONE_PORT, rule=rule, subset="", horizon=near)
+        assigned = assign(near, map(waypoints.as_end, found), lambda network: get(self.gateways, network), standing_of)
+        return waypoints.through(assigned, addresses[0], port)
 
     def standing(self, get: Get, cluster: str) -> ClusterStanding | None:
         """How a cluster stands; None: in full use."""

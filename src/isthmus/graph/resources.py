@@ -10,6 +10,7 @@ from isthmus.derive.rules import Rule
 from isthmus.envoy import (
     clusters,
     endpoints,
+    hbone,
     inbound,
     names,
     naming,
@@ -21,6 +22,7 @@ from isthmus.envoy import (
 )
 from isthmus.envoy.build import config_path
 from isthmus.envoy.clusters import Destination
+from isthmus.envoy.tunnels import NAMES as TUNNELS
 from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
@@ -116,6 +118,7 @@ class Resources:
             peers=self.meshwide.peers_of(get, service, view.cluster if view else home),
             headless_mtls=headless_mtls,
             balanced=isinstance(scope, RouterView),
+            tunnels=view is not None and view.hbone,
             source=_source(get(self.meshwide.rules, (client, host))),
         )
 
@@ -136,6 +139,8 @@ class Resources:
             return self.existing.waypoints.inside(get, scope, name)
         if isinstance(scope, OutboundView) and scope.node:
             return self._node_cluster(get, scope, name)
+        if name in TUNNELS:
+            return self._tunnel_cluster(get, scope, name)
         if (whole := unbound(scope)) is not scope:
             return get(self.shared_clusters, (whole, name))
         if name == naming.PASSTHROUGH:
@@ -166,6 +171,13 @@ class Resources:
         inline = self._assigned(get, view, name) if destination.service.by_dns else None
         return node_outbound.service_cluster(destination, self.settings, inline.body if inline is not None else b"")
 
+    def _tunnel_cluster(self, get: Get, scope: Scope, name: str) -> XdsResource | None:
+        """One of the clusters by which a proxy makes HBONE. Nothing is captured at a waypoint, so nothing is marked."""
+        if (view := outbound_of(scope)) is None or not view.hbone:
+            return None
+        settings = msgspec.structs.replace(self.settings, mark=0) if isinstance(scope, WaypointView) else self.settings
+        return hbone.cluster(name, hbone.Origin(settings, accepted=get(self.meshwide.accepted_domains, ALL)))
+
     def _inbound_cluster(self, profile: InboundProfile, name: str) -> XdsResource | None:
         if name == naming.INBOUND_PASSTHROUGH:
             return clusters.inbound_passthrough(self.settings)
@@ -191,11 +203,11 @@ class Resources:
         else:
             horizon = self.horizon(get, scope, service, passes_on=parsed.sni_dnat)
         host = (service.namespace, service.name)
-        if service.stands_for is not None:
-            return endpoints.load_assignment(name, self._globally(get, scope, service, horizon, name))
-        assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope, name)))
         view = outbound_of(scope)
         peers = self.meshwide.peers_of(get, service, view.cluster) if view is not None and view.hbone else ()
+        if service.stands_for is not None:
+            return endpoints.load_assignment(name, self._globally(get, scope, service, horizon, name), peers)
+        assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope, name)))
         return endpoints.load_assignment(name, assigned, peers)
 
     def _globally(self, get: Get, scope: Scope, service: MeshService, horizon: Horizon, name: str) -> Assignment:
@@ -261,6 +273,8 @@ class Resources:
             return build(scope, guard)
         if isinstance(scope, TunnelEnd):
             return tunnel_end.listener(get(self.meshwide.accepted_domains, ALL))
+        if name in TUNNELS:
+            return hbone.listener(name)
         if isinstance(scope, WaypointView):
             return self.existing.waypoints.listener(get, scope, name)
         if name == naming.VIRTUAL_OUTBOUND:

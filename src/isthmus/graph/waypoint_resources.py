@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from isthmus.derive import routing, tunnels
 from isthmus.envoy import connect, naming, waypoint
 from isthmus.envoy.routes import Rules
+from isthmus.envoy.tunnels import NAMES as TUNNELS
 from isthmus.envoy.waypoint import Taken
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import targets, tcp_ports
@@ -72,12 +73,12 @@ class WaypointResources:
         """The resources of a type that there are."""
         taken = [one.name for one in self._taken(get, view)]
         if type_url == LDS:
-            return frozenset((naming.CONNECT_TERMINATE, *taken))
+            return frozenset((naming.CONNECT_TERMINATE, *TUNNELS, *taken))
         if type_url == RDS:
             http = (one.name for one in self._taken(get, view) if one.port.protocol.is_http)
             return frozenset((naming.CONNECT_TERMINATE, *http))
         found = get(self.clusters, view)
-        return found if type_url == EDS else found.union(taken)
+        return found if type_url == EDS else found.union(TUNNELS, taken)
 
     def _clusters(self, get: Get, view: WaypointView) -> Names:
         """Every destination that the waypoint's services and their rules have, if it exists."""

@@ -1,7 +1,7 @@
 """`gateway.networking.k8s.io` HTTPRoutes whose parents are Services: how calls of these within the mesh are routed.
 
 Each parent gets what a VirtualService for its host says: the rules are put into its words and read like one, so that
-nothing gets into a route that Envoy would refuse. Of several routes for one service the oldest counts; Istio joins them.
+nothing gets into a route that Envoy would refuse. Of several for one service the oldest counts; Istio joins them.
 A route in another namespace than the service is for clients of its own namespace only.
 """
 
@@ -207,7 +207,9 @@ class _Rule:
     def _changes(self, words: Mapping[str, Any], field: str) -> Json:
         made: Json = {}
         for key in ("set", "add"):
-            items = [self.read.mapping(item, f"{field}.{key}") for item in self.read.items(words.get(key), f"{field}.{key}")]
+            items = [
+                self.read.mapping(item, f"{field}.{key}") for item in self.read.items(words.get(key), f"{field}.{key}")
+            ]
             if items:
                 made[key] = {str(item.get("name", "")): str(item.get("value", "")) for item in items}
         if words.get("remove"):
