@@ -49,7 +49,7 @@ def mesh(*rows: Row, waypoint: bool) -> Mesh:
         WEB.slice_row(),
         *(replace(pod, redirection="enabled") for pod in WEB.pod_rows()),
     ]
-    groups = (shop, GATE.rows(), [gateway], SLEEP.rows(), list(rows))
+    groups: list[Row | list[Row]] = [shop, GATE.rows(), gateway, SLEEP.rows(), list(rows)]
     return world.mesh("east", world.cluster("east", config=True), *groups, mark=0)
 
 
