@@ -128,6 +128,13 @@ def test_what_says_less_of_a_gateway_is_left_out() -> None:
     assert networks.merged([both, *less, elsewhere]) == (elsewhere, both)
 
 
+def test_who_says_which_identity_a_gateway_proves_says_more() -> None:
+    named = NetworkGateway("n", "west", "1.1.1.1", 0, 15008, ("spiffe://w/ns/g/sa/ew",))
+    assert networks.merged([named, NetworkGateway("n", "west", "1.1.1.1", 0, 15008)]) == (named,)
+    both = [NetworkGateway("n", "west", "1.1.1.1", 15443), NetworkGateway("n", "west", "1.1.1.2", 0, 15008)]
+    assert [one.identities for one in networks.kept_by(both, ["b", "a"])] == [(), ("a", "b")]
+
+
 def test_gateways_of_a_link() -> None:
     link = PeerLink(
         cluster="east", name="l", peer="west", network="n", addresses=("lb.example.com",), hbone_port=15008, xds_port=1

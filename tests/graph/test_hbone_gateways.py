@@ -12,12 +12,24 @@ from isthmus.envoy.match import Connection
 from isthmus.envoy.spread import spread
 from isthmus.graph.mesh import Mesh
 from isthmus.model.managed import Listener, ManagedGateway
-from isthmus.model.peering import PeerBundle, PeerEndpoints, PeerService, ServiceScope
-from isthmus.model.rows import Protocol, Proxy, Row, labels
+from isthmus.model.mesh_config import NetworkEntry
+from isthmus.model.networks import ApiGateway
+from isthmus.model.peering import PeerBundle, PeerEndpoints, PeerLink, PeerService, ServiceScope
+from isthmus.model.rows import (
+    EndpointSlice,
+    Protocol,
+    Proxy,
+    Row,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+    Workload,
+    labels,
+)
 from isthmus.xds.resource import CDS, EDS, LDS, RDS
 from tests.envoy.acceptance import everything, validate
 from tests.graph.calls import config
-from tests.graph.world import App, cluster, drop, helloworld, mesh, port, put
+from tests.graph.world import App, cluster, drop, helloworld, mesh, port, put, sleep
 
 SPACE, NAME = "istio-gateways", "istio-eastwest"
 MESH_HOST = "helloworld.sample.mesh.internal"
@@ -218,6 +230,63 @@ def test_a_listener_for_sidecars_passes_mutual_tls_on_beside() -> None:
         Connection(address="198.18.0.1", port=15443, tls=True, sni=name, alpn=("istio",)), at=15443
     )
     assert {(one.address, one.port) for one in verdict.targets} == {("10.0.0.11", 5000)}
+
+
+SERVICE = Service(
+    cluster="west",
+    namespace=SPACE,
+    name=NAME,
+    type="LoadBalancer",
+    ports=(ServicePort("cross-network", 15008),),
+    labels=labels({"topology.istio.io/network": "net-west"}),
+    ingress_addresses=("198.18.17.9",),
+)
+BEHIND = EndpointSlice(
+    cluster="west",
+    namespace=SPACE,
+    name="ew-1",
+    service=NAME,
+    endpoints=(SliceEndpoint(addresses=("10.0.0.9",), pod="ew-0"),),
+)
+POD = Workload(cluster="west", namespace=SPACE, name="ew-0", service_account="ew")
+LINK = PeerLink(
+    cluster="east",
+    name="far",
+    peer="far",
+    network="net-far",
+    addresses=("198.18.33.9",),
+    hbone_port=15008,
+    gateway_identity="spiffe://far.example/ns/gw/sa/far",
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "network", "identities"),
+    [
+        ([SERVICE, BEHIND, POD], "net-west", ("spiffe://cluster.local/ns/istio-gateways/sa/ew",)),
+        ([SERVICE], "net-west", ()),
+        ([LINK], "net-far", ("spiffe://far.example/ns/gw/sa/far",)),
+        ([ApiGateway(cluster="east", namespace=SPACE, name=NAME, network="net-east",
+                     entries=(NetworkEntry(0, address="198.18.1.9", hbone_port=15008),))],
+         "net-east", ("spiffe://cluster.local/ns/istio-gateways/sa/istio-eastwest",)),
+    ],
+)  # fmt: skip
+def test_who_a_gateway_must_be_is_known_am7(rows: list[Row], network: str, identities: tuple[str, ...]) -> None:
+    found = {one.network: one.identities for one in world(rows).gateways()}
+    assert found == {network: identities}
+
+
+def test_callers_are_told_who_the_gateway_must_be() -> None:
+    made = world([SERVICE, BEHIND, POD], hello(where="west"), sleep().rows())
+    client = sleep().sidecar(network="net-east", hbone=True)
+    made.connect(client)
+    found = made.resource(client.id, EDS, f"outbound|5000||{MESH_HOST}")
+    assert found is not None
+    message = endpoint_pb2.ClusterLoadAssignment.FromString(found.body)
+    [member] = [member for group in message.endpoints for member in group.lb_endpoints]
+    about = member.metadata.filter_metadata["istio"]
+    assert about["gateway_peers"] == "spiffe://cluster.local/ns/istio-gateways/sa/ew"
+    assert about["peers"] == "spiffe://cluster.local/ns/sample/sa/helloworld"
 
 
 def test_a_change_of_one_pod_computes_its_service_again_and_no_route() -> None:

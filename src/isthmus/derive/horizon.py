@@ -387,6 +387,7 @@ def _gateway(entrance: Entrance, rank: int, weight: int, behind: Iterable[Endpoi
         priority=rank,
         gateway=True,
         tunnel=DOUBLE_HBONE if entrance.way == HBONE else "",
+        entrance=gateway.identities if entrance.way == HBONE else (),
     )
 
 

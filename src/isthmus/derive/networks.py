@@ -120,7 +120,8 @@ def gateways_of_link(link: PeerLink, resolve: Resolve) -> tuple[NetworkGateway, 
     if not link.network or not link.hbone_port:
         return ()
     found = resolved(link.addresses, resolve)
-    return tuple(NetworkGateway(link.network, link.peer, address, 0, link.hbone_port) for address in found)
+    names = (link.gateway_identity,) if link.gateway_identity else ()
+    return tuple(NetworkGateway(link.network, link.peer, address, 0, link.hbone_port, names) for address in found)
 
 
 def merged(found: Iterable[NetworkGateway]) -> tuple[NetworkGateway, ...]:
@@ -129,12 +130,19 @@ def merged(found: Iterable[NetworkGateway]) -> tuple[NetworkGateway, ...]:
     return tuple(sorted(one for one in unique if not any(_says_more(other, one) for other in unique - {one})))
 
 
+def kept_by(found: Iterable[NetworkGateway], identities: Iterable[str]) -> tuple[NetworkGateway, ...]:
+    """The gateways, those for HBONE with the identities that they may prove (AM7)."""
+    names = tuple(sorted(identities))
+    return tuple(msgspec.structs.replace(one, identities=names) if one.hbone_port else one for one in found)
+
+
 def _says_more(other: NetworkGateway, one: NetworkGateway) -> bool:
     return (
         one.address == other.address
         and one.cluster in ("", other.cluster)
         and one.port in (0, other.port)
         and one.hbone_port in (0, other.hbone_port)
+        and set(one.identities) <= set(other.identities)
     )
 
 

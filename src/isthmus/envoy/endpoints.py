@@ -12,7 +12,7 @@ from itertools import groupby
 from envoy.config.core.v3 import address_pb2, base_pb2
 
 from isthmus.envoy import naming
-from isthmus.envoy.tunnels import DOUBLE_HBONE, ORIGINAL_DST, PEERS, TARGET, WAYPOINT
+from isthmus.envoy.tunnels import DOUBLE_HBONE, GATEWAY_PEERS, ORIGINAL_DST, PEERS, TARGET, WAYPOINT
 from isthmus.model.mesh import MAPPED, Assignment, LbEndpoint
 from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Locality
@@ -121,6 +121,8 @@ def _tunnel_metadata(member: LbEndpoint, authority: str, peers: str) -> bytes:
     if member.waypoint:
         where += _text(WAYPOINT, member.waypoint)
     about = _about(member) | {PEERS: _string(peers)}
+    if member.entrance:
+        about |= {GATEWAY_PEERS: _string(",".join(member.entrance))}
     if member.tunnel == DOUBLE_HBONE:
         about |= {DOUBLE_HBONE: length_delimited(5, _text(TARGET, authority))}
     return _entry(ORIGINAL_DST, where) + _TUNNEL + _entry("istio", _struct(about))

@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 
+from isthmus.base.names import spiffe_id
 from isthmus.derive import (
     configuration,
     endpoints,
@@ -357,7 +358,11 @@ class Meshwide:
 
     def gateways_of_service(self, get: Get, row: Service) -> tuple[NetworkGateway, ...]:
         """The gateways that a labelled Service stands for."""
-        return networks.gateways_of_service(row, self._nodes_for(get, row), partial(self.resolve, get))
+        found = networks.gateways_of_service(row, self._nodes_for(get, row), partial(self.resolve, get))
+        if not any(gateway.hbone_port for gateway in found):
+            return found
+        slices = (key for key in get(self.sources.slices_of_host, (row.namespace, row.name)) if key[0] == row.cluster)
+        return networks.kept_by(found, {name for key in slices for name in get(self.slice_identities, key)})
 
     def defined_gateways(self, get: Get, definition: NetworkDefinition) -> Iterator[NetworkGateway]:
         """The gateways that `meshNetworks` gives to a network (NW7)."""
@@ -377,11 +382,17 @@ class Meshwide:
                 yield row
 
     def described_gateways(self, get: Get, row: ApiGateway) -> Iterator[NetworkGateway]:
-        """The gateways of a Gateway API object; a remote one is the config cluster's to describe (NW12)."""
+        """The gateways of a Gateway API object; a remote one is the config cluster's to describe (NW12).
+
+        What is run for one has an account of its name.
+        """
         if row.remote and row.cluster != self.settings.config_cluster:
             return
+        managed = get(self.sources.managed_gateways, row.key)
+        account = spiffe_id(get(self.trust_domain, row.cluster), row.namespace, row.name) if managed is not None else ""
         for entry in row.entries:
-            yield from networks.gateways_at(row.network, row.cluster, entry, partial(self.resolve, get))
+            found = networks.gateways_at(row.network, row.cluster, entry, partial(self.resolve, get))
+            yield from networks.kept_by(found, (account,)) if account else found
 
     def resolve(self, get: Get, name: str) -> tuple[str, ...]:
         """The addresses that a host name was last found to have (SH26)."""

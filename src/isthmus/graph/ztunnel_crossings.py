@@ -101,14 +101,10 @@ class Crossings:
         return b""
 
     def _keeper(self, get: Get, row: NetworkGateway) -> Keeper:
-        """Who answers at a gateway: the account of the pods behind its Service."""
-        for key in get(self.sources.gateway_services, row.network):
-            service = get(self.sources.services, key)
-            if service is None or row.address not in (*service.ingress_addresses, *service.external_ips):
-                continue
-            for identity in get(self.meshwide.local_identities, (service.namespace, service.name)):
-                domain, _, namespace, _, account = identity.removeprefix("spiffe://").split("/")
-                return Keeper(domain, namespace, account)
+        """Who answers at a gateway: the account of what runs there."""
+        for identity in row.identities:
+            domain, _, namespace, _, account = identity.removeprefix("spiffe://").split("/")
+            return Keeper(domain, namespace, account)
         return Keeper(get(self.meshwide.trust_domain, row.cluster), "", "")
 
 

@@ -90,7 +90,7 @@ class ServiceView(msgspec.Struct, frozen=True, gc=False):
 class NetworkGateway(msgspec.Struct, frozen=True, gc=False, order=True):
     """An address through which a network is entered (NW4): `port` with mutual TLS by SNI, `hbone_port` with HBONE.
 
-    0: not that way (SH7).
+    0: not that way (SH7). `identities` are those that it may prove with HBONE (AM7); none: nobody said.
     """
 
     network: str
@@ -98,6 +98,7 @@ class NetworkGateway(msgspec.Struct, frozen=True, gc=False, order=True):
     address: str
     port: int
     hbone_port: int = 0
+    identities: tuple[str, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -153,7 +154,8 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     One that is not `healthy` gets no traffic, but counts in how much of its priority there is. `tunnel` says how it is
     reached: "" (its own port), `hbone` (through its HBONE port) or `double_hbone` (through a gateway's, end to end).
     With `waypoint` (address and port) the tunnel ends there, and address and port are what is asked for in it.
-    `identity` is who the server of a tunnel must be; where it is empty, one of the service's.
+    `identity` is who the server of a tunnel must be; where it is empty, one of the service's. `entrance` are those of
+    the gateway before it.
     """
 
     address: str
@@ -170,6 +172,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, gc=False):
     tunnel: str = ""
     waypoint: str = ""
     identity: str = ""
+    entrance: tuple[str, ...] = ()
 
 
 class Hidden(msgspec.Struct, frozen=True, gc=False, order=True):
