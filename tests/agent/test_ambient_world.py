@@ -15,3 +15,10 @@ def test_node_proxy(scenario: str) -> None:
     command = [sys.executable, "-m", "tests.agent.ambient_world", scenario]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.lab
+def test_shared_ztunnel() -> None:
+    command = [sys.executable, "-m", "tests.agent.ztunnel_world"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -67,11 +67,13 @@ async def ztunnel(path: Path) -> AsyncIterator[Ztunnel]:
         connection.close()
 
 
-def run(tmp_path: Path, scenario: Callable[[ZdsServer, Path], Awaitable[None]]) -> None:
+def run(tmp_path: Path, scenario: Callable[[ZdsServer, Path], Awaitable[None]], *, begun: bool = True) -> None:
     async def bounded() -> None:
         path = tmp_path / "run" / "ztunnel.sock"
         server = ZdsServer(path, structlog.get_logger())
         task = asyncio.create_task(server.run())
+        if begun:
+            server.begin(())
         async with asyncio.timeout(10):
             while not path.exists():  # noqa: ASYNC110  (bounded)
                 await asyncio.sleep(0.005)
@@ -154,6 +156,23 @@ def test_a_namespace_that_is_gone_does_not_hold_up_the_others(tmp_path: Path) ->
             lost.cancel()
 
     run(tmp_path, scenario)
+
+
+def test_nothing_is_said_to_be_gone_before_everything_was_looked_at(tmp_path: Path) -> None:
+    """A new agent: what ztunnel has from before is kept until it is added again."""
+
+    async def scenario(server: ZdsServer, path: Path) -> None:
+        async with ztunnel(path) as client:
+            taking = asyncio.create_task(client.take())
+            await asyncio.sleep(0)
+            assert not taking.done()
+            server.begin([pod("a", "")])
+            assert [await taking, await client.take()] == ["keep", "snapshot_sent"]
+            again = asyncio.create_task(server.add(pod("a")))
+            assert await client.take() == "add"
+            await again
+
+    run(tmp_path, scenario, begun=False)
 
 
 def test_who_speaks_something_else_is_sent_away(tmp_path: Path) -> None:

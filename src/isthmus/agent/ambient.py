@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from isthmus.agent.captured_pod import CapturedPod, Tools
+from isthmus.agent.captured_pod import CapturedPod, Tools, handed
 from isthmus.agent.enrolment import NodePod, Pod, read_pod, wants_ambient
 from isthmus.agent.pod_namespaces import find_namespace
 from isthmus.base.errors import IsthmusError
@@ -210,7 +210,7 @@ class AmbientPods:
                 case Replaced(values):
                     known = {one.metadata.name: one.metadata.labels or {} for one in values if one is not None}
                     self._namespaces = dict(known)
-                    self._listed.add("namespaces")
+                    self._look_over("namespaces")
                     changed.update(pod.namespace for pod in self._pods.values())
                 case Failed(_, message):
                     self._tools.log.warning("namespaces not read", reason=message)
@@ -231,10 +231,16 @@ class AmbientPods:
                         self._forget(uid)
                     for pod in known.values():
                         self._learn_pod(pod)
-                    self._listed.add("pods")
+                    self._look_over("pods")
                     self._sweep()
                 case Failed(_, message):
                     self._tools.log.warning("pods not read", reason=message)
+
+    def _look_over(self, kind: str) -> None:
+        """Once everything was listed a ztunnel may be told that something is gone."""
+        self._listed.add(kind)
+        if self._tools.ztunnel is not None and len(self._listed) == 2:
+            self._tools.ztunnel.begin(handed(pod) for pod in self._pods.values() if pod.mark)
 
     def _with_addresses(self, pod: Pod) -> Pod:
         """The kubelet tells a pod's addresses only once all plugins are done."""

@@ -17,8 +17,10 @@ from isthmus.base.errors import IsthmusError
 from isthmus.base.names import spiffe_id
 from isthmus.edge import netfilter
 from isthmus.edge.netns import NetworkNamespace
+from isthmus.edge.zds_server import ZdsServer
 from isthmus.install.capture_rules import CAPTURE_TABLE, NodeCapture, node_capture_chains
 from isthmus.install.netfilter import delete_messages, table_messages
+from isthmus.ztunnel.handover import Handed
 
 LOOK_EVERY = 0.05
 LOOK_SELDOM = 0.5
@@ -47,16 +49,20 @@ _WAITS_FOR = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What all pods of a node share. `mark` writes a pod's annotation, "" removes it; a pod that is gone is fine."""
+    """What all pods of a node share. `mark` writes a pod's annotation, "" removes it; a pod that is gone is fine.
+
+    `identities` are for our own proxy; a ztunnel gets its certificates itself, and is handed pods by `ztunnel`.
+    """
 
     mark: Callable[[Pod, str], Awaitable[None]]
-    identities: Identities
+    identities: Identities | None
     names: PodNames | None
     capture: NodeCapture
     trust_domain: str
     drain: Drain
     clock: Clock
     log: FilteringBoundLogger
+    ztunnel: ZdsServer | None = None
 
 
 class CapturedPod:
@@ -206,7 +212,10 @@ class CapturedPod:
     async def _prepare(self) -> None:
         pod = self.pod
         identity = spiffe_id(self._tools.trust_domain, pod.namespace, pod.service_account)
-        await self._tools.identities.ensure(pod.uid, identity)
+        if self._tools.identities is not None:
+            await self._tools.identities.ensure(pod.uid, identity)
+        if self._tools.ztunnel is not None:
+            await self._tools.ztunnel.add(handed(pod, str(self._link)))
         if self._tools.names is not None:
             await self._tools.names.serve(pod, self._namespace)
         self._prepared = True
@@ -245,7 +254,10 @@ class CapturedPod:
     async def _let_go(self) -> None:
         if self._tools.names is not None:
             await self._tools.names.stop(self.pod.uid)
-        await self._tools.identities.release(self.pod.uid)
+        if self._tools.identities is not None:
+            await self._tools.identities.release(self.pod.uid)
+        if self._tools.ztunnel is not None:
+            self._tools.ztunnel.remove(self.pod.uid)
         self._prepared, self._listening, self._drained = False, False, False
 
     async def _unless_news(self, work: Coroutine[None, None, None]) -> None:
@@ -269,3 +281,8 @@ class CapturedPod:
     def _wake(self) -> None:
         self._settled.clear()
         self._news.set()
+
+
+def handed(pod: Pod, netns: str = "") -> Handed:
+    """The pod as ztunnel is told of it."""
+    return Handed(pod.uid, pod.namespace, pod.name, pod.service_account, netns)

@@ -16,6 +16,7 @@ from isthmus.agent.node_proxy import NodeProxy, NodeSettings, parse_node_setting
 from isthmus.agent.proxy import Proxy
 from isthmus.agent.requests import Memory
 from isthmus.agent.settings import Mounts, ProxySettings, parse_settings
+from isthmus.agent.ztunnel_node import ZtunnelNode
 from isthmus.base.errors import IsthmusError
 from isthmus.edge import netfilter
 from isthmus.edge.agent_socket import serve_lines
@@ -108,12 +109,21 @@ def run_node(socket: Path) -> None:
         runner.run(_node(socket))
 
 
-def run_node_proxy(args: Sequence[str]) -> int:
-    """Look after this node's Envoy and its ambient pods until a signal or Envoy's end; its exit code."""
+def run_node_proxy(args: Sequence[str], ztunnel: Path | None = None) -> int:
+    """Look after this node's Envoy and its ambient pods until a signal or Envoy's end; its exit code.
+
+    `ztunnel`: a ztunnel connects there instead of an Envoy.
+    """
     settings = parse_node_settings(args, os.environ, mounts=Mounts(), read=read_text)
     access = in_cluster()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if ztunnel is not None:
+            return runner.run(_ztunnel_node(settings, access, ztunnel))
         return runner.run(_node_proxy(settings, access))
+
+
+async def _ztunnel_node(settings: NodeSettings, access: Access, socket: Path) -> int:
+    return await ZtunnelNode(settings, access, socket, clock=SystemClock()).run(_signalled())
 
 
 async def _node_proxy(settings: NodeSettings, access: Access) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from structlog.typing import FilteringBoundLogger
+
 from isthmus.agent.ambient import PATIENCE, AmbientPods, write_mark
 from isthmus.agent.captured_pod import Tools
 from isthmus.agent.identities import Identities
@@ -127,7 +129,7 @@ class NodeProxy:
             pods = AmbientPods(
                 client, self._tools(client, identities), node=self._settings.node, netns_dir=self._settings.netns_dir
             )
-            installer = self._installer()
+            installer = plugin_installer(self._settings, self._log)
             await stack.enter_async_context(serve_lines(self._settings.proxy.state_dir / SOCKET, pods.handle))
             await self._until(stop, pods, installer, client)
 
@@ -140,7 +142,7 @@ class NodeProxy:
                 work.append(group.create_task(installer.keep()))
             ends = [group.create_task(stop.wait()), group.create_task(self.proxy.ended())]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if stop.is_set() and await self._is_removed(client):
+            if stop.is_set() and await is_removed(client, self._settings.proxy.namespace):
                 self._log.info("the node proxy is removed: all pods leave ambient")
                 if installer is not None:
                     work[-1].cancel()
@@ -154,14 +156,6 @@ class NodeProxy:
             installer.remove()
         except (OSError, IsthmusError) as error:
             self._log.error("CNI plugin not removed", reason=str(error))
-
-    async def _is_removed(self, client: KubeClient) -> bool:
-        """True if the DaemonSet is gone, or going; while that is not known nothing is taken back."""
-        try:
-            found = await client.find(DAEMON_SETS, self._settings.proxy.namespace, NODE_NAME)
-        except (IsthmusError, KubeError):
-            return False
-        return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
     def _identities(self) -> Identities:
         return Identities(
@@ -184,9 +178,19 @@ class NodeProxy:
             log=self._log,
         )
 
-    def _installer(self) -> CniInstaller | None:
-        settings = self._settings
-        if settings.cni_net_dir is None or settings.cni_bin_dir is None:
-            return None
-        entry = plugin_entry(socket=f"{RUN_DIR}/{SOCKET}", excluded=settings.excluded, patience=PATIENCE + SPARE)
-        return CniInstaller(net_dir=settings.cni_net_dir, bin_dir=settings.cni_bin_dir, entry=entry, log=self._log)
+
+async def is_removed(client: KubeClient, namespace: str) -> bool:
+    """True if the DaemonSet is gone, or going; while that is not known nothing is taken back."""
+    try:
+        found = await client.find(DAEMON_SETS, namespace, NODE_NAME)
+    except (IsthmusError, KubeError):
+        return False
+    return found is None or bool(found["metadata"].get("deletionTimestamp"))
+
+
+def plugin_installer(settings: NodeSettings, log: FilteringBoundLogger) -> CniInstaller | None:
+    """What keeps the CNI plugin on the node, if that is ours to do."""
+    if settings.cni_net_dir is None or settings.cni_bin_dir is None:
+        return None
+    entry = plugin_entry(socket=f"{RUN_DIR}/{SOCKET}", excluded=settings.excluded, patience=PATIENCE + SPARE)
+    return CniInstaller(net_dir=settings.cni_net_dir, bin_dir=settings.cni_bin_dir, entry=entry, log=log)

@@ -37,7 +37,16 @@ def node(
 
 
 @app.command(context_settings=FORGIVING)
-def ambient(context: typer.Context) -> None:
+def ambient(
+    context: typer.Context,
+    ztunnel: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ZTUNNEL_SOCKET",
+            help="Serve a ztunnel that connects here instead of running Envoy, such as /var/run/ztunnel/ztunnel.sock.",
+        ),
+    ] = None,
+) -> None:
     """Be the proxy of this node for its ambient pods, set up from the environment as isthmus install --profile ambient
     does it.
 
@@ -48,7 +57,7 @@ def ambient(context: typer.Context) -> None:
     _quiet_grpc()
     from isthmus.agent.main import run_node_proxy
 
-    raise typer.Exit(run_node_proxy(context.args))
+    raise typer.Exit(run_node_proxy(context.args, ztunnel))
 
 
 @app.command()

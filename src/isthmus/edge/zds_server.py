@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -23,7 +24,9 @@ PACKET = 1 << 14
 
 
 class ZdsServer:
-    """Hands pods to whatever ztunnel connects. Pods that come before any ztunnel does are kept for it."""
+    """Hands pods to whatever ztunnel connects, from `begin` on: before that nobody knows which pods there are, and
+    ztunnel would drop what it has.
+    """
 
     def __init__(self, path: Path, log: FilteringBoundLogger) -> None:
         self._path = path
@@ -31,6 +34,7 @@ class ZdsServer:
         self._pods: dict[str, Handed] = {}
         self._taken: dict[str, asyncio.Future[None]] = {}
         self._lines: list[_Line] = []
+        self._begun = False
 
     async def run(self) -> None:
         """Listen until cancelled. Raises IsthmusError when the path cannot be used."""
@@ -57,6 +61,15 @@ class ZdsServer:
             listener.close()
             raise IsthmusError(f"cannot listen at {self._path}: {error.strerror}", "Is the directory there?") from error
         return listener
+
+    def begin(self, known: Iterable[Handed]) -> None:
+        """All pods were looked at. `known` are those that a ztunnel may have from before: it keeps them until they are
+        added again, or removed.
+        """
+        for pod in known if not self._begun else ():
+            self._pods.setdefault(pod.uid, pod)
+        self._begun = True
+        self._wake()
 
     @property
     def connected(self) -> bool:
@@ -126,7 +139,7 @@ class ZdsServer:
         while True:
             line.news.clear()
             newest = line is self._lines[-1]
-            while (command := line.session.next(self._pods, adding=newest)) is not None:
+            while self._begun and (command := line.session.next(self._pods, adding=newest)) is not None:
                 if not await line.send(command):
                     line.session.failed()
             await line.news.wait()
