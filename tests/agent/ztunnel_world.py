@@ -106,6 +106,11 @@ async def agent(here: World) -> AsyncIterator[None]:
         await task
 
 
+async def taken_up(here: World, name: str) -> bool:
+    """The agent stands by the pod's being captured."""
+    return await here.cni("CHECK", name) == (0, {})
+
+
 async def shared() -> None:
     """Pods are taken in and let go as with a proxy of our own; a new agent takes nothing from the ztunnel."""
     async with world() as here:
@@ -135,7 +140,7 @@ async def shared() -> None:
             await eventually(lambda: set(proxy.pods) == {b} and proxy.complete)
             await eventually(lambda: b in proxy.servers)
             assert await here.call("a", "b") == "b"
-            assert await here.cni("CHECK", "b") == (0, {})
+            await until(lambda: taken_up(here, "b"))
 
 
 if __name__ == "__main__":
