@@ -25,6 +25,7 @@ from isthmus.edge.agent_sds_server import SecretService, SecretStore
 from isthmus.edge.agent_socket import bind_unix
 from isthmus.edge.envoy_process import envoy_binary
 from isthmus.envoy import tls
+from isthmus.envoy.naming import SDS_CLUSTER
 from isthmus.ingest.peer_wire import write_bundle
 from isthmus.trust.authority import Authority, workload_names
 from isthmus.trust.issue import Validity, serial_from
@@ -107,11 +108,11 @@ def bootstrap(port: int, sockets: Path, accepted: tuple[str, ...]) -> dict[str, 
     }
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     agent = {
-        "name": tls.SDS_CLUSTER,
+        "name": SDS_CLUSTER,
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {options: http2},
         "load_assignment": {
-            "cluster_name": tls.SDS_CLUSTER,
+            "cluster_name": SDS_CLUSTER,
             "endpoints": [
                 {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(sockets / "agent.sock")}}}}]}
             ],

@@ -1,20 +1,29 @@
 """Two control planes in this process, each beside an API server of its own, that tell each other over loopback."""
 
 import asyncio
+import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from isthmus.app.serve import ControlPlane
 from isthmus.app.settings import Listen, ServeSettings
 from isthmus.base.labels import NETWORK_LABEL, TRUST_BUNDLE_ANNOTATION, TRUST_DOMAIN_ANNOTATION
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.manifest_applier import ManifestApplier
+from isthmus.edge.peer_server import PeerRefusedError
 from isthmus.install.crds import definitions
 from isthmus.kube.requests import ENDPOINT_SLICES, NAMESPACES, PODS, SERVICES, Resource
 from isthmus.model.peering import PeerService
+from isthmus.trust.authority import self_signed_authority
+from isthmus.trust.pem import load_certificates, new_key
+from isthmus.xds.node import Node
 from tests.embedded import EmbeddedCluster
 
 GATEWAYS = Resource("gateway.networking.k8s.io", "v1", "gateways")
@@ -105,9 +114,23 @@ class Site:
         found = [one for one in self.plane.peering.page()["peers"] if one["peer"] == other.name]
         return found[0] if found else {"state": "none"}
 
-    async def status(self, other: "Site") -> dict[str, Any]:
-        found = await self.admin.get(GATEWAYS, "istio-gateways", f"istio-remote-peer-{other.name}")
-        return {one["type"]: one for one in (found.get("status") or {}).get("conditions", [])}
+    def bundle(self, other: "Site") -> str:
+        rows = (row for _, row in self.plane.mesh.sources.peer_bundles.rows() if row.cluster == other.name)
+        return next((row.roots for row in rows), "")
+
+    async def condition(self, other: "Site", wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The condition Programmed of a link, once it is as wanted."""
+        while True:
+            found = await self.admin.get(GATEWAYS, "istio-gateways", f"istio-remote-peer-{other.name}")
+            for one in (found.get("status") or {}).get("conditions", []):
+                if one["type"] == "Programmed" and wanted(one):
+                    return dict(one)
+            await asyncio.sleep(0.05)
+
+    async def end_followers(self) -> None:
+        """As if the network had closed all connections of peers."""
+        for guest in list(self.plane.peering._guests.values()):
+            guest.end()
 
 
 def remote(other: Site, *, port: int | None, roots: str | None) -> dict[str, Any]:
@@ -209,3 +232,169 @@ async def test_linked_both_ways_each_hears_of_the_other(east: Site, west: Site) 
     await until(lambda: east.heard(west)["hello"].endpoints[0].total == 2)
     await west.export("hello", label="none")
     await until(lambda: not east.heard(west))
+
+
+@two_control_planes
+async def test_one_way_the_other_hears_nothing_but_lets_the_caller_in(east: Site, west: Site) -> None:
+    await asyncio.gather(east.export("near", "10.0.0.4"), west.export("hello", "10.0.0.5"))
+    await west.link(east, port=0)
+    await east.link(west)
+    await until(lambda: "hello" in east.heard(west))
+    assert west.peer(east)["state"] == "inbound"
+    assert west.heard(east) == {}
+    domains = {row.name for _, row in west.plane.mesh.sources.peer_bundles.rows()}
+    assert domains == {"east.test"}
+
+
+@two_control_planes
+async def test_whom_nobody_linked_gets_nothing(east: Site, west: Site) -> None:
+    await west.export("hello", "10.0.0.5")
+    await east.link(west)
+    await until(lambda: east.peer(west).get("lastError"))
+    assert "does it know our roots" in east.peer(west)["lastError"]
+    assert east.heard(west) == {}
+
+
+@two_control_planes
+async def test_a_certificate_that_is_not_of_the_declared_trust_domain_is_refused(east: Site, west: Site) -> None:
+    """West believes east by other roots than east's: TLS, or the comparison after it, must turn east away."""
+    await west.export("hello", "10.0.0.5")
+    foreign = self_signed_authority(new_key(), now=time.time(), serial=1)[0].root_bundle.decode()
+    await west.link(east, roots=foreign)
+    await east.link(west)
+    await until(lambda: east.peer(west).get("lastError"))
+    assert east.heard(west) == {}
+    await west.link(east)
+    await until(lambda: "hello" in east.heard(west))
+
+
+@two_control_planes
+async def test_roots_of_one_peer_do_not_vouch_for_another(east: Site, west: Site) -> None:
+    """West's own roots get east's calls past TLS, but east is declared to be under others."""
+    chain = load_certificates(west.plane.peering._credentials("").chain)
+    await asyncio.gather(west.link(east), east.link(west))
+    await until(lambda: west.peer(east)["state"] == "connected")
+    node = Node("peer~0.0.0.0~a.istio-system~x", "peer", "0.0.0.0", "a", "istio-system", "x", {"CLUSTER_ID": "east"})
+    with pytest.raises(PeerRefusedError, match=r"not a certificate of east\.test"):
+        west.plane.peering.admit(chain, node)
+
+
+@two_control_planes
+async def test_silence_takes_nothing_away_and_healing_costs_nothing(east: Site, west: Site) -> None:
+    await west.export("hello", "10.0.0.5")
+    await asyncio.gather(east.link(west), west.link(east))
+    await until(lambda: "hello" in east.heard(west))
+    before = east.peer(west)["lastUpdate"]
+    await west.stop()
+    await until(lambda: east.peer(west)["state"] == "error")
+    assert "hello" in east.heard(west)
+    condition = await east.condition(west, lambda one: one["status"] == "False")
+    assert "1 services stay as last told" in condition["message"]
+    await west.start()
+    await until(lambda: east.peer(west)["state"] == "connected")
+    assert "hello" in east.heard(west)
+    assert east.peer(west)["lastUpdate"] == before, "nothing was told again"
+    condition = await east.condition(west, lambda one: one["status"] == "True")
+    assert "1 services in" in condition["message"]
+
+
+@two_control_planes
+async def test_a_restart_remembers_a_silent_peer_and_unlinking_forgets_it(east: Site, west: Site) -> None:
+    await west.export("hello", "10.0.0.5")
+    await asyncio.gather(east.link(west), west.link(east))
+    await until(lambda: "hello" in east.heard(west))
+    await west.stop()
+    await east.stop()
+    await east.start()
+    assert set(east.heard(west)) == {"hello"}
+    assert east.peer(west)["stale"]
+    await east.unlink(west)
+    await until(lambda: not east.heard(west) and east.peer(west)["state"] == "none")
+    assert not list(east.plane.mesh.sources.peer_bundles.rows())
+    await until(lambda: not list((east.directory / "checkpoint").glob("*.peer")))
+
+
+@two_control_planes
+async def test_a_link_cut_by_the_network_heals_at_another_address(east: Site, west: Site) -> None:
+    await west.export("hello", "10.0.0.5")
+    async with Wire(west.port) as wire:
+        await asyncio.gather(east.link(west, port=wire.port), west.link(east))
+        await until(lambda: "hello" in east.heard(west))
+        await wire.cut()
+        await until(lambda: east.peer(west)["state"] == "error")
+        await west.export("later", "10.0.0.7")
+        assert set(east.heard(west)) == {"hello"}
+    await east.link(west)
+    await until(lambda: set(east.heard(west)) == {"hello", "later"})
+
+
+@two_control_planes
+async def test_new_roots_are_announced_and_the_peer_follows_without_a_word_of_the_operator(
+    east: Site, west: Site
+) -> None:
+    await asyncio.gather(east.link(west), west.link(east))
+    await until(lambda: west.peer(east)["state"] == east.peer(west)["state"] == "connected")
+    old = west.plane.trust.authority
+    fresh = self_signed_authority(new_key(), now=time.time(), serial=2, organization="West")[0]
+    both = replace(old, roots=(*old.roots, *fresh.roots))
+    west.plane.trust._adopt(both)
+    await until(lambda: fresh.root_bundle.decode() in east.bundle(west))
+    west.plane.trust._adopt(replace(fresh, roots=both.roots))
+    await west.end_followers()
+    await until(lambda: east.peer(west)["state"] == "connected")
+    west.plane.trust._adopt(fresh)
+    await until(lambda: east.bundle(west) == fresh.root_bundle.decode())
+
+
+@two_control_planes
+async def test_the_api_server_sees_how_a_link_stands(east: Site, west: Site) -> None:
+    await east.export("near", "10.0.0.4")
+    await west.export("hello", "10.0.0.5")
+    await asyncio.gather(east.link(west), west.link(east))
+    found = await east.condition(west, lambda one: one["status"] == "True" and "1 services out" in one["message"])
+    assert found["reason"] == "Connected"
+    assert "1 services in" in found["message"]
+    page = east.peer(west)
+    assert page["roundTrip"] > 0
+    assert page["connectedSince"] is not None
+    assert [one["istiod"] for one in page["followers"]] == ["istiod-west"]
+
+
+class Wire:
+    """What a network does between two control planes: it carries, until it is cut."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+        self.port = 0
+
+    async def __aenter__(self) -> "Wire":
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.cut()
+
+    async def cut(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers += [writer, far_writer]
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(_copy(source, sink))
+            self._tasks.add(task)
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()

@@ -94,5 +94,7 @@ def _target(address: str, port: int) -> str:
 
 def _describe(error: BaseException) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
+        text = f"{error.code().name}: {error.details()}"
+        # A server that does not believe our certificate says so to nobody: it closes.
+        return f"{text} (does it know our roots? Link it to this cluster)" if "Socket closed" in text else text
     return "no answer in time" if isinstance(error, TimeoutError) else str(error)
