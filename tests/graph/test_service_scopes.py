@@ -12,7 +12,7 @@ from isthmus.graph.mesh import Mesh
 from isthmus.model.external import Resolution, ServiceEntry
 from isthmus.model.mesh_config import MeshConfig, Requirement, ScopeSelector, Selector, ServiceSetting
 from isthmus.model.peering import PeerEndpoints, PeerLink, PeerService, ServiceScope
-from isthmus.model.rows import Locality, Namespace, Protocol, Proxy, Row, labels
+from isthmus.model.rows import Locality, Namespace, Protocol, Proxy, Row, Workload, labels
 from isthmus.proto import nds_pb2
 from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 from tests.graph.calls import Answer, World, config
@@ -107,7 +107,10 @@ def places(made: Mesh, name: str, proxy: Proxy | None = None, gone: str = "") ->
     return found
 
 
-REMOTE = {"read": f"{GATEWAYS['west']}:15443", "peer": f"inner_connect_originate{GATEWAYS['west']}:15008"}
+BY_SNI, BY_HBONE = f"{GATEWAYS['west']}:15443", f"inner_connect_originate{GATEWAYS['west']}:15008"
+REMOTE = {"read": BY_SNI, "peer": BY_HBONE, "ambient": BY_HBONE, "ambient peer": BY_HBONE}
+KINDS = tuple(REMOTE)
+"""How the other cluster is known, and whether workloads have sidecars or are captured by the proxies of their nodes."""
 
 HERE, THERE, BOTH, NOWHERE = ("local",), ("remote",), ("local", "remote"), None
 
@@ -133,15 +136,35 @@ TABLE = [
 
 
 def world(kind: str, local: str, remote: str) -> Mesh:
-    if kind == "read":
-        return read(*hello("east", local), *hello("west", remote))
-    return peered(*hello("east", local), *exported(remote))
+    made = {
+        "read": lambda: read(*hello("east", local), *hello("west", remote)),
+        "peer": lambda: peered(*hello("east", local), *exported(remote)),
+        "ambient": lambda: read(*captured("east", local), *captured("west", remote), link()),
+        "ambient peer": lambda: peered(*captured("east", local), *exported(remote)),
+    }
+    return made[kind]()
 
 
-@pytest.mark.parametrize("kind", ["read", "peer"])
+def captured(where: str, state: str) -> list[Row]:
+    """The same where pods have no sidecar, and the proxy of their node takes HBONE for them."""
+    rows = hello(where, state, mesh=False)
+    return [msgspec.structs.replace(one, redirection="enabled") if isinstance(one, Workload) else one for one in rows]
+
+
+def client(kind: str) -> Proxy:
+    """Who calls in east: a sidecar, or the proxy of the node for a pod of its own."""
+    if "ambient" not in kind:
+        return caller()
+    return Proxy(
+        cluster="east", namespace="istio-system", name="node", type="node", network="net-east", node="east-node",
+        addresses=("10.0.0.1",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("local", "remote", "expected"), TABLE)
 def test_states_of_the_mesh_wide_service(kind: str, local: str, remote: str, expected: tuple[str, ...] | None) -> None:
-    found = places(world(kind, local, remote), MESH_CLUSTER)
+    found = places(world(kind, local, remote), MESH_CLUSTER, client(kind))
     if expected is None:
         assert found is None
         return
@@ -151,19 +174,22 @@ def test_states_of_the_mesh_wide_service(kind: str, local: str, remote: str, exp
     assert found["local" if "local" in expected else REMOTE[kind]] == 1.0
 
 
-@pytest.mark.parametrize("kind", ["read", "peer"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("local", "remote", "_"), TABLE)
 def test_states_of_the_service_itself(kind: str, local: str, remote: str, _: object) -> None:
     """Its own name keeps sameness among clusters that are read; peers are behind it only where it is global-only."""
-    found = places(world(kind, local, remote), OWN_CLUSTER)
+    found = places(world(kind, local, remote), OWN_CLUSTER, client(kind))
     here = {"local"} if local != ABSENT else set()
     if kind == "read":
         expected = here | ({REMOTE[kind]} if remote != ABSENT else set())
+    elif kind == "ambient":
+        # Gateways for HBONE admit what is global there, and nothing else.
+        expected = here | ({REMOTE[kind]} if remote in (GLOBAL, GLOBAL_ONLY) else set())
     else:
         beyond = local == GLOBAL_ONLY and remote in (GLOBAL, GLOBAL_ONLY)
         expected = here | ({REMOTE[kind]} if beyond else set())
     assert set(found or ()) == expected
-    assert (found is None) == (not here and (kind == "peer" or remote == ABSENT))
+    assert (found is None) == (not here and ("peer" in kind or remote == ABSENT))
 
 
 # -- sides, labels, selectors -----------------------------------------------------------------------------------------
@@ -284,10 +310,10 @@ def table(made: Mesh, proxy: Proxy) -> NameTable:
     )
 
 
-@pytest.mark.parametrize("kind", ["read", "peer"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_proxy_has_the_name_with_an_address_of_its_own(kind: str) -> None:
     made = world(kind, ABSENT, GLOBAL)
-    names = table(made, caller())
+    names = table(made, client(kind))
     found = names.host(MESH)
     assert found is not None
     (address,) = found.v4
