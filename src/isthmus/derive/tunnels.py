@@ -3,17 +3,16 @@
 from collections.abc import Iterable
 
 from isthmus.derive.proxies import is_port, target_port
+from isthmus.derive.scopes import DOMAIN
 from isthmus.model.mesh import MeshService
 from isthmus.model.rows import Protocol, Service, Workload
 from isthmus.model.scopes import TunnelEnd
-
-GLOBAL_DOMAIN = "mesh.internal"
 
 
 def hosts(service: Service, domain: str) -> tuple[str, str]:
     """The names under which a service of Kubernetes is called: in its cluster's domain, and in the mesh."""
     base = f"{service.name}.{service.namespace}"
-    return (f"{base}.svc.{domain}", f"{base}.{GLOBAL_DOMAIN}")
+    return (f"{base}.svc.{domain}", f"{base}.{DOMAIN}")
 
 
 def tunnel_end(
@@ -35,4 +34,4 @@ def called(service: MeshService, domain: str) -> tuple[str, ...]:
     suffix = f".svc.{domain}"
     if not service.host.endswith(suffix):
         return (service.host,)
-    return (service.host, f"{service.host.removesuffix(suffix)}.{GLOBAL_DOMAIN}")
+    return (service.host, f"{service.host.removesuffix(suffix)}.{DOMAIN}")
