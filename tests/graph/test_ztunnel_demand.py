@@ -13,7 +13,7 @@ from isthmus.tables.changes import Change
 from isthmus.xds.delta import DeltaSession
 from isthmus.xds.node import read_node
 from isthmus.xds.resource import ADDRESS, AUTHORIZATION
-from tests.graph.test_ztunnels import HELLO, one_network, rules, two_networks, ztunnel
+from tests.graph.test_ztunnels import HELLO, MESH_HELLO, one_network, rules, two_networks, ztunnel
 from tests.graph.world import App, drop, helloworld, put, sleep
 from tests.ztunnel.client import Ztunnel
 
@@ -186,6 +186,13 @@ def test_a_service_in_other_networks_comes_with_the_gateways() -> None:
     assert sorted(one.to for one in talk.client.upstreams(SLEEP, "10.96.0.1", 5000)) == [
         "10.0.0.11:15008", "172.18.0.2:15008",
     ]  # fmt: skip
+
+
+def test_a_mesh_wide_name_comes_with_what_is_behind_it_where_it_is_global() -> None:
+    talk = Talk(two_networks("172.18.0.2"), Ztunnel(on_demand=True, network="net-east", node="elsewhere"))
+    name = f"sample/{MESH_HELLO}"
+    away = [f"net-west/SplitHorizonWorkload/west/15008/172.18.0.2/{name}", "NetworkGateway/net-west/172.18.0.2/15008"]
+    assert talk.demand(name) == {name, "east//Pod/sample/helloworld-east-0", *away}
 
 
 def test_it_leaves_nothing_behind() -> None:

@@ -1,6 +1,7 @@
 """What ztunnels are told, and what a change costs: workloads, services and policies through the mesh."""
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from msgspec.structs import replace as changed
 
 from isthmus.graph.mesh import Mesh
 from isthmus.model.mesh_config import MeshConfig, ServiceSetting
+from isthmus.model.peering import PeerEndpoints, PeerLink, PeerService
 from isthmus.model.policy import EVERYTHING, AuthorizationPolicy, PolicyAction
 from isthmus.model.rows import (
+    Locality,
     MtlsMode,
     Namespace,
     PeerAuthentication,
@@ -396,3 +399,42 @@ def test_a_mesh_wide_name_prefers_its_network_and_leads_where_it_is_global_am3_a
     assert upstreams(address) == upstreams("10.96.0.1") == ["172.18.0.2:15008"]
     world.apply([put(Namespace(cluster="west", name="sample"))])
     assert upstreams(address) == upstreams("10.96.0.1") == []
+
+
+def peered(gateway_identity: str) -> Mesh:
+    """East is read, west is a peer that exports helloworld, entered by a link."""
+    link = PeerLink(
+        cluster="east", namespace=SYSTEM, name="west", peer="west", network="net-west", addresses=("172.18.0.2",),
+        hbone_port=15008, gateway_identity=gateway_identity,
+    )  # fmt: skip
+    exported = PeerService(
+        cluster="west", namespace="sample", name="helloworld", ports=(port(5000),),
+        identities=("spiffe://west.example/ns/sample/sa/helloworld",),
+        endpoints=(PeerEndpoints("net-west", Locality("west-region"), 3, 4),),
+    )  # fmt: skip
+    return mesh(
+        "east",
+        cluster("east", "net-east", config=True),
+        [Namespace(cluster="east", name="sample", labels=labels({"istio.io/global": "true"})), link, exported],
+        captured(helloworld("east", "10.0.0.11")),
+        captured(sleep()),
+    )
+
+
+def test_what_a_peer_exports_is_reached_through_its_gateway_by_the_number_of_healthy_endpoints() -> None:
+    """AM5, AM8: known by the peer's word alone."""
+    world = peered("spiffe://west.example/ns/istio-gateways/sa/istio-eastwest")
+    client = ztunnel_of(world)
+    [address] = [
+        str(ip_address(bytes(one.addresses[0].address)))
+        for one in client.services.values()
+        if one.hostname == MESH_HELLO
+    ]
+    gone = helloworld("east", "10.0.0.11")
+    world.apply([put(changed(pod, ready=False)) for pod in gone.pod_rows()])
+    [away] = ztunnel_of(world).upstreams(SLEEPER, address, 5000)
+    assert (away.to, away.authority, away.capacity) == ("172.18.0.2:15008", f"{MESH_HELLO}:5000", 3)
+    assert away.outer == {"spiffe://west.example/ns/istio-gateways/sa/istio-eastwest"}
+    assert "spiffe://west.example/ns/sample/sa/helloworld" in away.inner
+    own = ztunnel_of(world).upstreams(SLEEPER, "10.96.0.1", 5000)
+    assert own == [], "a peer serves the mesh-wide name only"

@@ -10,8 +10,9 @@ from isthmus.graph.places import NOTHING, Names
 from isthmus.graph.sources import ALL
 from isthmus.graph.ztunnels import Ztunnels
 from isthmus.model.mesh import HostKey
-from isthmus.model.rows import labels_match
+from isthmus.model.rows import Labels, labels_match
 from isthmus.model.scopes import WorkloadView
+from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.ztunnel import gateways, workloads
 
@@ -86,17 +87,25 @@ class Reach:
         for other, name in get(self.ztunnels.crossings.placed, host):
             if other != view.network:
                 yield name
-        for key in get(self.sources.slices_of_host, host):
+        for key in self._slices(get, host):
             piece = get(self.sources.slices, key)
             for one in piece.endpoints if piece is not None else ():
                 if one.pod and (uid := self._pod(get, view, str(key[0]), str(key[1]), one.pod)):
                     yield uid
         yield from (name for name in self._external(get, host) if name in get(self.ztunnels.workload_names, view))
 
+    def _slices(self, get: Get, host: HostKey) -> Iterator[Key]:
+        """The slices of a service; of a mesh-wide name, those of the clusters where it is global."""
+        service = get(self.meshwide.services, host)
+        base = service.base if service is not None else host
+        for key in get(self.sources.slices_of_host, base):
+            if host in self.meshwide.scopes.names_of(get, base, str(key[0])):
+                yield key
+
     def _external(self, get: Get, host: HostKey) -> Iterator[str]:
         """What serves a host and is no pod of a slice."""
         entries = self.meshwide.external.entries(get, host)
-        for key in get(self.sources.slices_of_host, host):
+        for key in self._slices(get, host):
             piece = get(self.sources.slices, key)
             for one in piece.endpoints if piece is not None else ():
                 if not one.pod and one.addresses:
@@ -105,9 +114,14 @@ class Reach:
             listed = [one.address for one in row.endpoints] or ([host[1]] if row.resolution.by_dns else [])
             for address in listed:
                 yield workloads.listed_uid(row.cluster, row.namespace, row.name, address)
-        services = (get(self.sources.services, at) for at in get(self.sources.services_of_host, host))
+        yield from self._selected(get, host, [row.selector for row in entries if row.selector])
+
+    def _selected(self, get: Get, host: HostKey, by_entry: list[Labels]) -> Iterator[str]:
+        """WorkloadEntries that a service or ServiceEntry selects, and pods that a ServiceEntry does."""
+        service = get(self.meshwide.services, host)
+        base = service.base if service is not None else host
+        services = (get(self.sources.services, at) for at in get(self.sources.services_of_host, base))
         chosen = [row.selector for row in services if row is not None and row.selector]
-        by_entry = [row.selector for row in entries if row.selector]
         tables = self.sources.external
         for at in get(tables.workloads_of, host[0]) if chosen or by_entry else ():
             entry = get(tables.workload_entries, at)
