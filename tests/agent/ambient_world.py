@@ -369,7 +369,7 @@ async def check_captured(here: World) -> None:
 
 async def has_no_listeners(here: World, name: str) -> bool:
     """Nothing of the proxy listens in the pod any more."""
-    return (await here.pods[name].namespace.sockets()).listening == {APP_PORT}
+    return PORTS.proxy_ports.isdisjoint((await here.pods[name].namespace.sockets()).listening)
 
 
 async def start() -> None:

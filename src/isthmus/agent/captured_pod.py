@@ -18,7 +18,7 @@ from isthmus.base.names import spiffe_id
 from isthmus.edge import netfilter
 from isthmus.edge.netns import NetworkNamespace
 from isthmus.edge.zds_server import ZdsServer
-from isthmus.install.capture_rules import CAPTURE_TABLE, NodeCapture, node_capture_chains
+from isthmus.install.capture_rules import CAPTURE_TABLE, NodeCapture, node_capture_chains, released_chains
 from isthmus.install.netfilter import delete_messages, table_messages
 from isthmus.ztunnel.handover import Handed
 
@@ -135,7 +135,7 @@ class CapturedPod:
             self._step = step = next_step(self._standing())
             if step in (Step.NOTHING, Step.FORGET):
                 if step is Step.FORGET:
-                    await self._let_go()
+                    await self._let_go(linger=not self._gone)
                 failures, looks, self._error = 0, 0, ""
                 self._settled.set()
                 await self._news.wait()
@@ -196,11 +196,12 @@ class CapturedPod:
                 self._redirected, self._drained = True, False
                 self._tools.log.info("pod captured", pod=self.pod.key)
             case Step.STOP_REDIRECT:
-                await self._commit(delete_messages(CAPTURE_TABLE))
+                await self._commit(table_messages(CAPTURE_TABLE, released_chains()))
                 self._redirected, self._drained, self._listening = False, False, False
                 self._tools.log.info("pod released", pod=self.pod.key)
             case Step.DRAIN:
                 await self._drain()
+                await self._commit(delete_messages(CAPTURE_TABLE))
                 self._drained = True
 
     async def _say(self, mark: str) -> None:
@@ -251,9 +252,12 @@ class CapturedPod:
     async def _commit(self, messages: list[bytes]) -> None:
         await self._namespace.run(lambda: netfilter.commit(messages))
 
-    async def _let_go(self) -> None:
+    async def _let_go(self, *, linger: bool = False) -> None:
         if self._tools.names is not None:
-            await self._tools.names.stop(self.pod.uid)
+            if linger:
+                self._tools.names.stop_later(self.pod.uid)
+            else:
+                await self._tools.names.stop(self.pod.uid)
         if self._tools.identities is not None:
             await self._tools.identities.release(self.pod.uid)
         if self._tools.ztunnel is not None:

@@ -1,5 +1,6 @@
 """Names for the ambient pods of a node: one table for all, a server in each pod's network namespace."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 
@@ -10,6 +11,9 @@ from isthmus.dns.resolv import ResolvConf
 from isthmus.edge.dns_client import DnsClient
 from isthmus.edge.dns_server import DnsServer
 from isthmus.edge.netns import NetworkNamespace
+
+LINGER = 60.0
+"""Seconds; the kernel keeps a translation of UDP for 30 s after its last packet (nf_conntrack_udp_timeout)."""
 
 
 class PodNames:
@@ -22,6 +26,7 @@ class PodNames:
         self._port = port
         self._table: NameTable | None = None
         self._servers: dict[str, DnsServer] = {}
+        self._stops: dict[str, asyncio.Task[None]] = {}
 
     def update(self, table: NameTable) -> None:
         """The mesh's names from now on."""
@@ -31,6 +36,7 @@ class PodNames:
 
     async def serve(self, pod: Pod, namespace: NetworkNamespace) -> None:
         """Answer in the pod's namespace. Raises IsthmusError. Once more for one that is served changes nothing."""
+        self._cancel_stop(pod.uid)
         if pod.uid in self._servers:
             return
         client = DnsClient(namespace, lambda: self._outside(pod))
@@ -45,10 +51,26 @@ class PodNames:
 
     async def stop(self, pod_uid: str) -> None:
         """Answer no more."""
+        self._cancel_stop(pod_uid)
         server = self._servers.pop(pod_uid, None)
         if server is not None:
             with contextlib.suppress(IsthmusError):
                 await server.close()
+
+    def stop_later(self, pod_uid: str) -> None:
+        """Answer no more after a while: the kernel still redirects queries from ports that have asked before."""
+        if pod_uid in self._servers and pod_uid not in self._stops:
+            self._stops[pod_uid] = asyncio.get_running_loop().create_task(self._linger(pod_uid))
+
+    async def _linger(self, pod_uid: str) -> None:
+        await asyncio.sleep(LINGER)
+        del self._stops[pod_uid]
+        await self.stop(pod_uid)
+
+    def _cancel_stop(self, pod_uid: str) -> None:
+        task = self._stops.pop(pod_uid, None)
+        if task is not None:
+            task.cancel()
 
     async def close(self) -> None:
         """All of them."""

@@ -1,6 +1,6 @@
 """Which packets go through the proxy of a pod, of a machine or of a node: Istio's rules as nftables'."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isthmus.install import netfilter as nft
 
@@ -123,3 +123,12 @@ def node_capture_chains(capture: NodeCapture) -> list[nft.Chain]:
         nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
         nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
     ]
+
+
+def released_chains() -> list[nft.Chain]:
+    """The same chains without rules, for a pod that is being let go: new connections go by themselves.
+
+    The chains stay until it has drained, because without any chain that translates the kernel forgets, in that
+    namespace, where connections were redirected that are still open.
+    """
+    return [replace(chain, rules=()) for chain in node_capture_chains(NodeCapture())]
