@@ -1,6 +1,7 @@
 """What node proxies do, seen with real Envoys: run by `test_tunnels`, one process for each scenario."""
 
 import asyncio
+import time
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
@@ -17,6 +18,7 @@ from isthmus.envoy import (
     naming,
     node_inbound,
     node_outbound,
+    node_tunnels,
     tunnels,
 )
 from isthmus.envoy.build import packed, resource, socket_address
@@ -27,7 +29,7 @@ from isthmus.model.rows import MtlsMode, Protocol, ServicePort
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import CDS, LDS, XdsResource
 from isthmus_lab.net import netns
-from tests.envoy.tunnels import App, Mesh, Node, Place, call, program
+from tests.envoy.tunnels import App, Mesh, Node, Place, call, program, until
 
 SETTINGS = MeshSettings(config_cluster="east")
 DOMAINS = ("cluster.local", "west.local")
@@ -79,7 +81,8 @@ def node_resources(
     origin = hbone.Origin(SETTINGS, many=True, accepted=DOMAINS)
     doorman = node_inbound.Doorman(DOMAINS, policies)
     name = "outbound|80||web.ns.svc.cluster.local"
-    found = [hbone.listener(one) for one in tunnels.NAMES] + [hbone.cluster(one, origin) for one in tunnels.NAMES]
+    found = [hbone.cluster(one, origin) for one in tunnels.NAMES]
+    found += [hbone.listener(naming.OUTER_CONNECT_ORIGINATE), *map(node_tunnels.listener, tunnels.WITHIN_NODE)]
     for one in pods:
         found.append(node_outbound.pod_listener(f"pod/{one.uid}/outbound", one))
         found.append(node_inbound.plain_listener(f"pod/{one.uid}/inbound", one, policies))
@@ -91,7 +94,7 @@ def node_resources(
         hbone.internal_cluster(node_outbound.SERVICES, node_outbound.SERVICES, origin),
         hbone.internal_cluster(node_outbound.WORKLOADS, node_outbound.WORKLOADS, origin),
         node_outbound.service_cluster(Destination(SERVICE, SERVICE.ports[0]), SETTINGS),
-        endpoints.load_assignment(name, Assignment(members), peers),
+        endpoints.load_assignment(name, Assignment(members), peers, of_node=True),
         node_outbound.passthrough(SETTINGS),
         node_inbound.hbone_cluster(SETTINGS),
         node_inbound.plain_cluster(SETTINGS),
@@ -179,8 +182,13 @@ async def authorized() -> None:
         one.running(),
         two.running(),
     ):
-        assert await refused("a", VIP, 80)
+        for _ in range(10):
+            assert await refused("a", VIP, 80)
         assert await call("b", VIP, 80)
+        # A refusal is no failure: it is not tried elsewhere, and takes no endpoint out.
+        counted = await one.stats("outbound.*(ejections_active|connect_attempts_exceeded)$")
+        assert counted
+        assert not any(counted.values())
         assert await refused("b", "10.0.1.1", 9090)
         assert (c.calls, other.calls) == (1, 0)
         # Plain: STRICT closes; where it is allowed, policies ask for what they can know.
@@ -188,6 +196,38 @@ async def authorized() -> None:
         assert await refused("stranger", "10.0.1.1", 9090)
         assert await call("stranger", "10.0.1.2", 8080) == "d 127.0.0.6 hello"
         assert (c.calls, other.calls) == (1, 0)
+
+
+async def with_dead_endpoints() -> None:
+    """What does not come up is tried elsewhere, and not asked again for a while: pods, gateways, plain endpoints."""
+    gone = member("10.0.9.1", tunnel="hbone", identity=identity("c"))
+    plain = member("10.0.9.2")
+    gateway = member("10.0.9.3", 15008, tunnel="double_hbone", gateway=True, network="west")
+    closed = member("10.0.1.2", 7, tunnel="hbone", identity=identity("d"))  # a pod in which nothing listens there
+    mesh = Mesh("cluster.local")
+    two = Node("two", node_resources([C, D]), mesh.secrets(*THERE), 15100)
+    async with App("c").running(), two.running():
+        for dead in ((gone, plain), (gateway, closed)):
+            found = node_resources([A, B], (*TO_C, *dead), peers=(identity("c"),))
+            async with Node("one", found, mesh.secrets(*HERE), 15000).running() as one:
+                await avoids(one, len(dead))
+
+
+async def avoids(node: Node, dead: int) -> None:
+    """No call fails while endpoints are dead, and soon none asks them."""
+
+    async def ejected() -> bool:
+        assert await call("a", VIP, 80) == "c 127.0.0.6 hello"
+        return (await node.stats("outbound.*ejections_active")).get(EJECTED) == dead
+
+    await until(ejected, 40)
+    began = time.monotonic()
+    for _ in range(20):
+        assert await call("a", VIP, 80) == "c 127.0.0.6 hello"
+    assert time.monotonic() - began < 1
+
+
+EJECTED = "cluster.outbound|80||web.ns.svc.cluster.local.outlier_detection.ejections_active"
 
 
 async def across_networks() -> None:
@@ -216,8 +256,8 @@ async def across_networks() -> None:
     assert {(who, asked) for who, _, asked in came_in(gateway)} == {(A.identity, f"{host}:80")}
     # Each call is a tunnel of its own, so that the gateway chooses each time, in few connections to the gateway.
     outer = [where for _, where, _ in came_in(gateway)]
-    assert len(outer) == 11, outer
-    assert len(set(outer)) < 8, outer
+    assert len(outer) == 15, outer  # ten calls, and one that was tried five times
+    assert len(set(outer)) < 12, outer
 
 
 def gateway_resources(host: str, address: str) -> list[XdsResource]:
@@ -246,6 +286,7 @@ def gateway_resources(host: str, address: str) -> list[XdsResource]:
 SCENARIOS = {
     "within_a_network": (POD_PLACES, within_a_network),
     "authorized": ((*POD_PLACES, Place("stranger", (("net", "10.0.3.1"),), captured=False)), authorized),
+    "with_dead_endpoints": (POD_PLACES, with_dead_endpoints),
     "across_networks": (
         (
             Place("a", (("east", "10.0.0.1"), ("wan", "198.18.0.1"))),

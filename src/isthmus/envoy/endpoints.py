@@ -12,7 +12,17 @@ from itertools import groupby
 from envoy.config.core.v3 import address_pb2, base_pb2
 
 from isthmus.envoy import naming
-from isthmus.envoy.tunnels import DOUBLE_HBONE, GATEWAY_PEERS, ORIGINAL_DST, PEERS, TARGET, WAYPOINT
+from isthmus.envoy.tunnels import (
+    DOUBLE_HBONE,
+    GATEWAY_PEERS,
+    ORIGINAL_DST,
+    PEERS,
+    TARGET,
+    TO_GATEWAY,
+    TO_HBONE,
+    TO_PLAIN,
+    WAYPOINT,
+)
 from isthmus.model.mesh import MAPPED, Assignment, LbEndpoint
 from isthmus.model.preference import OVERPROVISIONING
 from isthmus.model.rows import Locality
@@ -36,12 +46,15 @@ _OVERPROVISIONING = 3
 _WEIGHTED_HEALTH = b"\x30\x01"
 
 
-def load_assignment(name: str, assignment: Assignment, peers: Iterable[str] = ()) -> XdsResource:
+def load_assignment(
+    name: str, assignment: Assignment, peers: Iterable[str] = (), *, of_node: bool = False
+) -> XdsResource:
     """The ClusterLoadAssignment of a cluster; one without members is sent too, so that nobody waits for it.
 
-    `peers` are the identities of the service: whom a tunnel through a gateway must lead to.
+    `peers` are the identities of the service: whom a tunnel through a gateway must lead to. `of_node`: for the proxy of
+    a node, which reaches plain endpoints, too, by a listener of its own.
     """
-    encoder = _Encoder(name, peers)
+    encoder = _Encoder(name, peers, of_node=of_node)
     groups = (
         length_delimited(2, encoder.group(priority, locality, list(members)))
         for (priority, _, locality), members in groupby(assignment.members, key=_group_key)
@@ -65,7 +78,8 @@ def _group_key(member: LbEndpoint) -> tuple[int, bool, Locality]:
 class _Encoder:
     """Encodes the members of one assignment, what several share only once."""
 
-    def __init__(self, cluster: str, peers: Iterable[str]) -> None:
+    def __init__(self, cluster: str, peers: Iterable[str], *, of_node: bool) -> None:
+        self._of_node = of_node
         self._peers = ",".join(peers)
         parsed = naming.parse(cluster)
         self._authority = f"{parsed.host}:{parsed.port}" if parsed is not None else ""
@@ -83,7 +97,7 @@ class _Encoder:
 
     def member(self, member: LbEndpoint) -> bytes:
         """An LbEndpoint. What is reached through a tunnel is an internal listener that is told where to (SH18)."""
-        if member.tunnel:
+        if member.tunnel or self._of_node:
             return self._tunnelled(member)
         socket = length_delimited(2, member.address.encode()) + _PORT_VALUE + varint(member.port)
         if member.address.startswith(MAPPED):
@@ -93,7 +107,7 @@ class _Encoder:
         return length_delimited(1, endpoint) + health + self._tail(member)
 
     def _tunnelled(self, member: LbEndpoint) -> bytes:
-        listener = naming.INNER_CONNECT_ORIGINATE if member.gateway else naming.CONNECT_ORIGINATE
+        listener = _LISTENERS[self._of_node, member.tunnel]
         via = f";{member.waypoint}" if member.waypoint else ""
         place = address_pb2.EnvoyInternalAddress(
             server_listener_name=listener, endpoint_id=_written(member.address, member.port) + via
@@ -113,6 +127,16 @@ class _Encoder:
             known = length_delimited(3, _metadata(member)) + length_delimited(4, _weight(member.weight))
             self._tails[key] = known
         return known
+
+
+_LISTENERS = {
+    (False, "hbone"): naming.CONNECT_ORIGINATE,
+    (False, DOUBLE_HBONE): naming.INNER_CONNECT_ORIGINATE,
+    (True, "hbone"): TO_HBONE,
+    (True, DOUBLE_HBONE): TO_GATEWAY,
+    (True, ""): TO_PLAIN,
+}
+"""By whether it is a node's proxy, and how the member is reached: the internal listener."""
 
 
 def _tunnel_metadata(member: LbEndpoint, authority: str, peers: str) -> bytes:

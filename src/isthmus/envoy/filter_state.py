@@ -28,6 +28,9 @@ LOCAL_ADDRESS = "envoy.filters.listener.original_dst.local_ip"
 REMOTE_ADDRESS = "envoy.filters.listener.original_dst.remote_ip"
 """Where the caller is, told to the next internal listener."""
 
+INSTEAD = "envoy.network.transport_socket.original_dst_address"
+"""Where an original-destination cluster leads to, if that is not where the caller meant to go."""
+
 NAME = "envoy.filters.network.set_filter_state"
 
 HASHABLE = "envoy.hashable_string"
@@ -69,5 +72,5 @@ def _value(entry: Entry) -> Message:
     return value
 
 
-_OWN_FACTORY = frozenset((SERVER_NAMES, LOCAL_ADDRESS, REMOTE_ADDRESS))
+_OWN_FACTORY = frozenset((SERVER_NAMES, LOCAL_ADDRESS, REMOTE_ADDRESS, INSTEAD))
 """Objects with a meaning of their own: Envoy makes them by their key."""

@@ -37,14 +37,11 @@ from envoy.type.metadata.v3 import metadata_pb2
 from isthmus.envoy import filters, tls, upstream
 from isthmus.envoy.access_log import OUTBOUND, access_log
 from isthmus.envoy.build import Message, packed, resource, seconds, struct
-from isthmus.envoy.filter_state import LOCAL_ADDRESS, SERVER_NAMES, Entry, setter
+from isthmus.envoy.filter_state import INSTEAD, LOCAL_ADDRESS, SERVER_NAMES, Entry, setter
 from isthmus.envoy.naming import CONNECT_ORIGINATE, HBONE_PORT, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE
 from isthmus.envoy.tunnels import DOUBLE_HBONE, GATEWAY_PEERS, ORIGINAL_DST, PEERS, TARGET, TUNNEL_MATCH, WAYPOINT
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import CDS, LDS, XdsResource
-
-_TARGET_STATE = "isthmus.hbone.target"
-_LOCAL = f"%DYNAMIC_METADATA({ORIGINAL_DST}:local)%"
 
 NOBODY = "spiffe://"
 """Matches the names of all: who the server must be exactly is said by connection."""
@@ -76,32 +73,38 @@ def cluster(name: str, origin: Origin) -> XdsResource:
 # -- listeners ----------------------------------------------------------------------------------------------------
 
 
+TO_ENDPOINT = (
+    Entry(SERVER_NAMES, f"%DYNAMIC_METADATA(istio:{PEERS})%"),
+    Entry(INSTEAD, f"%DYNAMIC_METADATA({ORIGINAL_DST}:{WAYPOINT})%", optional=True),
+)
+"""What a tunnel to an endpoint goes by: who must be there, and where it ends instead if there is a waypoint."""
+
+_TARGET_STATE, _GATEWAY_STATE = "isthmus.hbone.target", "isthmus.hbone.gateway"
+
+TO_SERVICE = (
+    Entry(SERVER_NAMES, f"%DYNAMIC_METADATA(istio:{PEERS})%"),
+    Entry(_TARGET_STATE, f"%DYNAMIC_METADATA(istio:{DOUBLE_HBONE}:{TARGET})%", once=True),
+    Entry(_GATEWAY_STATE, f"%DYNAMIC_METADATA(istio:{GATEWAY_PEERS})%", once=True, optional=True),
+    Entry(LOCAL_ADDRESS, f"%DYNAMIC_METADATA({ORIGINAL_DST}:local)%", once=True),
+)
+"""What a tunnel to a service behind a gateway goes by; the last three are for the outer tunnel."""
+
+SERVICE = f"%FILTER_STATE({_TARGET_STATE}:PLAIN)%"
+"""The authority of both tunnels to a service."""
+
+
 def _connect_listener() -> XdsResource:
-    names = Entry(SERVER_NAMES, f"%DYNAMIC_METADATA(istio:{PEERS})%")
-    return internal_listener(
-        CONNECT_ORIGINATE,
-        [setter(names), tunnel(CONNECT_ORIGINATE, "%DOWNSTREAM_LOCAL_ADDRESS%")],
-        before=[filters.original_dst()],
-    )
+    carry = tunnel(CONNECT_ORIGINATE, "%DOWNSTREAM_LOCAL_ADDRESS%")
+    return internal_listener(CONNECT_ORIGINATE, [setter(*TO_ENDPOINT), carry], before=[filters.original_dst()])
 
 
 def _inner_listener() -> XdsResource:
-    state = (
-        Entry(SERVER_NAMES, f"%DYNAMIC_METADATA(istio:{PEERS})%"),
-        Entry(_TARGET_STATE, f"%DYNAMIC_METADATA(istio:{DOUBLE_HBONE}:{TARGET})%", once=True),
-        Entry(_GATEWAY_STATE, f"%DYNAMIC_METADATA(istio:{GATEWAY_PEERS})%", once=True, optional=True),
-        Entry(LOCAL_ADDRESS, _LOCAL, once=True),
-    )
-    carry = tunnel(INNER_CONNECT_ORIGINATE, f"%FILTER_STATE({_TARGET_STATE}:PLAIN)%")
-    return internal_listener(INNER_CONNECT_ORIGINATE, [setter(*state), carry])
-
-
-_GATEWAY_STATE = "isthmus.hbone.gateway"
+    return internal_listener(INNER_CONNECT_ORIGINATE, [setter(*TO_SERVICE), tunnel(INNER_CONNECT_ORIGINATE, SERVICE)])
 
 
 def _outer_listener() -> XdsResource:
     names = Entry(SERVER_NAMES, f"%FILTER_STATE({_GATEWAY_STATE}:PLAIN)%", optional=True)
-    carry = tunnel(OUTER_CONNECT_ORIGINATE, f"%FILTER_STATE({_TARGET_STATE}:PLAIN)%")
+    carry = tunnel(OUTER_CONNECT_ORIGINATE, SERVICE)
     return internal_listener(OUTER_CONNECT_ORIGINATE, [setter(names), carry], before=[filters.original_dst()])
 
 
@@ -161,9 +164,6 @@ def _to_address(name: str, origin: Origin, *, port: int, prefixes: tuple[str, ..
     )
     if port:
         message.original_dst_lb_config.upstream_port_override.value = port
-        elsewhere = metadata_pb2.MetadataKey.PathSegment(key=WAYPOINT)
-        key = metadata_pb2.MetadataKey(key=ORIGINAL_DST, path=[elsewhere])
-        message.original_dst_lb_config.metadata_key.CopyFrom(key)
     return resource(CDS, name, message)
 
 
@@ -196,15 +196,16 @@ def _base(name: str, origin: Origin, **fields: Any) -> Message:
     )
 
 
-def connect_protocol(*, pooled: bool) -> dict[str, Message]:
-    """HTTP/2 that carries CONNECT; a connection that is not pooled serves one stream."""
+def connect_protocol(*, pooled: bool, pings: bool = True) -> dict[str, Message]:
+    """HTTP/2 that carries CONNECT; a connection that is not pooled serves one stream. Within Envoy nobody pings."""
     options = http_protocol_options_pb2.HttpProtocolOptions()
     options.common_http_protocol_options.idle_timeout.CopyFrom(seconds(IDLE_SECONDS))
     if not pooled:
         options.common_http_protocol_options.max_requests_per_connection.value = 1
-    options.explicit_http_config.http2_protocol_options.CopyFrom(
-        protocol_pb2.Http2ProtocolOptions(allow_connect=True, connection_keepalive=upstream.keepalive())
-    )
+    http2 = protocol_pb2.Http2ProtocolOptions(allow_connect=True)
+    if pings:
+        http2.connection_keepalive.CopyFrom(upstream.keepalive())
+    options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
     return {upstream.HTTP_OPTIONS: packed(options)}
 
 

@@ -16,7 +16,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 
-from isthmus.envoy import clusters, filters, hbone, naming, tls, upstream
+from isthmus.envoy import clusters, filters, hbone, naming, node_tunnels, tls, upstream
 from isthmus.envoy.access_log import OUTBOUND, access_log
 from isthmus.envoy.build import Message, metadata, resource, seconds, u32
 from isthmus.envoy.clusters import Destination
@@ -69,14 +69,17 @@ def _proxy(cluster: str) -> Message:
 # -- which service ------------------------------------------------------------------------------------------------
 
 
-def service_chain(addresses: Iterable[str], port: int, cluster: str) -> bytes:
-    """The encoded filter chain of one port of a service; ranges are addresses, too."""
+def service_chain(addresses: Iterable[str], port: int, cluster: str, *, by_dns: bool = False) -> bytes:
+    """The encoded filter chain of one port of a service; ranges are addresses, too.
+
+    `by_dns`: its endpoints are found in DNS, so that nothing is known of them, and nothing within leads there.
+    """
     message = FilterChain(
         name=cluster,
         filter_chain_match=FilterChainMatch(
             destination_port=u32(port), prefix_ranges=[_range(address) for address in addresses]
         ),
-        filters=[_proxy(cluster)],
+        filters=[_proxy(cluster) if by_dns else node_tunnels.proxy(cluster)],
     )
     encoded: bytes = message.SerializeToString(deterministic=True)
     return encoded
@@ -137,13 +140,13 @@ def service_cluster(destination: Destination, settings: MeshSettings, members: b
     """The cluster of one port of a service: bytes, whatever it speaks."""
     name = naming.outbound(destination.port.port, destination.service.host)
     policy = destination.policy
-    plain = Cluster.TransportSocketMatch(name="plain", transport_socket=tls.plain_socket())
-    plain.match.SetInParent()
+    by_dns = destination.service.by_dns
     message = Cluster(
         name=name,
         connect_timeout=seconds(settings.connect_timeout),
         metadata=metadata(istio=clusters.about(destination)),
-        transport_socket_matches=hbone.socket_matches([plain]),
+        transport_socket=tls.plain_socket() if by_dns else hbone.internal_socket(),
+        typed_extension_protocol_options={} if by_dns else hbone.connect_protocol(pooled=True, pings=False),
         lb_policy=clusters.LB_POLICIES.get(policy.load_balancer, Cluster.ROUND_ROBIN),
         circuit_breakers=upstream.circuit_breakers(policy.connection_pool),
         outlier_detection=upstream.outlier_detection(policy.outlier_detection, answers=False),

@@ -5,6 +5,10 @@ from isthmus.envoy.naming import CONNECT_ORIGINATE, INNER_CONNECT_ORIGINATE, OUT
 NAMES = (CONNECT_ORIGINATE, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE)
 """Names of internal listeners, and of the clusters behind them."""
 
+TO_HBONE, TO_GATEWAY, TO_PLAIN = "to_hbone", "to_gateway", "to_plain"
+WITHIN_NODE = (TO_HBONE, TO_GATEWAY, TO_PLAIN)
+"""Names of internal listeners of node proxies, which take CONNECT (see `node_tunnels`)."""
+
 ORIGINAL_DST = "envoy.filters.listener.original_dst"
 """Filter metadata of an endpoint: `local` is the address that its internal listener takes for the destination."""
 

@@ -9,8 +9,9 @@ from ipaddress import ip_network
 from isthmus.base.names import spiffe_id
 from isthmus.derive import networks, peers, policies, tunnels
 from isthmus.derive.endpoints import REDIRECTED
-from isthmus.envoy import hbone, naming, node_inbound, node_outbound
+from isthmus.envoy import hbone, naming, node_inbound, node_outbound, node_tunnels
 from isthmus.envoy.tunnels import NAMES as TUNNELS
+from isthmus.envoy.tunnels import WITHIN_NODE
 from isthmus.graph.behind import services_of
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import Names, tcp_ports
@@ -139,7 +140,7 @@ class NodeProxies:
     @staticmethod
     def listeners() -> Names:
         """The listeners that all node proxies have."""
-        return frozenset((*TUNNELS, *WITHIN))
+        return frozenset((naming.OUTER_CONNECT_ORIGINATE, *WITHIN_NODE, *WITHIN))
 
     def cluster(self, get: Get, view: OutboundView, name: str) -> XdsResource | None:
         """A cluster that is no service's; None if the name is not one of those."""
@@ -163,7 +164,9 @@ class NodeProxies:
 
     def listener(self, get: Get, view: OutboundView, hosts: Iterable[HostKey], name: str) -> XdsResource | None:
         """A listener that all have."""
-        if name in TUNNELS:
+        if name in WITHIN_NODE:
+            return node_tunnels.listener(name)
+        if name == naming.OUTER_CONNECT_ORIGINATE:
             return hbone.listener(name)
         if name == node_outbound.SERVICES:
             return node_outbound.services_listener(self._services(get, view, hosts))
@@ -182,7 +185,9 @@ class NodeProxies:
                 if free == addresses:
                     yield chain
                 elif free:
-                    yield node_outbound.service_chain(free, port, cluster)
+                    service = get(self.meshwide.services, host)
+                    by_dns = service is not None and service.by_dns
+                    yield node_outbound.service_chain(free, port, cluster, by_dns=by_dns)
 
     def _chains(self, get: Get, key: tuple[OutboundView, HostKey]) -> tuple[Chain, ...]:
         view, host = key
@@ -197,7 +202,8 @@ class NodeProxies:
             addresses = tuple(dict.fromkeys(ranges))
             cluster = naming.outbound(port.port, service.host)
             if addresses:
-                yield addresses, port.port, cluster, node_outbound.service_chain(addresses, port.port, cluster)
+                chain = node_outbound.service_chain(addresses, port.port, cluster, by_dns=service.by_dns)
+                yield addresses, port.port, cluster, chain
 
     # -- which pods take HBONE ------------------------------------------------------------------------------------
 

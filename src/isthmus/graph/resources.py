@@ -205,10 +205,13 @@ class Resources:
         host = (service.namespace, service.name)
         view = outbound_of(scope)
         peers = self.meshwide.peers_of(get, service, view.cluster) if view is not None and view.hbone else ()
+        of_node = view is not None and view.node and not service.by_dns
         if service.stands_for is not None:
-            return endpoints.load_assignment(name, self._globally(get, scope, service, horizon, name), peers)
-        assigned = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client_of(scope, name)))
-        return endpoints.load_assignment(name, assigned, peers)
+            found = self._globally(get, scope, service, horizon, name)
+        else:
+            client = client_of(scope, name)
+            found = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client))
+        return endpoints.load_assignment(name, found, peers, of_node=of_node)
 
     def _globally(self, get: Get, scope: Scope, service: MeshService, horizon: Horizon, name: str) -> Assignment:
         """The endpoints of a global name."""
