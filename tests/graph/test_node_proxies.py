@@ -63,8 +63,8 @@ def test_endpoints_that_take_hbone_are_reached_by_it() -> None:
     found.connect(proxy)
     who = "spiffe://cluster.local/ns/sample/sa/helloworld"
     assert members(found, proxy) == {
-        "10.0.0.11:5000": ("connect_originate", who, ""),
-        "10.0.0.12:5000": ("connect_originate", who, ""),
+        "10.0.0.11:5000": ("to_hbone", who, ""),
+        "10.0.0.12:5000": ("to_hbone", who, ""),
     }
 
 
@@ -73,15 +73,15 @@ def test_others_are_reached_plain_even_where_a_sidecar_takes_mutual_tls() -> Non
     found = mesh("east", east, helloworld("east", "10.0.0.11").rows(), ambient(sleep(), "pending"))
     proxy = node()
     found.connect(proxy)
-    assert members(found, proxy) == {"10.0.0.11:5000": ("", "", "")}
-    assert members(found, proxy, "outbound|80||sleep.sample.svc.cluster.local") == {"10.0.0.2:80": ("", "", "")}
+    assert members(found, proxy) == {"10.0.0.11:5000": ("to_plain", "", "")}
+    assert members(found, proxy, "outbound|80||sleep.sample.svc.cluster.local") == {"10.0.0.2:80": ("to_plain", "", "")}
 
 
 def test_listeners_are_those_of_the_nodes_pods_and_a_few_for_all() -> None:
     found, proxy = world(), node()
     found.connect(proxy)
     shared = {
-        "connect_originate", "inner_connect_originate", "outer_connect_originate", "outbound", "workloads"
+        "to_hbone", "to_gateway", "to_plain", "outer_connect_originate", "outbound", "workloads"
     }  # fmt: skip
     pods = ("sleep-east-0", "helloworld-east-0", "helloworld-east-1")
     assert set(found.resources(proxy.id, LDS)) == shared | {
@@ -103,7 +103,7 @@ def test_a_pod_comes_and_goes_with_its_annotation() -> None:
     # Out of it: nobody is told to come by HBONE any more, but its listeners stay until nothing is redirected to them.
     dirty = found.apply([put(replace(row, redirection="pending"))])
     assert dirty[proxy.id] == {LDS: {"workloads"}, EDS: {NAME}}
-    assert members(found, proxy)["10.0.0.11:5000"] == ("", "", "")
+    assert members(found, proxy)["10.0.0.11:5000"] == ("to_plain", "", "")
     assert listeners <= set(found.resources(proxy.id, LDS))
     dirty = found.apply([put(replace(row, redirection=""))])
     assert dirty[proxy.id] == {LDS: listeners}
@@ -186,9 +186,9 @@ def test_other_networks_are_reached_by_double_hbone_to_whoever_the_service_may_b
     found.connect(proxy)
     both = "spiffe://cluster.local/ns/sample/sa/helloworld,spiffe://west.local/ns/sample/sa/helloworld"
     got = members(found, proxy)
-    assert got["10.0.0.11:5000"] == ("connect_originate", both.partition(",")[0], "")
+    assert got["10.0.0.11:5000"] == ("to_hbone", both.partition(",")[0], "")
     host = "helloworld.sample.svc.cluster.local:5000"
-    assert got["172.18.0.2:15008"] == ("inner_connect_originate", both, host)
+    assert got["172.18.0.2:15008"] == ("to_gateway", both, host)
 
 
 def test_what_is_reached_by_sni_only_is_hidden_from_node_proxies() -> None:

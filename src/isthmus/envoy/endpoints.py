@@ -144,7 +144,7 @@ def _tunnel_metadata(member: LbEndpoint, authority: str, peers: str) -> bytes:
     where = _text("local", _written(member.address.removeprefix(MAPPED), member.port))
     if member.waypoint:
         where += _text(WAYPOINT, member.waypoint)
-    about = _about(member) | {PEERS: _string(peers)}
+    about = _about(member) | ({PEERS: _string(peers)} if member.tunnel else {})
     if member.entrance:
         about |= {GATEWAY_PEERS: _string(",".join(member.entrance))}
     if member.tunnel == DOUBLE_HBONE:
