@@ -90,6 +90,13 @@ class Site:
             await self._pod(f"{name}-{address.rpartition('.')[2]}", address)
         await self.admin.apply(ENDPOINT_SLICES, endpoints(name, addresses), manager="test")
 
+    async def gateway(self, *addresses: str) -> None:
+        """Where the network is entered."""
+        meta = {"name": "ew", "namespace": "istio-gateways", "labels": {NETWORK_LABEL: self.name}}
+        spec = {"ports": [{"port": 15008}], "externalIPs": list(addresses)}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
+        await self.admin.apply(SERVICES, service, manager="test")
+
     async def _pod(self, name: str, address: str) -> None:
         meta = {"name": name, "namespace": "app", "annotations": {"ambient.istio.io/redirection": "enabled"}}
         spec = {"containers": [{"name": "a", "image": "isthmus/helloworld"}]}
@@ -398,3 +405,22 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
             sink.write(data)
             await sink.drain()
     sink.close()
+
+
+@two_control_planes
+async def test_a_link_follows_the_addresses_at_which_the_peer_is_entered(east: Site, west: Site) -> None:
+    def entered() -> set[str]:
+        return {one.address for one in east.plane.mesh.gateways() if one.network == "west"}
+
+    await west.gateway("127.0.0.1", "127.0.0.2")
+    await asyncio.gather(east.link(west), west.link(east))
+    await until(lambda: entered() == {"127.0.0.1", "127.0.0.2"})
+    await west.gateway("127.0.0.2")
+    await until(lambda: entered() == {"127.0.0.2"})
+    await east.stop()
+    await east.start()
+    await until(lambda: entered() == {"127.0.0.2"})
+    assert east.peer(west)["addresses"][0].startswith("127.0.0.2:")
+    await west.gateway()
+    await east.unlink(west)
+    await until(lambda: not entered())

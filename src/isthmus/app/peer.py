@@ -18,8 +18,8 @@ from isthmus.base.errors import IsthmusError, Problem
 from isthmus.edge.control_plane import Backoff
 from isthmus.edge.peer_client import Credentials, PeerStream, open_stream
 from isthmus.edge.peer_files import Kept, KeptResource
-from isthmus.ingest.peer_wire import Claim, Hello, read_bundle, read_hello, read_service, write_bundle
-from isthmus.model.peering import PeerBundle, PeerLink, PeerService
+from isthmus.ingest.peer_wire import Claim, Hello, entered_at, read_bundle, read_hello, read_service, write_bundle
+from isthmus.model.peering import PeerBundle, PeerEntrances, PeerLink, PeerService
 from isthmus.tables.changes import Change, Drop, Put, Replace
 from isthmus.xds.client import DeltaClient, Held, Update
 from isthmus.xds.resource import CONTROL_PLANE, PEER_SERVICE, ROOTS_REPORT, TRUST_BUNDLE
@@ -65,6 +65,8 @@ class Peer:
         self.error = ""
         self.address = ""
         self.hello: Hello | None = None
+        self.entrances: tuple[str, ...] = ()
+        """Where the peer is entered by its own word; empty: where the link says."""
         self.dirty = False
         self.stale = False
         """What counts was restored and not heard again yet."""
@@ -81,6 +83,7 @@ class Peer:
             self._restore(kept)
         self._swap()
         self._emit_bundle()
+        self._emit_entrances()
 
     # -- what counts ----------------------------------------------------------------------------------------------
 
@@ -100,6 +103,24 @@ class Peer:
         """False for a link that only lets the peer in."""
         return bool(self.link.xds_port and self.link.addresses)
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where to look for the peer: where it is now, and after that where the link says."""
+        return tuple(dict.fromkeys((*self.entrances, *self.link.addresses)))
+
+    def _told_entrances(self, told: tuple[str, ...]) -> None:
+        found = entered_at(self.link.addresses, self.entrances, told)
+        if found != self.entrances:
+            log.info("peer is entered elsewhere", peer=self.claim.cluster, addresses=list(found))
+            self.entrances, self.dirty = found, True
+            self._emit_entrances()
+
+    def _emit_entrances(self) -> None:
+        claim = self.claim
+        row = PeerEntrances(cluster=claim.cluster, name=claim.network, addresses=self.entrances)
+        rows = ((row.key, row),) if self.entrances else ()
+        self._ground.emit([Replace(PeerEntrances.TABLE, (claim.cluster,), rows)])
+
     def problems(self) -> list[Problem]:
         """What the peer said that does not count."""
         return [problem for found in self._problems.values() for problem in found]
@@ -111,12 +132,21 @@ class Peer:
             for type_url, held in self._client.held.items()
             for name, one in sorted(held.items())
         )
-        return Kept(self.claim.cluster, self.declared, resources, updated=self.updated or 0.0, roots=self._announced)
+        return Kept(
+            self.claim.cluster,
+            self.declared,
+            resources,
+            updated=self.updated or 0.0,
+            roots=self._announced,
+            entrances=self.entrances,
+            linked=self.link.addresses,
+        )
 
     def remove(self) -> None:
         """The link is gone: so is everything that the peer told."""
         prefix = (self.claim.cluster,)
-        self._ground.emit([Replace(PeerService.TABLE, prefix, ()), Replace(PeerBundle.TABLE, prefix, ())])
+        tables = (PeerService.TABLE, PeerBundle.TABLE, PeerEntrances.TABLE)
+        self._ground.emit([Replace(table, prefix, ()) for table in tables])
 
     def told_roots(self, roots: str) -> None:
         """The peer announces its roots (PEM), on whichever stream. Those that no link declares are the mesh's own."""
@@ -141,7 +171,7 @@ class Peer:
             "network": self.claim.network,
             "trustDomain": self.claim.trust_domain,
             "link": f"{self.link.namespace}/{self.link.name}",
-            "addresses": [f"{one}:{self.link.xds_port}" for one in self.link.addresses],
+            "addresses": [f"{one}:{self.link.xds_port}" for one in self.addresses],
             "state": self.state,
             "connectedSince": self.connected_since,
             "lastUpdate": self.updated,
@@ -170,6 +200,8 @@ class Peer:
             if one.type_url in self._client.held:
                 self._client.held[one.type_url][one.name] = Held(one.version, one.body)
         self._announced, self.updated = kept.roots, kept.updated or None
+        # Who corrects the addresses of a link knows better than what was told before.
+        self.entrances = kept.entrances if kept.linked == self.link.addresses else ()
         self.stale = True
         self.settled.set()
 
@@ -207,7 +239,7 @@ class Peer:
         """Follow the peer until cancelled, at whichever of its addresses answers."""
         backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         while self.asks:
-            for address in self.link.addresses:
+            for address in self.addresses:
                 try:
                     await self._follow(address, backoff)
                 except* (IsthmusError, DecodeError) as group:
@@ -258,6 +290,7 @@ class Peer:
             if hello is None:
                 raise PeerMismatchError("; ".join(one.message for one in problems), "Correct the link")
             self.hello = hello
+            self._told_entrances(hello.entrances)
         if self._asked_at is not None:
             self.round_trip, self._asked_at = clock.monotonic() - self._asked_at, None
         if self._verified or not update.changed:

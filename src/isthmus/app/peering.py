@@ -280,7 +280,15 @@ class Peering:
     def _hello(self) -> Hello:
         settings = self._settings
         network = self._mesh.network_of(settings.cluster)
-        return Hello(settings.cluster, network, self._trust_domain(), settings.mesh_id, settings.version)
+        gateways = [one for one in self._mesh.gateways() if (one.network, one.cluster) == (network, settings.cluster)]
+        return Hello(
+            settings.cluster,
+            network,
+            self._trust_domain(),
+            settings.mesh_id,
+            settings.version,
+            entrances=tuple(sorted({one.address for one in gateways if one.hbone_port})),
+        )
 
     def _tell(self, type_url: str, name: str, body: bytes) -> None:
         before, after = self._told[type_url], {name: XdsResource(type_url, name, body)}

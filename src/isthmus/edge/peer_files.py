@@ -23,13 +23,18 @@ class KeptResource(msgspec.Struct, frozen=True, gc=False):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What was known of one peer. `declared` is a digest of the link that it was told under; times in seconds."""
+    """What was known of one peer. `declared` is a digest of the link that it was told under; times in seconds.
+
+    `entrances` were told under a link to the addresses `linked`.
+    """
 
     peer: str
     declared: str
     resources: tuple[KeptResource, ...]
     updated: float = 0.0
     roots: str = ""
+    entrances: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
     format: int = FORMAT
 
 

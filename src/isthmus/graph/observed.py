@@ -353,7 +353,9 @@ class Meshwide:
         for key in get(self.sources.links_to, network):
             link = get(self.sources.peer_links, key)
             if link is not None:
-                found.update(networks.gateways_of_link(link, partial(self.resolve, get)))
+                told = get(self.sources.peer_entrances, (link.peer, "", network))
+                now = link if told is None else msgspec.structs.replace(link, addresses=told.addresses)
+                found.update(networks.gateways_of_link(now, partial(self.resolve, get)))
         return networks.merged(found)
 
     def gateways_of_service(self, get: Get, row: Service) -> tuple[NetworkGateway, ...]:

@@ -15,7 +15,7 @@ from isthmus.model.mesh import (
 )
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
-from isthmus.model.peering import PeerBundle, PeerLink, PeerService, scope_said
+from isthmus.model.peering import PeerBundle, PeerEntrances, PeerLink, PeerService, scope_said
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
@@ -66,6 +66,7 @@ class Sources:
         self.api_gateways = graph.source(ApiGateway.TABLE, ApiGateway)
         self.managed_gateways = graph.source(ManagedGateway.TABLE, ManagedGateway)
         self.peer_links = graph.source(PeerLink.TABLE, PeerLink)
+        self.peer_entrances = graph.source(PeerEntrances.TABLE, PeerEntrances)
         self.peer_services = graph.source(PeerService.TABLE, PeerService)
         self.resolved_names = graph.source(ResolvedName.TABLE, ResolvedName)
         self.peer_bundles = graph.source(PeerBundle.TABLE, PeerBundle)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from isthmus.base.errors import IsthmusError, ObjectRef, Problem
+from isthmus.ingest.finding import is_address
 from isthmus.model.peering import PeerEndpoints, PeerService, ServiceScope
 from isthmus.model.rows import Locality, Protocol, ServicePort
 from isthmus.proto import peering_pb2
@@ -20,6 +21,8 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _IDENTITY = re.compile(r"spiffe://([^/]+)/ns/[^/]+/sa/[^/]+")
 MOST = 1_000_000
 """No place has more endpoints than this; weights are made of the counts."""
+
+MOST_ENTRANCES = 64
 
 _TELL = "See to the control plane of that cluster, or correct the link"
 
@@ -35,13 +38,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who a control plane says it is."""
+    """Who a control plane says it is, and at which addresses its network is entered now."""
 
     cluster: str
     network: str
     trust_domain: str
     mesh_id: str = ""
     version: str = ""
+    entrances: tuple[str, ...] = ()
 
 
 # -- for the peer -------------------------------------------------------------------------------------------------
@@ -90,6 +94,7 @@ def write_hello(hello: Hello) -> bytes:
         trust_domain=hello.trust_domain,
         mesh_id=hello.mesh_id,
         version=hello.version,
+        entrances=hello.entrances,
     )
     return bytes(message.SerializeToString(deterministic=True))
 
@@ -213,10 +218,22 @@ def read_hello(claim: Claim, body: bytes) -> tuple[Hello | None, Sequence[Proble
     except DecodeError as error:
         read.refuse("(message)", f"cannot be decoded ({error})")
         return None, read.problems
-    told = Hello(message.cluster, message.network, message.trust_domain, message.mesh_id, message.version)
+    entrances = tuple(dict.fromkeys(one for one in message.entrances[:MOST_ENTRANCES] if is_address(one)))
+    told = Hello(message.cluster, message.network, message.trust_domain, message.mesh_id, message.version, entrances)
     declared = (claim.cluster, claim.network, claim.trust_domain)
     names = ("cluster", "network", "trust domain")
     for what, said, wanted in zip(names, (told.cluster, told.network, told.trust_domain), declared, strict=True):
         if said != wanted:
             read.refuse(what, f"who answers says its {what} is {said!r}, the link declares {wanted!r}")
     return (None if read.problems else told), read.problems
+
+
+def entered_at(linked: Sequence[str], before: Sequence[str], told: Sequence[str]) -> tuple[str, ...]:
+    """Where a peer is entered that says it is at `told`; `before` is what was believed, empty: what the link says.
+
+    A link to other addresses, of a load balancer or a name that the peer does not know of itself, stays as it is. One
+    that says that it is nowhere is where it was: whatever it lost, there is no better place to look for it.
+    """
+    if not told or (not before and set(linked).isdisjoint(told)):
+        return tuple(before)
+    return tuple(told)

@@ -5,7 +5,7 @@ from isthmus.model.liveness import ClusterStanding, LivenessPolicy, MeshCluster
 from isthmus.model.managed import ManagedGateway
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
-from isthmus.model.peering import PeerBundle, PeerLink, PeerService
+from isthmus.model.peering import PeerBundle, PeerEntrances, PeerLink, PeerService
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
@@ -50,5 +50,6 @@ OBSERVED: tuple[type[Row], ...] = (
     PeerLink,
     PeerService,
     PeerBundle,
+    PeerEntrances,
 )
 """Every kind of row that enters the graph from outside."""

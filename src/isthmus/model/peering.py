@@ -70,6 +70,13 @@ class PeerBundle(Row, frozen=True, kw_only=True, gc=False):
     roots: str = ""
 
 
+class PeerEntrances(Row, frozen=True, kw_only=True, gc=False):
+    """Where a peer's network (`name`) is entered now, by the peer's own word: instead of what the link to it says."""
+
+    TABLE: ClassVar[str] = "peer_entrances"
+    addresses: tuple[str, ...] = ()
+
+
 class PeerEndpoints(msgspec.Struct, frozen=True, gc=False, order=True):
     """The endpoints of a service in one place of a peer, in summary: how many are healthy, and how many there are."""
 
