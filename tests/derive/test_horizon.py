@@ -247,6 +247,14 @@ def test_ranked_endpoints_that_are_not_ready_are_told_so_that_the_rest_is_not_ov
     assert [m.address for m in run(A, candidates, G1).members] == ["10.0.0.1", "9.9.9.1"]
 
 
+def test_a_place_where_nothing_is_ready_is_not_told_at_all() -> None:
+    """What is told and not ready counts among the n-1 of n that may stay when others are ejected."""
+    lost = [endpoint("a", f"10.0.0.{n}", locality=R1, ready=False) for n in range(3)]
+    found = assign(NEAR_R1, [*lost, endpoint("b", "10.0.0.5")], lambda _: (G1,), preference=NETWORK_FIRST)
+    assert [(m.address, m.priority, m.healthy) for m in found.members] == [("9.9.9.1", 0, True)]
+    assert assign(NEAR_R1, lost, lambda _: (G1,), preference=NETWORK_FIRST).members == ()
+
+
 def test_shares_of_places_are_exact_whatever_the_zones_and_gateways_behind_them() -> None:
     """istio#56355: a remote cluster with several zones and several gateways."""
     near = [endpoint("a", f"10.0.0.{n}", locality=Locality("r1", "z1")) for n in range(3)]

@@ -181,7 +181,7 @@ def test_the_last_path_is_never_taken_away() -> None:
         )
         assert ejected < endpoints
         assert ejected >= min(endpoints - 1, 99)
-    assert cluster.common_lb_config.healthy_panic_threshold.value == 0
+    assert cluster.common_lb_config.healthy_panic_threshold.value == 1
     assert cluster.common_lb_config.HasField("healthy_panic_threshold")
     assert outlier.split_external_local_origin_errors
     assert (outlier.consecutive_local_origin_failure.value, outlier.enforcing_consecutive_5xx.value) == (3, 0)

@@ -1,6 +1,5 @@
 """The scenario `three-regions`: where traffic goes by place, and where when zones, regions or gateways are lost."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -81,10 +80,7 @@ def answered(model: Lab, service: str, *zones: str, within: float = 20) -> None:
 
 
 def test_pods_a_zone_a_region_and_a_gateway_are_lost_one_after_the_other(broken: Lab) -> None:
-    """The service `nearest` under load: the own zone, the next zone, the next region of the network, then Asia.
-
-    When everything nearer is gone already, losing one of the last two gateways may cost a few seconds, not more.
-    """
+    """The service `nearest` under load: the own zone, the next zone, the next region of the network, then Asia."""
     with broken.under_load(CLIENT, url("nearest"), 16) as calls:
         answered(broken, "nearest", "eu-a")
         broken.kubectl("eu", "scale", "-n", "sample", "deployment/helloworld-eu-a", "--replicas=0")
@@ -98,9 +94,8 @@ def test_pods_a_zone_a_region_and_a_gateway_are_lost_one_after_the_other(broken:
     first, _ = pods(broken, "asia", "istio-system", "istio=eastwestgateway")
     with broken.under_load(CLIENT, url("nearest"), 12) as later:
         broken.lab("kill", f"asia/istio-system/{first}")
-        killed = time.time()
         answered(broken, "nearest", "asia")
-    assert all(call.at < killed + 6 for call in later.failures), later.failures[-3:]
+    assert len(later.failures) <= 0.01 * len(later.calls), later.failures[:5]
     broken.kubectl("eu", "scale", "-n", "sample", "deployment/helloworld-eu-a", "--replicas=1")
     answered(broken, "nearest", "eu-a")
     assert len(calls.failures) <= 0.01 * len(calls.calls), calls.failures[:5]

@@ -9,7 +9,8 @@ Where Isthmus differs from Istio, on purpose:
   its other form, `::ffff:198.18.1.2`, which to Envoy is another one. There are two forms: what is farther still counts
   with the second. A gateway with an IPv6 address has only the first.
 * Where endpoints are ranked, those that are not ready are told as unhealthy: a priority then knows how much of it is
-  missing, hands on what the rest cannot carry, and the first that is back does not get everything (SH21).
+  missing, hands on what the rest cannot carry, and the first that is back does not get everything (SH21). Of a
+  priority where nothing is ready nothing is told.
 * An endpoint whose gateway does not pass its service on, as exportTo keeps it in its namespaces (SN6), is hidden too:
   Istio sends what is refused there.
 * An endpoint that takes both mutual TLS by SNI and HBONE is reached through whichever its network has a gateway for.
@@ -151,7 +152,7 @@ def assign(
     unready = (one for one in found if not one.candidate.endpoint.ready)
     usable = [*usable, *(one for one in unready if standings.of(_cluster_of(one)).weight)]
     order = Order(near, standings, [one.candidate.endpoint for one in usable], shares)
-    members = _members(usable, order, passes_on=horizon.hbone_only)
+    members = _with_health(_members(usable, order, passes_on=horizon.hbone_only))
     return Assignment(
         tuple(sorted(compacted(members), key=_order)),
         tuple(Hidden(reason, cluster, net, n) for (reason, cluster, net), n in sorted(hidden.items())),
@@ -167,6 +168,12 @@ def _members(usable: Sequence[Usable], order: "Order", *, passes_on: bool) -> li
     scale = _scale(remote)
     direct = [_direct(one, scale, order, passes_on=passes_on) for one in usable if one.route is None]
     return [*direct, *_through(remote, scale, order, {member.priority for member in direct})]
+
+
+def _with_health(members: list[LbEndpoint]) -> list[LbEndpoint]:
+    """Without priorities where nothing is ready: they take nothing, but would count among those that may be left."""
+    alive = {member.priority for member in members if member.healthy}
+    return [member for member in members if member.priority in alive]
 
 
 def _cluster_of(usable: Usable) -> str:

@@ -10,7 +10,7 @@ Envoy's rules, in its own whole numbers (docs: "Priority levels", "Overprovision
 * An address counts where it is first; Envoy drops it silently where it comes again, in whatever priority. A gateway
   may come a second time in the form `::ffff:198.18.1.2`; its plain address is told for both.
 
-Not modelled: panic thresholds above 0, weights of localities, degraded endpoints, slow start. The mesh uses none of
+Not modelled: panic thresholds above 1 %, weights of localities, degraded endpoints, slow start. The mesh uses none of
 the first three, and slow start passes.
 """
 
@@ -106,7 +106,7 @@ def spread(assignment: Message, gone: Gone = nothing_gone) -> list[Share]:
     """Every endpoint of an assignment with its share of the traffic once Envoy knows that some are gone.
 
     The answer to "what if": what is gone keeps its line with share 0. All shares are 0 if nothing healthy is left:
-    Envoy answers 503 (no healthy upstream), as the mesh has no panic.
+    Envoy then tries all of them again (panic), and none of them answers.
     """
     found = [member if not gone(member) else _lost(member) for member in members(assignment)]
     policy = assignment.policy

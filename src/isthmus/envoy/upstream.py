@@ -10,8 +10,9 @@ elsewhere. What a caller may notice is at most the requests that were on the wir
   whose peer is alive but has not read for so long, which a database may well do during a bulk load.
 * Three local failures in a row take an endpoint out at once, for 3 s, then 6 s, 9 s, up to 15 s while it goes on.
 * `max_ejection_percent` 99: with n endpoints at most n-1 are ever out, whatever n, so the last path stays; no
-  endpoint of a single one is taken out. The panic threshold is 0: with one endpoint left of five, traffic goes to
-  that one, not to all five again. A rule can lower the percentage, not raise it.
+  endpoint of a single one is taken out. A rule can lower the percentage, not raise it.
+* The one that stays may be one that is told as not ready, so that all others are out. Only then is there a panic, by a
+  threshold of 1 %: all are tried rather than none. With one endpoint left of five, traffic goes to that one.
 * A gateway is one endpoint that stands for many. That one pod behind it answers 503 says nothing about the others, so
   only failed connections take a gateway out, never what was answered through it (istio#52435).
 """
@@ -40,6 +41,8 @@ PING_INTERVAL, PING_TIMEOUT = 1.0, 1.0
 
 UNLIMITED = 2**32 - 1
 MAX_EJECTION_PERCENT = 99
+NOTHING_LEFT_PERCENT = 1
+"""The least panic threshold above none, as Envoy rounds to whole percents."""
 
 GATEWAY_HEADER = "x-isthmus-gateway"
 """On the way from endpoint to router only: the network of the gateway that an answer came through."""
@@ -219,6 +222,6 @@ def _or(value: int | None, default: int) -> int:
 
 
 def common_lb(rule: OutlierDetection | None = None) -> Message:
-    """Panic threshold 0 unless a rule's minHealthPercent says otherwise."""
-    percent = rule.min_health_percent if rule is not None and rule.min_health_percent else 0
+    """Panic where nothing is left that is healthy, unless a rule's minHealthPercent says otherwise."""
+    percent = _or(rule.min_health_percent if rule is not None else None, NOTHING_LEFT_PERCENT)
     return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=percent))
