@@ -291,3 +291,27 @@ def test_a_policy_for_a_service_binds_to_no_workload() -> None:
     made = world(USED, row)
     held: Iterable[Any] = made.graph.peek(made.meshwide.bound_policies, "shop")
     assert list(held) == []
+
+
+def test_a_mesh_wide_name_is_no_way_around_a_waypoint_and_its_policies() -> None:
+    from msgspec.structs import replace
+
+    row = replace(WEB.service_row(), labels=labels({"solo.io/service-scope": "global"}))
+    made = world(USED, row)
+    name = "web.shop.mesh.internal"
+    assert at_waypoint(made, f"{name}:80", host=name).closed == ""
+    made.apply(
+        [
+            put(
+                policy(
+                    "strict",
+                    "shop",
+                    targetRefs=[{"kind": "Service", "name": "web"}],
+                    rules=[source(principals=["nobody"])],
+                )
+            )
+        ]
+    )
+    assert at_waypoint(made, f"{name}:80", host=name).closed == at_waypoint(made).closed != ""
+    made.apply([put(namespace())])
+    assert at_waypoint(made, f"{name}:80", host=name).closed == f"404: {name}:80 is not taken"

@@ -33,10 +33,11 @@ COMMANDS = {
     "version": "isthmus.cli.version",
     "waypoint": "isthmus.cli.waypoint",
     "workload": "isthmus.cli.workload",
+    "ztunnel-config": "isthmus.cli.ztunnel_config",
 }
 """Name to the module that holds it as a Typer app named `app`; a module is imported when its command is called."""
 
-ALIASES = {"pc": "proxy-config", "ps": "proxy-status"}
+ALIASES = {"pc": "proxy-config", "ps": "proxy-status", "zc": "ztunnel-config"}
 """Short names that users of istioctl type; they are not listed."""
 
 INTERNAL_ERROR = 70

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from isthmus.derive import policies, services, waypoints
+from isthmus.derive import policies, scopes, services, waypoints
 from isthmus.derive.networks import HBONE_PORT
 from isthmus.graph.sources import ALL, Sources, host_of
 from isthmus.model.managed import WAYPOINT_CLASS
-from isthmus.model.mesh import HostKey
+from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.policy import PolicyKey
 from isthmus.model.rows import Labels, Service
 from isthmus.tables.graph import Derived, Get, Graph
@@ -34,6 +34,7 @@ class Waypoints:
     def _of_host(self, get: Get, key: tuple[str, HostKey]) -> HostKey | None:
         """The waypoint of a service as clients of a cluster see it: by their own cluster's definition first (AM14).
 
+        A mesh-wide name goes through the waypoint of the service that it means, so that it is no way around policies.
         One that is named but not there counts as none, as in Istio: callers are not cut off while it starts.
         """
         cluster, host = key
@@ -42,14 +43,19 @@ class Waypoints:
             return None
         if service.stands_for is not None:
             return self._of_host(get, (cluster, service.stands_for))
-        found = waypoints.chosen(host[0], list(self._labels(get, cluster, host)))
-        if found is None or found == host or not self._usable(get, found):
+        found = waypoints.chosen(host[0], list(self._labels(get, cluster, service)))
+        if found is None or found == service.base or not self._usable(get, found):
             return None
         return found
 
-    def _labels(self, get: Get, cluster: str, host: HostKey) -> Iterator[Labels]:
-        """The labels of the service and of its namespace, where it is defined first."""
-        settings = self.meshwide.settings
+    def _labels(self, get: Get, cluster: str, service: MeshService) -> Iterator[Labels]:
+        """The labels of the service and of its namespace, where it is defined first.
+
+        For a mesh-wide name that is here, if it is global here: elsewhere, the gateway there knows about waypoints.
+        """
+        settings, host = self.meshwide.settings, service.base
+        if service.union_of is not None and cluster not in service.clusters:
+            return
         rows = [get(self.sources.services, key) for key in get(self.sources.services_of_host, host)]
         known = [row for row in rows if row is not None]
 
@@ -75,7 +81,7 @@ class Waypoints:
         found = {host_of(one) for one in get(self.sources.services_with_waypoint, ALL)}
         namespaces = {str(one[2]) for one in get(self.sources.namespaces_with_waypoint, ALL)}
         hosts = get(self.meshwide.hosts, ALL) if found or namespaces else ()
-        return tuple(host for host in hosts if host in found or host[0] in namespaces)
+        return tuple(host for host in hosts if (scopes.meaning(host[1]) or host) in found or host[0] in namespaces)
 
     def _hosts(self, get: Get, key: tuple[str, HostKey]) -> tuple[HostKey, ...]:
         """The services that go through a waypoint of a cluster."""
@@ -93,5 +99,6 @@ class Waypoints:
 
     def policies_of(self, get: Get, waypoint: HostKey, host: HostKey) -> tuple[PolicyKey, ...]:
         """All policies for a service's callers at a waypoint."""
-        attached = policies.attached_to(get(self.meshwide.attached_policies, host[0]), ("Service", host[1]))
+        name = (scopes.meaning(host[1]) or host)[1]
+        attached = policies.attached_to(get(self.meshwide.attached_policies, host[0]), ("Service", name))
         return tuple(sorted({*self.own_policies(get, waypoint), *attached}))
