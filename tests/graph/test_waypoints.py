@@ -189,7 +189,7 @@ def test_routes_count_once() -> None:
     ("authority", "cluster_"),
     [
         (f"{HOST}:80", f"outbound|80||{HOST}"),
-        ("web.shop.mesh.internal:80", f"outbound|80||{HOST}"),
+        ("web.shop.mesh.internal:80", ""),
         (f"{VIP}:80", f"outbound|80||{HOST}"),
         (f"{VIP}:9000", f"outbound|9000||{HOST}"),
         (f"{VIP}:81", ""),

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from isthmus.derive.proxies import is_port, target_port
 from isthmus.derive.scopes import DOMAIN
-from isthmus.model.mesh import MeshService
 from isthmus.model.rows import Protocol, Service, Workload
 from isthmus.model.scopes import TunnelEnd
 
@@ -27,11 +26,3 @@ def tunnel_end(
                 for host in hosts(service, domain):
                     found.setdefault((host, port.port), target)
     return TunnelEnd(addresses, tuple((host, port, found[host, port]) for host, port in sorted(found)))
-
-
-def called(service: MeshService, domain: str) -> tuple[str, ...]:
-    """The names under which a service of the mesh is asked for in HBONE."""
-    suffix = f".svc.{domain}"
-    if not service.host.endswith(suffix):
-        return (service.host,)
-    return (service.host, f"{service.host.removesuffix(suffix)}.{DOMAIN}")

@@ -119,12 +119,14 @@ def sni_dnat(destination: Destination, settings: MeshSettings, members: bytes = 
     return _encode(name, settings, policy=destination.policy, **found, lb_policy=Cluster.ROUND_ROBIN)
 
 
-def inbound_vip(destination: Destination, settings: MeshSettings, members: bytes = b"") -> XdsResource:
+def inbound_vip(
+    destination: Destination, settings: MeshSettings, members: bytes = b"", *, kind: str = "tcp"
+) -> XdsResource:
     """The cluster by which a gateway carries what is in a tunnel to a service's own endpoints, unopened (AM11).
 
-    How callers treat the service is no business of the gateway's.
+    Or, by its `kind`, to the service's waypoint. How callers treat the service is no business of the gateway's.
     """
-    name = naming.inbound_vip(destination.port.port, destination.service.host)
+    name = naming.inbound_vip(destination.port.port, destination.service.host, kind)
     plain = msgspec.structs.replace(settings, mark=0)
     found = discovered(name, destination.service, members)
     return _encode(name, plain, **found, lb_policy=Cluster.ROUND_ROBIN)

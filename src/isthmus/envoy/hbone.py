@@ -39,7 +39,16 @@ from isthmus.envoy.access_log import OUTBOUND, access_log
 from isthmus.envoy.build import Message, packed, resource, seconds, struct
 from isthmus.envoy.filter_state import INSTEAD, LOCAL_ADDRESS, SERVER_NAMES, Entry, setter
 from isthmus.envoy.naming import CONNECT_ORIGINATE, HBONE_PORT, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE
-from isthmus.envoy.tunnels import DOUBLE_HBONE, GATEWAY_PEERS, ORIGINAL_DST, PEERS, TARGET, TUNNEL_MATCH, WAYPOINT
+from isthmus.envoy.tunnels import (
+    DOUBLE_HBONE,
+    GATEWAY_PEERS,
+    ORIGINAL_DST,
+    PEERS,
+    SOURCE_HEADER,
+    TARGET,
+    TUNNEL_MATCH,
+    WAYPOINT,
+)
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import CDS, LDS, XdsResource
 
@@ -60,9 +69,12 @@ class Origin(msgspec.Struct, frozen=True):
     accepted: tuple[str, ...] = ()
 
 
-def listener(name: str) -> XdsResource:
-    """One of the internal listeners by name. Raises KeyError for any other name."""
-    return _LISTENERS[name]()
+def listener(name: str, *, source: str = "") -> XdsResource:
+    """One of the internal listeners by name. Raises KeyError for any other name.
+
+    `source` is what gateways of other networks are told of who calls (AM12).
+    """
+    return _outer_listener(source) if name == OUTER_CONNECT_ORIGINATE else _LISTENERS[name]()
 
 
 def cluster(name: str, origin: Origin) -> XdsResource:
@@ -102,16 +114,15 @@ def _inner_listener() -> XdsResource:
     return internal_listener(INNER_CONNECT_ORIGINATE, [setter(*TO_SERVICE), tunnel(INNER_CONNECT_ORIGINATE, SERVICE)])
 
 
-def _outer_listener() -> XdsResource:
+def _outer_listener(source: str) -> XdsResource:
     names = Entry(SERVER_NAMES, f"%FILTER_STATE({_GATEWAY_STATE}:PLAIN)%", optional=True)
-    carry = tunnel(OUTER_CONNECT_ORIGINATE, SERVICE)
+    carry = tunnel(OUTER_CONNECT_ORIGINATE, SERVICE, source=source)
     return internal_listener(OUTER_CONNECT_ORIGINATE, [setter(names), carry], before=[filters.original_dst()])
 
 
 _LISTENERS = {
     CONNECT_ORIGINATE: _connect_listener,
     INNER_CONNECT_ORIGINATE: _inner_listener,
-    OUTER_CONNECT_ORIGINATE: _outer_listener,
 }
 
 
@@ -126,12 +137,15 @@ def internal_listener(name: str, chain: list[Message], *, before: list[Message] 
     return resource(LDS, name, message)
 
 
-def tunnel(name: str, authority: str) -> Message:
+def tunnel(name: str, authority: str, *, source: str = "") -> Message:
     """Carry the connection in a CONNECT for `authority` (a format string) to the cluster of the same name."""
+    config = tcp_proxy_pb2.TcpProxy.TunnelingConfig(hostname=authority)
+    if source:
+        config.headers_to_add.add(header=base_pb2.HeaderValue(key=SOURCE_HEADER, value=source))
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=name,
         cluster=name,
-        tunneling_config=tcp_proxy_pb2.TcpProxy.TunnelingConfig(hostname=authority),
+        tunneling_config=config,
         access_log=[access_log(OUTBOUND)],
     )
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))

@@ -17,6 +17,7 @@ from isthmus.envoy import filters, naming, tls
 from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import Message, ads, boolean, seconds, u32
 from isthmus.envoy.routes import as_part
+from isthmus.envoy.tunnels import FROM_WAYPOINT, SOURCE_HEADER
 from isthmus.model.mesh import MeshService
 from isthmus.xds.resource import RDS, XdsResource
 
@@ -68,12 +69,24 @@ def _http2() -> Message:
     )
 
 
-def virtual_host(service: MeshService, port: int) -> bytes:
+def virtual_host(service: MeshService, port: int, *, waypoint: bool = False) -> bytes:
     """The encoded part of a route configuration that lets callers through to one port of a service.
 
-    Its name with the port is the whole `:authority` (Envoy compares in lower case).
+    Its name with the port is the whole `:authority` (Envoy compares in lower case). `waypoint`: callers are led to the
+    service's waypoint, unless they are one themselves and did its work already (AM12).
     """
-    cluster = naming.inbound_vip(port, service.host)
+    authority = f"{service.host}:{port}".lower()
+    found = [_route(naming.inbound_vip(port, service.host))]
+    if waypoint:
+        source = route_components_pb2.HeaderMatcher(name=SOURCE_HEADER)
+        source.string_match.exact = FROM_WAYPOINT
+        found[0].match.headers.append(source)
+        found.append(_route(naming.inbound_vip(port, service.host, naming.BY_WAYPOINT)))
+    message = route_components_pb2.VirtualHost(name=authority, domains=[authority], routes=found)
+    return as_part(message.SerializeToString(deterministic=True))
+
+
+def _route(cluster: str) -> Message:
     # The time limit of a route would count from the end of what the caller sends: half-closed tunnels live on.
     action = route_components_pb2.RouteAction(cluster=cluster, timeout=seconds(0))
     tunnel = action.upgrade_configs.add(upgrade_type=CONNECT)
@@ -82,13 +95,7 @@ def virtual_host(service: MeshService, port: int) -> bytes:
     action.retry_policy.num_retries.CopyFrom(u32(ATTEMPTS))
     match = route_components_pb2.RouteMatch()
     match.connect_matcher.SetInParent()
-    authority = f"{service.host}:{port}".lower()
-    message = route_components_pb2.VirtualHost(
-        name=authority,
-        domains=[authority],
-        routes=[route_components_pb2.Route(name=cluster, match=match, route=action)],
-    )
-    return as_part(message.SerializeToString(deterministic=True))
+    return route_components_pb2.Route(name=cluster, match=match, route=action)
 
 
 def route_configuration(port: int, parts: Iterable[bytes]) -> XdsResource:

@@ -69,6 +69,10 @@ def inbound(port: int) -> str:
     return f"inbound|{port}||"
 
 
+BY_WAYPOINT = "waypoint"
+"""Kind of the clusters by which a gateway leads to a service's waypoint instead of its endpoints."""
+
+
 def inbound_vip(port: int, host: str, kind: str = "tcp") -> str:
     """`inbound-vip|<port>|<kind>|<host>`: a service's own endpoints, as what stands before them reaches them."""
     return f"inbound-vip|{port}|{kind}|{host}"

@@ -24,3 +24,6 @@ TUNNEL_MATCH = {"tunnel": "http"}
 
 DOUBLE_HBONE = "double_hbone"
 """`LbEndpoint.tunnel` of a gateway that HBONE within HBONE leads through."""
+
+SOURCE_HEADER, FROM_WAYPOINT = "x-istio-source", "waypoint"
+"""In a CONNECT to the gateway of another network: a waypoint sends it, so that no other one has to (AM12)."""

@@ -28,11 +28,10 @@ FilterChain = listener_components_pb2.FilterChain
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """One port of a service that goes through the waypoint, and the names under which it is called."""
+    """One port of a service that goes through the waypoint."""
 
     view: ServiceView
     port: ServicePort
-    hosts: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -49,7 +48,7 @@ class Taken(msgspec.Struct, frozen=True):
         """What a tunnel may ask for to mean it."""
         number = self.port.port
         addresses = [address for address in self.view.listens_at(number) if "/" not in address]
-        return tuple(authority(name, number) for name in (*addresses, *self.hosts))
+        return tuple(authority(name, number) for name in (*addresses, self.view.service.host))
 
 
 def ways(taken: Iterable[Taken]) -> XdsResource:

@@ -336,6 +336,12 @@ class Meshwide:
             return found
         return tuple(sorted({*found, *get(self.scopes.foreign, host)}))
 
+    def tunnel_peers(self, get: Get, service: MeshService, cluster: str) -> tuple[str, ...]:
+        """The same for tunnels through gateways, which may end at the service's waypoint over there."""
+        behind = self.waypoints.identities(get, service)
+        found = self.peers_of(get, service, cluster)
+        return tuple(sorted({*found, *behind})) if behind else found
+
     def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
         """The ways into a network: labelled Services, `meshNetworks`, Gateway API and links, as one set (NW8)."""
         found: set[NetworkGateway] = set()
@@ -486,13 +492,15 @@ class Meshwide:
         service = get(self.services, host)
         waypoint = get(self.services, horizon.waypoint) if horizon.waypoint is not None else None
         addresses = services.addresses_for(service, horizon.client_cluster) if service is not None else ()
-        if waypoint is None or not addresses:
+        if waypoint is None or not (addresses or horizon.hbone_only):
             return Assignment()
-        near = msgspec.structs.replace(horizon, waypoint=None, only_cluster=horizon.client_cluster, hbone=True)
+        passes_on = horizon.hbone_only
+        only = self.waypoints.nearest(get, horizon.client_cluster, (waypoint.namespace, waypoint.name))
+        near = msgspec.structs.replace(horizon, waypoint=None, only_cluster=only, hbone=not passes_on)
         rule = get(self.rules, (client, (waypoint.namespace, waypoint.name)))
         found = self._candidates(get, waypoint, networks.HBONE_PORT, rule=rule, subset="", horizon=near)
         assigned = assign(near, map(waypoints.as_end, found), lambda network: get(self.gateways, network), standing_of)
-        return waypoints.through(assigned, addresses[0], port)
+        return assigned if passes_on else waypoints.through(assigned, addresses[0], port)
 
     def standing(self, get: Get, cluster: str) -> ClusterStanding | None:
         """How a cluster stands; None: in full use."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from isthmus.derive import exports
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.sources import ALL
@@ -37,13 +39,19 @@ class Peering:
         space = get(meshwide.sources.namespaces, (cluster, "", row.namespace))
         keys = (key for key in get(meshwide.sources.slices_of_host, host) if key[0] == cluster)
         parts = (get(meshwide.endpoints, key) for key in keys)
-        return exports.exported(
+        made = exports.exported(
             row,
             scope,
             (endpoint for part in parts if part is not None for endpoint in part.endpoints),
             network=get(meshwide.homes, cluster).network,
             traffic_distribution=row.traffic_distribution or (space.traffic_distribution if space else ""),
         )
+        waypoint = meshwide.waypoints.beyond(get, cluster, host)
+        if made is None or waypoint is None:
+            return made
+        # Whoever comes in is led to the waypoint, whose word is then that of the service.
+        names = {*made.identities, *get(meshwide.local_identities, waypoint)}
+        return msgspec.structs.replace(made, identities=tuple(sorted(names)))
 
     def _encoded(self, get: Get, host: HostKey) -> XdsResource | None:
         row = get(self.export, host)

@@ -22,6 +22,7 @@ from isthmus.envoy import (
 )
 from isthmus.envoy.build import config_path
 from isthmus.envoy.clusters import Destination
+from isthmus.envoy.tunnels import FROM_WAYPOINT
 from isthmus.envoy.tunnels import NAMES as TUNNELS
 from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
 from isthmus.graph.places import ANYBODY
@@ -157,8 +158,11 @@ class Resources:
         if not isinstance(scope, RouterView):
             return clusters.outbound(destination, self.settings, members)
         if naming.is_passed_on(name):
-            build = clusters.sni_dnat if naming.is_sni_dnat(name) else clusters.inbound_vip
-            return build(destination, self.settings, members)
+            if naming.is_sni_dnat(name):
+                return clusters.sni_dnat(destination, self.settings, members)
+            parsed = naming.parse(name)
+            kind = parsed.vip if parsed is not None else ""
+            return clusters.inbound_vip(destination, self.settings, members, kind=kind)
         return clusters.forward(destination, self.settings, members)
 
     def _node_cluster(self, get: Get, view: OutboundView, name: str) -> XdsResource | None:
@@ -199,12 +203,13 @@ class Resources:
         if parsed is None or service is None:
             return None
         if parsed.vip and isinstance(scope, RouterView):
-            horizon = self.existing.tunnels.horizon(get, scope)
+            through = service if parsed.vip == naming.BY_WAYPOINT else None
+            horizon = self.existing.tunnels.horizon(get, scope, through)
         else:
             horizon = self.horizon(get, scope, service, passes_on=parsed.sni_dnat)
         host = (service.namespace, service.name)
         view = outbound_of(scope)
-        peers = self.meshwide.peers_of(get, service, view.cluster) if view is not None and view.hbone else ()
+        peers = self.meshwide.tunnel_peers(get, service, view.cluster) if view is not None and view.hbone else ()
         of_node = view is not None and view.node and not service.by_dns
         if service.stands_for is not None:
             found = self._globally(get, scope, service, horizon, name)
@@ -277,7 +282,7 @@ class Resources:
         if isinstance(scope, TunnelEnd):
             return tunnel_end.listener(get(self.meshwide.accepted_domains, ALL))
         if name in TUNNELS:
-            return hbone.listener(name)
+            return hbone.listener(name, source=FROM_WAYPOINT if isinstance(scope, WaypointView) else "")
         if isinstance(scope, WaypointView):
             return self.existing.waypoints.listener(get, scope, name)
         if name == naming.VIRTUAL_OUTBOUND:

@@ -24,7 +24,9 @@ class Tunnels:
 
     def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
         self.meshwide = meshwide
-        self.parts: Derived[HostKey, tuple[bytes, ...]] = graph.derived("envoy.hbone_hosts", self._parts, ())
+        self.parts: Derived[tuple[str, HostKey], tuple[bytes, ...]] = graph.derived(
+            "envoy.hbone_hosts", self._parts, ()
+        )
 
     def ports(self, view: RouterView) -> set[int]:
         """Where a gateway listens for HBONE."""
@@ -42,14 +44,22 @@ class Tunnels:
     def clusters(self, get: Get, view: RouterView) -> Names:
         """The clusters that lead to the endpoints of these services."""
         return frozenset(
-            naming.inbound_vip(port.port, service.host)
+            naming.inbound_vip(port.port, service.host, kind)
             for service in self.passed_on(get, view)
             for port in service.ports
             if port.protocol is not Protocol.UDP
+            for kind in ("tcp", *((naming.BY_WAYPOINT,) if self._waypoint(get, view.cluster, service) else ()))
         )
 
-    def horizon(self, get: Get, view: RouterView) -> Horizon:
-        """What a gateway sees of a service's endpoints: those of its own network that take HBONE."""
+    def _waypoint(self, get: Get, cluster: str, service: MeshService) -> HostKey | None:
+        """The waypoint that callers from other networks are led to: it must be global itself (AM14)."""
+        return self.meshwide.waypoints.beyond(get, cluster, (service.namespace, service.name))
+
+    def horizon(self, get: Get, view: RouterView, through: MeshService | None = None) -> Horizon:
+        """What a gateway sees of a service's endpoints: those of its own network that take HBONE.
+
+        `through`: the service is reached through its waypoint.
+        """
         return Horizon(
             network=view.network,
             networks=(view.network,) if view.network else (),
@@ -57,6 +67,8 @@ class Tunnels:
             home=self.meshwide.home(get, view.cluster),
             mtls=False,
             hbone_only=True,
+            waypoint=self._waypoint(get, view.cluster, through) if through is not None else None,
+            client_cluster=view.cluster if through is not None else "",
         )
 
     def chains(self, get: Get, port: int) -> Iterator[bytes]:
@@ -72,16 +84,18 @@ class Tunnels:
         for port in self.ports(view):
             if hbone_gateway.routes_name(port) == name:
                 hosts = [(service.namespace, service.name) for service in self.passed_on(get, view)]
-                parts = (part for host in hosts for part in get(self.parts, host))
+                parts = (part for host in hosts for part in get(self.parts, (view.cluster, host)))
                 return hbone_gateway.route_configuration(port, parts)
         return None
 
-    def _parts(self, get: Get, host: HostKey) -> tuple[bytes, ...]:
+    def _parts(self, get: Get, key: tuple[str, HostKey]) -> tuple[bytes, ...]:
+        cluster, host = key
         service = get(self.meshwide.services, host)
         if service is None:
             return ()
+        waypoint = self._waypoint(get, cluster, service) is not None
         return tuple(
-            hbone_gateway.virtual_host(service, port.port)
+            hbone_gateway.virtual_host(service, port.port, waypoint=waypoint)
             for port in service.ports
             if port.protocol is not Protocol.UDP
         )

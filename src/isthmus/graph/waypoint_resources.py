@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from isthmus.derive import routing, tunnels
+from isthmus.derive import routing
 from isthmus.envoy import connect, naming, waypoint
 from isthmus.envoy.routes import Rules
 from isthmus.envoy.tunnels import NAMES as TUNNELS
@@ -37,7 +37,7 @@ class WaypointResources:
             seen = get(self.meshwide.views, (view.view.cluster, host))
             if seen is not None:
                 for port in tcp_ports(seen.service):
-                    yield Taken(seen, port, tunnels.called(seen.service, self.meshwide.settings.domain))
+                    yield Taken(seen, port)
 
     def _found(self, get: Get, view: WaypointView, name: str) -> Taken | None:
         """The port that a name means, if it is the waypoint's."""
@@ -50,7 +50,7 @@ class WaypointResources:
         port = service.port(parsed.port)
         if seen is None or port is None or get(self.waypoints.of_host, (view.view.cluster, host)) != view.key:
             return None
-        found = Taken(seen, port, tunnels.called(seen.service, self.meshwide.settings.domain))
+        found = Taken(seen, port)
         return found if found.name == name else None
 
     def _rules(self, get: Get, view: WaypointView, taken: Taken) -> Rules | None:

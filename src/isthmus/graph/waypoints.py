@@ -35,7 +35,8 @@ class Waypoints:
         """The waypoint of a service as clients of a cluster see it: by their own cluster's definition first (AM14).
 
         A mesh-wide name goes through the waypoint of the service that it means, so that it is no way around policies.
-        One that is named but not there counts as none, as in Istio: callers are not cut off while it starts.
+        One that is named but not there counts as none, as in Istio: callers are not cut off while it starts. One of
+        another cluster counts on the same network, if it is global; on another network it is for the gateway there.
         """
         cluster, host = key
         service = get(self.meshwide.services, host)
@@ -44,7 +45,7 @@ class Waypoints:
         if service.stands_for is not None:
             return self._of_host(get, (cluster, service.stands_for))
         found = waypoints.chosen(host[0], list(self._labels(get, cluster, service)))
-        if found is None or found == service.base or not self._usable(get, found):
+        if found is None or found == service.base or not self._usable(get, cluster, found):
             return None
         return found
 
@@ -68,13 +69,26 @@ class Waypoints:
             if namespace is not None:
                 yield namespace.labels
 
-    def _usable(self, get: Get, waypoint: HostKey) -> bool:
-        """True if there is such a waypoint, with a Service to reach it by, and it takes calls of services."""
-        rows = [get(self.sources.managed_gateways, key) for key in get(self.sources.waypoints_at, waypoint)]
-        if not waypoints.serves((row for row in rows if row is not None), waypoints.FOR_SERVICES):
-            return False
+    def _usable(self, get: Get, cluster: str, waypoint: HostKey) -> bool:
+        """True if a cluster's clients reach such a waypoint, with a Service, and it takes calls of services."""
         service = get(self.meshwide.services, waypoint)
-        return service is not None and service.port(HBONE_PORT) is not None
+        if service is None or service.port(HBONE_PORT) is None:
+            return False
+        places = self._places(get, waypoint)
+        if cluster in places:
+            return True
+        here = get(self.meshwide.homes, cluster).network
+        near = any(get(self.meshwide.homes, place).network == here for place in places)
+        return near and self.meshwide.scopes.is_global(get, service)
+
+    def _places(self, get: Get, waypoint: HostKey) -> set[str]:
+        """The clusters that have a waypoint of that name for calls of services."""
+        rows = (get(self.sources.managed_gateways, key) for key in get(self.sources.waypoints_at, waypoint))
+        return {row.cluster for row in rows if row is not None and waypoints.serves([row], waypoints.FOR_SERVICES)}
+
+    def nearest(self, get: Get, cluster: str, waypoint: HostKey) -> str:
+        """The cluster whose waypoint a cluster's clients use: their own, if it has one; empty for any near one."""
+        return cluster if cluster in self._places(get, waypoint) else ""
 
     def _candidates(self, get: Get, key: tuple[()]) -> tuple[HostKey, ...]:
         """Services that say something of waypoints, or whose namespace does."""
@@ -87,6 +101,18 @@ class Waypoints:
         """The services that go through a waypoint of a cluster."""
         cluster, waypoint = key
         return tuple(host for host in get(self.candidates, ()) if get(self.of_host, (cluster, host)) == waypoint)
+
+    def beyond(self, get: Get, cluster: str, host: HostKey) -> HostKey | None:
+        """The waypoint of a service that callers from other networks go through: one that is global, too (AM14)."""
+        found = get(self.of_host, (cluster, host))
+        service = get(self.meshwide.services, found) if found is not None else None
+        return found if service is not None and self.meshwide.scopes.is_global(get, service) else None
+
+    def identities(self, get: Get, service: MeshService) -> set[str]:
+        """Who may answer for a service where its callers are led to a waypoint."""
+        clusters = {str(key[0]) for key in get(self.sources.services_of_host, service.base)}
+        found = {self.beyond(get, cluster, service.base) for cluster in clusters}
+        return {name for one in found if one is not None for name in get(self.meshwide.local_identities, one)}
 
     # -- policies -------------------------------------------------------------------------------------------------
 
