@@ -108,7 +108,8 @@ def places(made: Mesh, name: str, proxy: Proxy | None = None, gone: str = "") ->
 
 
 BY_SNI, BY_HBONE = f"{GATEWAYS['west']}:15443", f"inner_connect_originate{GATEWAYS['west']}:15008"
-REMOTE = {"read": BY_SNI, "peer": BY_HBONE, "ambient": BY_HBONE, "ambient peer": BY_HBONE}
+BY_NODE = f"to_gateway{GATEWAYS['west']}:15008"
+REMOTE = {"read": BY_SNI, "peer": BY_HBONE, "ambient": BY_NODE, "ambient peer": BY_NODE}
 KINDS = tuple(REMOTE)
 """How the other cluster is known, and whether workloads have sidecars or are captured by the proxies of their nodes."""
 

@@ -21,6 +21,7 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from isthmus.envoy.build import Message
+from isthmus.envoy.tunnels import TO_PLAIN
 from isthmus.model.mesh import MAPPED
 
 OVERPROVISIONING = 140
@@ -97,8 +98,10 @@ def place_of(address: Message) -> tuple[str, int, str]:
     """Address, port and tunnel of an endpoint: one behind an internal listener is told apart by where it leads."""
     if address.HasField("envoy_internal_address"):
         inner = address.envoy_internal_address
-        host, _, port = inner.endpoint_id.rpartition(":")
-        return host.strip("[]"), int(port), inner.server_listener_name
+        place, _, waypoint = inner.endpoint_id.partition(";")
+        host, _, port = place.rpartition(":")
+        name = "" if inner.server_listener_name == TO_PLAIN else inner.server_listener_name
+        return host.strip("[]"), int(port), f"{name};{waypoint}" if waypoint else name
     return address.socket_address.address, address.socket_address.port_value, ""
 
 
