@@ -97,6 +97,7 @@ class AmbientPods:
         for uid in self._running:
             self._decide(uid)
         await asyncio.gather(*(pod.settled(patience) for pod, _ in self._running.values()))
+        await self._tools.probes.close()
 
     async def handle(self, line: bytes) -> bytes:
         """Answer one question of the plugin; every failure is an answer, too."""

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from isthmus.agent.enrolment import ENABLED, PENDING, Pod, Standing, Step, next_step
 from isthmus.agent.identities import Identities
+from isthmus.agent.node_probes import NodeProbes
 from isthmus.agent.pod_names import PodNames
 from isthmus.agent.settings import Drain
 from isthmus.base.clock import Clock
@@ -58,6 +59,7 @@ class Tools:
     identities: Identities | None
     names: PodNames | None
     capture: NodeCapture
+    probes: NodeProbes
     trust_domain: str
     drain: Drain
     clock: Clock
@@ -192,6 +194,7 @@ class CapturedPod:
             case Step.PREPARE:
                 await self._prepare()
             case Step.REDIRECT:
+                await self._tools.probes.allow(self.pod, self._namespace)
                 await self._commit(table_messages(CAPTURE_TABLE, node_capture_chains(self._tools.capture)))
                 self._redirected, self._drained = True, False
                 self._tools.log.info("pod captured", pod=self.pod.key)
@@ -202,6 +205,7 @@ class CapturedPod:
             case Step.DRAIN:
                 await self._drain()
                 await self._commit(delete_messages(CAPTURE_TABLE))
+                await self._tools.probes.forbid(self.pod.uid)
                 self._drained = True
 
     async def _say(self, mark: str) -> None:
@@ -262,6 +266,7 @@ class CapturedPod:
             await self._tools.identities.release(self.pod.uid)
         if self._tools.ztunnel is not None:
             self._tools.ztunnel.remove(self.pod.uid)
+        await self._tools.probes.forbid(self.pod.uid)
         self._prepared, self._listening, self._drained = False, False, False
 
     async def _unless_news(self, work: Coroutine[None, None, None]) -> None:

@@ -13,6 +13,7 @@ from isthmus.agent.ambient import PATIENCE, AmbientPods, write_mark
 from isthmus.agent.captured_pod import Tools
 from isthmus.agent.identities import Identities
 from isthmus.agent.log import AgentLog
+from isthmus.agent.node_probes import NodeProbes
 from isthmus.agent.pod_names import PodNames
 from isthmus.agent.proxy import Proxy
 from isthmus.agent.settings import Mounts, ProxySettings, ReadText, parse_settings
@@ -172,6 +173,7 @@ class NodeProxy:
             identities=identities,
             names=self._names,
             capture=self._capture,
+            probes=NodeProbes(self._log),
             trust_domain=self._settings.proxy.trust_domain,
             drain=self._settings.proxy.drain,
             clock=self._clock,

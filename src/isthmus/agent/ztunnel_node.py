@@ -11,6 +11,7 @@ from pathlib import Path
 from isthmus.agent.ambient import AmbientPods, write_mark
 from isthmus.agent.captured_pod import Tools
 from isthmus.agent.log import AgentLog
+from isthmus.agent.node_probes import NodeProbes
 from isthmus.agent.node_proxy import RELEASE_PATIENCE, SOCKET, NodeSettings, is_removed, plugin_installer
 from isthmus.base.clock import Clock
 from isthmus.base.labels import REDIRECTION_ANNOTATION
@@ -63,6 +64,7 @@ class ZtunnelNode:
             identities=None,
             names=None,
             capture=NodeCapture(dns_port=proxy.ports.dns if self._settings.dns_capture else None),
+            probes=NodeProbes(self._log),
             trust_domain=proxy.trust_domain,
             drain=proxy.drain,
             clock=self._clock,

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,10 @@ class NetworkNamespace:
         """True if all of them are own addresses inside the namespace. Raises UnreachableError if it is gone."""
         return set(addresses) <= await self.run(_own_addresses)
 
+    async def default_gateway(self) -> str:
+        """Where packets to unknown IPv4 addresses go from inside the namespace; empty if nowhere."""
+        return await self.run(_default_gateway)
+
     async def sockets(self) -> "Sockets":
         """What listens and what is connected inside the namespace. Raises UnreachableError if it is gone."""
         return await self.run(_sockets)
@@ -137,6 +142,16 @@ def _own_addresses() -> set[str]:
     with contextlib.suppress(FileNotFoundError), Path("/proc/thread-self/net/if_inet6").open() as file:
         found.update(str(IPv6Address(bytes.fromhex(line.split()[0]))) for line in file)
     return found
+
+
+def _default_gateway() -> str:
+    """Of the namespace that this thread stands in (proc(5), /proc/net/route: addresses in the machine's byte order)."""
+    with contextlib.suppress(FileNotFoundError), Path("/proc/thread-self/net/route").open() as file:
+        for line in file:
+            _, destination, gateway, *_ = line.split()
+            if destination == "00000000" and gateway != "00000000":
+                return socket.inet_ntoa(struct.pack("=I", int(gateway, 16)))
+    return ""
 
 
 def _setns(fd: int) -> None:

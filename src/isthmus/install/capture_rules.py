@@ -1,5 +1,6 @@
 """Which packets go through the proxy of a pod, of a machine or of a node: Istio's rules as nftables'."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from isthmus.install import netfilter as nft
@@ -123,6 +124,20 @@ def node_capture_chains(capture: NodeCapture) -> list[nft.Chain]:
         nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
         nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
     ]
+
+
+PROBE_TABLE = "isthmus-probes"
+_PROBE_PRIORITY = 90
+"""After routing, before the translations of others (100)."""
+
+
+def probe_chains(addresses: Iterable[str]) -> list[nft.Chain]:
+    """Rules for the node's own namespace: its processes come to these pods from the address that passes capture."""
+    rules = [
+        nft.rule(nft.address("dst", address), nft.protocol("tcp"), nft.local_socket(), nft.snat(PROBE_SOURCE))
+        for address in addresses
+    ]
+    return [nft.Chain("postrouting", "nat", "postrouting", _PROBE_PRIORITY, tuple(rules))]
 
 
 def released_chains() -> list[nft.Chain]:

@@ -100,6 +100,11 @@ def owner(uid: int) -> Rule:
     return (_load("meta", 10), _compare(struct.pack("=I", uid)))
 
 
+def local_socket() -> Rule:
+    """Match packets that a process of this machine sends, not those that it passes on."""
+    return (_load("meta", 10),)  # breaks off where there is no socket
+
+
 def interface(direction: str, name: str, *, op: int = EQ) -> Rule:
     """Match the incoming (`in`) or outgoing (`out`) interface."""
     return (_load("meta", {"in": 6, "out": 7}[direction]), _compare(name.encode().ljust(16, b"\0"), op))
@@ -151,6 +156,11 @@ def dnat(ip: str, to_port: int) -> Rule:
         _immediate(2, struct.pack(">H", to_port)),
         _expr("nat", _u32(1, 1), _u32(2, _IPV4), _u32(3, 1), _u32(5, 2)),
     )
+
+
+def snat(ip: str) -> Rule:
+    """Give the connection that address on the way out."""
+    return (_immediate(1, ipaddress.IPv4Address(ip).packed), _expr("nat", _u32(1, 0), _u32(2, _IPV4), _u32(3, 1)))
 
 
 def masquerade() -> Rule:
