@@ -111,6 +111,13 @@ def test_a_captured_pod_takes_hbone() -> None:
     assert workload(world, "east//Pod/sample/helloworld-east-0").tunnel_protocol == workload_pb2.NONE
 
 
+def test_a_pod_of_the_nodes_own_network_is_not_found_by_its_address() -> None:
+    pod = changed(sleep().pod_rows()[0], host_network=True)
+    world = one_network(pod)
+    follow(world)
+    assert workload(world, "east//Pod/sample/sleep-east-0").network_mode == workload_pb2.HOST_NETWORK
+
+
 def test_a_service_has_the_addresses_of_the_viewers_cluster() -> None:
     """Ranges of clusters may overlap: each is told only what its own workloads call."""
     world = one_network()

@@ -29,7 +29,9 @@ class Reach:
         self.ztunnels = ztunnels
         self.meshwide = ztunnels.meshwide
         self.sources = ztunnels.sources
-        self.pods_at = graph.index("workloads.by_address", self.sources.workloads, lambda row: row.addresses)
+        self.pods_at = graph.index(
+            "workloads.by_address", self.sources.workloads, lambda row: () if row.host_network else row.addresses
+        )
         self.vips: Derived[WorkloadView, dict[str, str]] = graph.derived("ztunnel.vips", self._vips, {})
         self.primary: Derived[Asked, str] = graph.derived("ztunnel.primary", self._primary, "")
         self.table: Derived[Asked, Names] = graph.derived("ztunnel.reach", self._reach, NOTHING)

@@ -38,6 +38,7 @@ def workload(place: Place, obj: objects.Pod) -> Result:
         workload_name=workload_name(meta),
         hostname=spec.hostname,
         subdomain=spec.subdomain,
+        host_network=bool(spec.host_network),
         redirection=(meta.annotations or {}).get(REDIRECTION_ANNOTATION, ""),
     )
     return read.result(row)

@@ -184,6 +184,7 @@ class PodSpec(Part):
     node_name: str = ""
     hostname: str = ""
     subdomain: str = ""
+    host_network: bool | None = None
 
 
 class PodIP(Part):

@@ -162,7 +162,8 @@ class EndpointSlice(Row, frozen=True, kw_only=True, gc=False):
 class Workload(Row, frozen=True, kw_only=True, gc=False):
     """A pod, as far as the mesh is concerned; `entry`: it stands for a WorkloadEntry.
 
-    `redirection` is what the agent of its node says of its traffic: "" (not captured), `pending` or `enabled`.
+    `redirection` is what the agent of its node says of its traffic: "" (not captured), `pending` or `enabled`. One of
+    the node's own network (`host_network`) shares its address with others.
     """
 
     TABLE: ClassVar[str] = "workloads"
@@ -179,6 +180,7 @@ class Workload(Row, frozen=True, kw_only=True, gc=False):
     subdomain: str = ""
     entry: bool = False
     redirection: str = ""
+    host_network: bool = False
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False):

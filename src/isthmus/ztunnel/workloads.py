@@ -86,6 +86,7 @@ def pod(row: Workload, around: Around) -> bytes:
             addresses=_addresses(row.addresses),
             service_account=_account(row.service_account),
             node=row.node,
+            network_mode=pb.HOST_NETWORK if row.host_network else pb.STANDARD,
             workload_type=pb.POD,
             workload_name=row.workload_name or row.name,
             cluster_id=row.cluster,
