@@ -64,7 +64,7 @@ def _entrance(network: str, members: Sequence[Snapshot]) -> Iterator[Finding]:
             f"network {network} has no east-west gateway",
             *names,
             effect=f"services of {', '.join(names)} are not reached from other networks",
-            remedy=f"isthmus install --profile gateway --network {network}",
+            remedy=f"isthmus install --profile gateway --network {network}; for HBONE isthmus multicluster expose",
         )
     for cluster, service in services:
         yield from _gateway(cluster, service)
