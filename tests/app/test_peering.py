@@ -121,6 +121,11 @@ class Site:
         found = [one for one in self.plane.peering.page()["peers"] if one["peer"] == other.name]
         return found[0] if found else {"state": "none"}
 
+    def signal(self, other: "Site") -> str:
+        """What is said of contact to the other's control plane where clusters are judged."""
+        found = [one for one in self.plane.liveness.page() if one["cluster"] == other.name]
+        return str(found[0]["signals"]["apiServer"].health) if found else ""
+
     def bundle(self, other: "Site") -> str:
         rows = (row for _, row in self.plane.mesh.sources.peer_bundles.rows() if row.cluster == other.name)
         return next((row.roots for row in rows), "")
@@ -424,3 +429,15 @@ async def test_a_link_follows_the_addresses_at_which_the_peer_is_entered(east: S
     await west.gateway()
     await east.unlink(west)
     await until(lambda: not entered())
+
+
+@two_control_planes
+async def test_a_peer_is_judged_as_clusters_are(east: Site, west: Site) -> None:
+    await west.export("hello", "10.0.0.5")
+    await east.link(west)
+    await west.link(east)
+    await until(lambda: east.signal(west) == "good")
+    await west.stop()
+    await until(lambda: east.signal(west) == "bad")
+    await west.start()
+    await until(lambda: east.signal(west) == "good")

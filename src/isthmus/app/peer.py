@@ -13,6 +13,7 @@ import structlog
 from envoy.config.core.v3 import base_pb2
 from google.protobuf.message import DecodeError
 
+from isthmus.app.cluster_settings import ERROR, SYNCED, SYNCING, ClusterStatus
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError, Problem
 from isthmus.edge.control_plane import Backoff
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
 """Seconds between tries to reach a peer, doubling."""
 
-PING = 10.0
+PING = 3.0
 """Seconds between looks whether a quiet peer is there, and how far away it is."""
 
 
@@ -61,6 +62,7 @@ class Peer:
         self.claim = claim
         self.connected_since: float | None = None
         self.updated: float | None = None
+        self.heard: float | None = None
         self.round_trip: float | None = None
         self.error = ""
         self.address = ""
@@ -151,11 +153,12 @@ class Peer:
     def told_roots(self, roots: str) -> None:
         """The peer announces its roots (PEM), on whichever stream. Those that no link declares are the mesh's own."""
         if self.link.roots and roots and roots != self._announced:
-            log.info("peer announces roots", peer=self.claim.cluster)
-            self._announced = roots
+            before, self._announced = self.roots, roots
             self.dirty = True
-            self._emit_bundle()
-            self._ground.changed()
+            if before != roots:
+                log.info("peer announces other roots", peer=self.claim.cluster)
+                self._emit_bundle()
+                self._ground.changed()
 
     def hear_roots(self, roots: str) -> None:
         """The same, as the message that the peer sends with its own requests."""
@@ -163,6 +166,21 @@ class Peer:
         found, problems = read_bundle(self.claim, self.claim.trust_domain, body)
         self._note(ROOTS_REPORT, self.claim.trust_domain, problems)
         self.told_roots(found)
+
+    def status(self) -> ClusterStatus:
+        """The peer as a cluster that one hears of: its link stands where others have their API server."""
+        status = {"connected": SYNCED, "connecting": SYNCING}.get(self.state, ERROR)
+        server = next((f"{one}:{self.link.xds_port}" for one in self.link.addresses), "")
+        return ClusterStatus(
+            id=self.claim.cluster,
+            secret="",
+            server=server,
+            status=status,
+            last_contact=self.heard,
+            last_error=self.error,
+            rows=len(self.rows),
+            stale=self.stale,
+        )
 
     def described(self) -> dict[str, Any]:
         """Plain data. Times are seconds since the epoch; `roundTrip` is in seconds."""
@@ -202,6 +220,7 @@ class Peer:
         self._announced, self.updated = kept.roots, kept.updated or None
         # Who corrects the addresses of a link knows better than what was told before.
         self.entrances = kept.entrances if kept.linked == self.link.addresses else ()
+        self.heard = self.updated
         self.stale = True
         self.settled.set()
 
@@ -272,6 +291,8 @@ class Peer:
 
     async def _take(self, stream: PeerStream, frame: bytes) -> None:
         update = self._client.receive(frame)
+        if self._verified:
+            self.heard = self._ground.clock.now()
         if update is None:
             return
         problems: list[Problem] = []
@@ -296,7 +317,7 @@ class Peer:
         if self._verified or not update.changed:
             return
         self._verified = True
-        self.connected_since = clock.now()
+        self.connected_since = self.heard = clock.now()
         self.error = ""
         log.info("peer reached", peer=self.claim.cluster, address=self.address, services=len(self.rows))
         self._adopt()

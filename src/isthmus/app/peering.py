@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from envoy.config.core.v3 import base_pb2
 
+from isthmus.app.cluster_settings import ClusterStatus
 from isthmus.app.peer import Ground, Peer
 from isthmus.base.clock import Clock
 from isthmus.base.errors import ObjectRef, Problem
@@ -348,6 +349,10 @@ class Peering:
     def problems(self) -> list[Problem]:
         """Links that do not count, and what peers said that does not."""
         return [*self._problems, *(problem for peer in self._peers.values() for problem in peer.problems())]
+
+    def statuses(self) -> list[ClusterStatus]:
+        """The peers that we follow, for those who judge how clusters stand."""
+        return [peer.status() for _, peer in sorted(self._peers.items()) if peer.asks]
 
     def links(self) -> list[Standing]:
         """Every link of the config cluster, and how it stands."""

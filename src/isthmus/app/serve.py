@@ -13,7 +13,7 @@ import grpc.aio
 import structlog
 
 from isthmus.app.caller_reports import CallerReports
-from isthmus.app.cluster_settings import SYNCED, ClusterSettings
+from isthmus.app.cluster_settings import SYNCED, ClusterSettings, ClusterStatus
 from isthmus.app.clusters import ClusterManager
 from isthmus.app.debug import DebugPages, Replica
 from isthmus.app.gateways import GATEWAY_TABLES, gateway_controller
@@ -200,12 +200,18 @@ class ControlPlane:
     def _liveness_keeper(self) -> LivenessKeeper:
         settings = self.settings
         return LivenessKeeper(
-            World(self.mesh, self.clusters.statuses, lambda: self._roots().encode(), self.reports.votes),
+            World(self.mesh, self._all_statuses, lambda: self._roots().encode(), self.reports.votes),
             self.clock,
             directory=settings.checkpoint_dir,
             emit=self.inbox.put,
             events=EventWriter(self._own_client, namespace=settings.system_namespace, instance=settings.instance),
         )
+
+    def _all_statuses(self) -> list[ClusterStatus]:
+        """Clusters that are read, and peers. One that is both is judged by what is read of it."""
+        read = self.clusters.statuses()
+        known = {status.id for status in read}
+        return [*read, *(status for status in self.peering.statuses() if status.id not in known)]
 
     async def _looked_at_everything(self) -> None:
         """Return when every known cluster was listed or restored, and the mesh knows what was found there.
