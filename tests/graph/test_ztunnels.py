@@ -9,6 +9,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from msgspec.structs import replace as changed
 
 from isthmus.graph.mesh import Mesh
+from isthmus.model.liveness import ClusterStanding
 from isthmus.model.mesh_config import MeshConfig, ServiceSetting
 from isthmus.model.peering import PeerEndpoints, PeerLink, PeerService
 from isthmus.model.policy import EVERYTHING, AuthorizationPolicy, PolicyAction
@@ -445,3 +446,44 @@ def test_what_a_peer_exports_is_reached_through_its_gateway_by_the_number_of_hea
     assert "spiffe://west.example/ns/sample/sa/helloworld" in away.inner
     own = ztunnel_of(world).upstreams(SLEEPER, "10.96.0.1", 5000)
     assert own == [], "a peer serves the mesh-wide name only"
+
+
+# -- clusters that are drained or lost --------------------------------------------------------------------------------
+
+
+def standing(name: str = "west", **fields: Any) -> ClusterStanding:
+    return ClusterStanding(cluster=name, name=name, **fields)
+
+
+@pytest.mark.parametrize(
+    ("row", "served"),
+    [
+        (standing(weight=0, declared=True), ["10.0.0.11", "10.0.0.12"]),
+        (standing(weight=0), ["10.0.0.11", "10.0.0.12"]),
+        (standing(demoted=True), ["10.0.0.11", "10.0.0.12"]),
+        (standing(weight=50, declared=True), ["10.0.0.11", "10.0.0.12", "10.0.1.11"]),
+        (standing(cordoned=True), ["10.0.0.11", "10.0.0.12", "10.0.1.11"]),
+        (standing("east", weight=0, declared=True), ["10.0.1.11"]),
+        (standing("east", weight=0), ["10.0.0.11", "10.0.0.12", "10.0.1.11"]),
+    ],
+)
+def test_a_cluster_that_is_drained_serves_nobody_while_there_are_others(row: Row, served: list[str]) -> None:
+    """A cluster's own callers are moved by the operator's word only."""
+    client = ztunnel_of(one_network(row), network="n")
+    assert sorted(one.to.removesuffix(":5000") for one in client.upstreams(SLEEPER, "10.96.0.1", 5000)) == served
+
+
+def test_no_standing_takes_the_last_path() -> None:
+    world = one_network(standing(weight=0, declared=True))
+    gone = helloworld("east", "10.0.0.11", "10.0.0.12", ready=False)
+    world.apply([put(gone.slice_row()), *(put(changed(pod, ready=False)) for pod in gone.pod_rows())])
+    [only] = ztunnel_of(world, network="n").upstreams(SLEEPER, "10.96.0.1", 5000)
+    assert only.to == "10.0.1.11:5000"
+
+
+def test_a_drained_cluster_behind_gateways_is_left_out_too() -> None:
+    world = two_networks("172.18.0.2")
+    assert len(ztunnel_of(world).upstreams(SLEEPER, "10.96.0.1", 5000)) == 2
+    world.apply([put(standing(weight=0, declared=True))])
+    [only] = ztunnel_of(world).upstreams(SLEEPER, "10.96.0.1", 5000)
+    assert only.to == "10.0.0.11:15008"

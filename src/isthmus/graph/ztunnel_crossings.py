@@ -6,6 +6,7 @@ from isthmus.envoy.router import tunnelled
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import NOTHING, Names, tcp_ports
 from isthmus.graph.sources import ALL
+from isthmus.graph.ztunnel_standing import Withdrawals
 from isthmus.model.mesh import Endpoint, HostKey, MeshService, NetworkGateway
 from isthmus.model.rows import Locality
 from isthmus.tables.graph import Derived, Get, Graph
@@ -20,8 +21,9 @@ Placed = tuple[str, str]
 class Crossings:
     """What leads out of a network. Workloads stand for endpoints that cannot be reached by address."""
 
-    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+    def __init__(self, graph: Graph, meshwide: Meshwide, withdrawals: Withdrawals) -> None:
         self.meshwide = meshwide
+        self.withdrawals = withdrawals
         self.sources = meshwide.sources
         derived = graph.derived
         self.found: Derived[HostKey, tuple[Behind, ...]] = derived("ztunnel.crossings", self._found, ())
@@ -74,12 +76,13 @@ class Crossings:
     def _tunnelled(self, get: Get, service: MeshService) -> Iterator[Endpoint]:
         """Ready endpoints that take HBONE where gateways admit the service, each once, whatever its number of ports."""
         seen: set[tuple[str, str]] = set()
+        withdrawn = self.withdrawals.of(get, (service.namespace, service.name))
         for endpoint in self.meshwide.ready_endpoints(get, (service.namespace, service.name)):
             place = (endpoint.cluster, endpoint.address)
             if not endpoint.hbone or not endpoint.network or (endpoint.address and place in seen):
                 continue
             seen.add(place)
-            if self.meshwide.admits(get, service, endpoint.cluster):
+            if endpoint.cluster not in withdrawn and self.meshwide.admits(get, service, endpoint.cluster):
                 yield endpoint
 
     def _route(self, get: Get, endpoint: Endpoint) -> tuple[NetworkGateway, ...]:

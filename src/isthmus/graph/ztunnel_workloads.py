@@ -8,6 +8,7 @@ from isthmus.derive.endpoints import canonical, takes_hbone
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import NOTHING, Names, tcp_ports
 from isthmus.graph.sources import ALL
+from isthmus.graph.ztunnel_standing import Withdrawals
 from isthmus.model.external import EntryAddress, ServiceEntry, WorkloadEntry
 from isthmus.model.mesh import HostKey, SliceEndpoints
 from isthmus.model.policy import PolicyKey
@@ -25,10 +26,11 @@ Serving = tuple[tuple[HostKey, Ports], ...]
 class Workloads:
     """Bytes of workloads by name, made once for all ztunnels, and which of them are in a network."""
 
-    def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
+    def __init__(self, graph: Graph, meshwide: Meshwide, withdrawals: Withdrawals) -> None:
         self.meshwide = meshwide
         self.sources = meshwide.sources
         sources = meshwide.sources
+        self.withdrawals = withdrawals
         self.addressed = graph.index("workloads.addressed", sources.workloads, _addressed)
         self.displaced = graph.index("workloads.displaced", sources.workloads, _displaced)
         self.namespaces = graph.index("namespaces.all", sources.namespaces, lambda _: [ALL])
@@ -137,7 +139,7 @@ class Workloads:
         )
         around = self._around(get, row.cluster, row.namespace, row.labels, name=row.workload_name or row.name)._replace(
             network=self._network(get, key),
-            services=self._services(get, serving, at_home),
+            services=self._services(get, serving, row.cluster, at_home),
             locality=self._locality(get, row),
             healthy=row.ready and not any(row.name in get(self.leaving, piece) for piece in pieces),
             tunnel=_tunnel(row),
@@ -150,7 +152,7 @@ class Workloads:
             return b""
         around = self._around(get, row.cluster, row.namespace, row.labels, name=row.name)._replace(
             network=self._entry_network(get, row),
-            services=self._services(get, self._merged(self._behind(get, row)), at_home),
+            services=self._services(get, self._merged(self._behind(get, row)), row.cluster, at_home),
             locality=row.endpoint.locality,
             healthy=row.healthy,
         )
@@ -171,7 +173,7 @@ class Workloads:
         written = next((one for one in row.endpoints if one.address == address), EntryAddress(address=address))
         around = self._around(get, row.cluster, row.namespace, written.labels, name=row.name)._replace(
             network=found[0][1].endpoints[0].network,
-            services=self._services(get, self._merged((host, _numbers(one)) for host, one in found), True),
+            services=self._services(get, self._merged((host, _numbers(one)) for host, one in found), row.cluster, True),
             locality=written.locality,
         )
         return workloads.listed((row.cluster, row.namespace, row.name), written, around)
@@ -184,7 +186,7 @@ class Workloads:
         around = Around(
             network=networks.network_of((), get(self.meshwide.homes, row.cluster), address),
             trust_domain=get(self.meshwide.trust_domain, row.cluster),
-            services=self._services(get, get(self.slice_serves, key), at_home),
+            services=self._services(get, get(self.slice_serves, key), row.cluster, at_home),
             healthy=found.ready and not found.terminating,
         )
         return workloads.bare((row.cluster, row.namespace, row.name), address, around)
@@ -259,12 +261,14 @@ class Workloads:
             by_host.setdefault(host, {}).update(ports)
         return tuple((host, tuple(sorted(by_host[host].items()))) for host in sorted(by_host))
 
-    def _services(self, get: Get, serving: Serving, at_home: bool) -> tuple[tuple[str, Ports], ...]:
+    def _services(self, get: Get, serving: Serving, cluster: str, at_home: bool) -> tuple[tuple[str, Ports], ...]:
         """By the names of their resources; what never leaves its cluster is left out for others (CL4)."""
         found: list[tuple[str, Ports]] = []
         for host, ports in serving:
             service = get(self.meshwide.services, host)
-            if service is not None and (at_home or not service.cluster_local):
+            if service is None or (service.cluster_local and not at_home):
+                continue
+            if cluster not in self.withdrawals.of(get, host, cluster if at_home else ""):
                 found.append((service_name(service.namespace, service.host), ports))
         return tuple(found)
 

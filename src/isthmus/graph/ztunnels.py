@@ -10,6 +10,7 @@ from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import NOTHING, Names
 from isthmus.graph.sources import ALL
 from isthmus.graph.ztunnel_crossings import Crossings
+from isthmus.graph.ztunnel_standing import Withdrawals
 from isthmus.graph.ztunnel_workloads import Workloads
 from isthmus.model.mesh import HostKey
 from isthmus.model.preference import DISTRIBUTIONS
@@ -31,8 +32,9 @@ class Ztunnels:
     def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
         self.meshwide = meshwide
         self.sources = meshwide.sources
-        self.workloads = Workloads(graph, meshwide)
-        self.crossings = Crossings(graph, meshwide)
+        withdrawals = Withdrawals(graph, meshwide)
+        self.workloads = Workloads(graph, meshwide, withdrawals)
+        self.crossings = Crossings(graph, meshwide, withdrawals)
         derived = graph.derived
         self.all_policies = graph.index("authorization_policies.all", self.sources.policies, lambda _: [ALL])
         self.all_peers = graph.index("peer_authentications.all", self.sources.peer_authentications, lambda _: [ALL])
