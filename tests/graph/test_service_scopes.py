@@ -437,6 +437,19 @@ def test_who_cannot_do_hbone_is_told_and_gets_nothing_of_a_peer() -> None:
     assert places(made, MESH_CLUSTER, caller()) == {REMOTE["peer"]: 1.0}
 
 
+def test_sidecars_that_cannot_reach_peers_are_a_problem_of_their_cluster() -> None:
+    made = peered(*exported())
+    made.connect(caller())
+    assert made.problems() == []
+    for index in range(2):
+        made.connect(msgspec.structs.replace(caller(hbone=False), name=f"plain-{index}"))
+    assert [(str(one.where), one.field) for one in made.problems()] == [
+        ("Deployment istio-system/istiod in cluster east", "ENABLE_HBONE")
+    ]
+    made.apply([drop(row) for row in exported()])
+    assert made.problems() == []
+
+
 def test_an_ambient_service_that_is_not_global_stays_behind_its_gateway() -> None:
     """Its gateway would refuse the call (AM11), so nobody is sent there."""
     made = read(*hello("west", UNLABELLED, mesh=False), link())

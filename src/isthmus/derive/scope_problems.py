@@ -87,6 +87,17 @@ def unreachable(peers: Iterable[PeerService], gateways: Mapping[str, Sequence[Ne
                 )
 
 
+def plain_sidecars(cluster: str, namespace: str) -> Problem:
+    """Sidecars that cannot do HBONE, in a mesh with peers; `namespace` is the control plane's."""
+    return Problem(
+        where=ObjectRef(cluster, "Deployment", namespace, "istiod"),
+        field="ENABLE_HBONE",
+        message="sidecars here cannot do HBONE, so they do not reach what linked peers export",
+        remedy="Install the control plane with --hbone, and restart the pods",
+        severity=Severity.WARNING,
+    )
+
+
 def _warning(row: Service | PeerService, field: str, message: str, remedy: str) -> Problem:
     where = ObjectRef(row.cluster, "Service", row.namespace, row.name)
     return Problem(where, field, message, remedy, Severity.WARNING)

@@ -30,6 +30,15 @@ class ScopeProblems:
             row = get(sources.services, key)
             if row is not None and get(self.meshwide.discovered, (row.cluster, row.namespace)):
                 yield from scope_problems.no_effect(row, scope_said(row.labels) or ServiceScope.LOCAL)
+        yield from self._plain_sidecars(get)
+
+    def _plain_sidecars(self, get: Get) -> Iterator[Problem]:
+        """Where sidecars are that peers are out of reach for."""
+        sources = self.meshwide.sources
+        if get(sources.all_peer_services, ALL):
+            clusters = {str(key[0]) for key in get(sources.proxies_without_hbone, ALL)}
+            namespace = self.meshwide.settings.system_namespace
+            yield from (scope_problems.plain_sidecars(cluster, namespace) for cluster in sorted(clusters))
 
     def _of_service(self, get: Get, host: HostKey) -> tuple[Problem, ...]:
         found = list(scope_problems.conflicts(list(self._members(get, host))))

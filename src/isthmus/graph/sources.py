@@ -148,6 +148,11 @@ class Sources:
             "virtual_services.by_gateway", self.virtual_services, lambda row: row.gateways
         )
         self.all_virtual_services = graph.index("virtual_services.all", self.virtual_services, lambda _: [ALL])
+        self.proxies_without_hbone = graph.index(
+            "proxies.without_hbone",
+            self.proxies,
+            lambda row: [ALL] if row.type == "sidecar" and not row.hbone else [],
+        )
         self.all_gateways = graph.index("gateways.all", self.gateways, lambda _: [ALL])
 
 
