@@ -24,6 +24,7 @@ class Tunnels:
 
     def __init__(self, graph: Graph, meshwide: Meshwide) -> None:
         self.meshwide = meshwide
+        self.hosts: Derived[str, tuple[HostKey, ...]] = graph.derived("derive.tunnelled_hosts", self._hosts, ())
         self.parts: Derived[tuple[str, HostKey], tuple[bytes, ...]] = graph.derived(
             "envoy.hbone_hosts", self._parts, ()
         )
@@ -34,12 +35,20 @@ class Tunnels:
 
     def passed_on(self, get: Get, view: RouterView) -> Iterator[MeshService]:
         """The services that a gateway lets others reach: what is global, and exported to its namespace (AM11, SN6)."""
-        for host in get(self.meshwide.hosts, ALL) if self.ports(view) else ():
+        for host in get(self.hosts, view.namespace) if self.ports(view) else ():
             service = get(self.meshwide.services, host)
-            if service is None or not exported(service.export_to, service.namespace, view.namespace):
-                continue
-            if tunnelled(service) and self.meshwide.scopes.is_global(get, service):
+            if service is not None:
                 yield service
+
+    def _hosts(self, get: Get, namespace: str) -> tuple[HostKey, ...]:
+        scopes, found = self.meshwide.scopes, []
+        for host in (*get(scopes.bases, ALL), *get(scopes.hosts, ALL)):
+            service = get(self.meshwide.services, host)
+            if service is None or not exported(service.export_to, service.namespace, namespace):
+                continue
+            if tunnelled(service) and scopes.is_global(get, service):
+                found.append(host)
+        return tuple(found)
 
     def clusters(self, get: Get, view: RouterView) -> Names:
         """The clusters that lead to the endpoints of these services."""
