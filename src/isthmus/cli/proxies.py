@@ -1,4 +1,4 @@
-"""How commands name a proxy and ask it: `<pod>[.<namespace>]`, `deploy/<name>`, over exec in its container."""
+"""How commands name a proxy and ask it: `<pod>[.<namespace>]`, `deploy/<name>`, `ds/<name>`, over exec."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,14 +8,16 @@ import typer
 from isthmus.base.errors import UnreachableError, UsageError
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.kube_exec import Target, execute
+from isthmus.install.node import CONTAINER as NODE_CONTAINER
 from isthmus.kube.requests import PODS, Resource, Scope
 
-ProxyName = Annotated[str, typer.Argument(help="<pod>[.<namespace>], or deploy/<name>[.<namespace>].")]
+ProxyName = Annotated[str, typer.Argument(help="<pod>[.<namespace>], deploy/<name>[.<namespace>] or ds/….")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")]
 
 CONTAINER = "istio-proxy"
-DEPLOYMENTS = Resource("apps", "v1", "deployments")
+OWNERS = {"deploy": Resource("apps", "v1", "deployments"), "ds": Resource("apps", "v1", "daemonsets")}
 KINDS = {"pod": "pod", "pods": "pod", "po": "pod", "deploy": "deploy", "deployment": "deploy", "deployments": "deploy"}
+KINDS |= {"ds": "ds", "daemonset": "ds", "daemonsets": "ds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,12 @@ def split_name(text: str, namespace: str) -> tuple[str, PodName]:
 
 
 async def resolve(client: KubeClient, text: str, namespace: str) -> PodName:
-    """The pod that is meant; of a Deployment the first that runs. Raises UnreachableError if there is none."""
+    """The pod that is meant; of a Deployment or DaemonSet the first that runs. Raises UnreachableError for none."""
     kind, wanted = split_name(text, namespace)
     if kind == "pod":
         return wanted
-    deployment = await client.get(DEPLOYMENTS, wanted.namespace, wanted.name)
-    labels = ((deployment.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    owner = await client.get(OWNERS[kind], wanted.namespace, wanted.name)
+    labels = ((owner.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
     pods = await client.list(PODS, Scope(wanted.namespace, label_selector=selector))
     running = sorted(pod["metadata"]["name"] for pod in pods if (pod.get("status") or {}).get("phase") == "Running")
@@ -59,8 +61,16 @@ async def resolve(client: KubeClient, text: str, namespace: str) -> PodName:
 async def ask_proxy(client: KubeClient, pod: PodName, path: str) -> bytes:
     """The answer of a pod's Envoy to a GET of its admin port. Raises UnreachableError."""
     command = ["isthmus", "agent", "request", "GET", path]
-    done = await execute(client, Target(pod.namespace, pod.name, CONTAINER), command, within=30.0)
+    container = await _container(client, pod)
+    done = await execute(client, Target(pod.namespace, pod.name, container), command, within=30.0)
     if done.exit_code != 0:
         words = done.stderr.decode("utf-8", "replace").strip().removeprefix("Error: ") or f"exit code {done.exit_code}"
         raise UnreachableError(f"the proxy of {pod} did not answer: {words}", "Does the pod have a sidecar that runs?")
     return done.stdout
+
+
+async def _container(client: KubeClient, pod: PodName) -> str:
+    """Where the proxy of a pod runs: beside its application, or as the proxy of the node."""
+    found = await client.find(PODS, pod.namespace, pod.name) or {}
+    names = {container["name"] for container in (found.get("spec") or {}).get("containers") or []}
+    return NODE_CONTAINER if NODE_CONTAINER in names else CONTAINER

@@ -11,6 +11,8 @@ from isthmus.install.workload import Workload, daemon_set
 NODE_NAME = "isthmus-node"
 """Of the DaemonSet and of its ServiceAccount, which the control plane lets ask for identities of its node's pods."""
 
+CONTAINER = "node-proxy"
+
 RUN_DIR = "/run/isthmus"
 """On the node: the agent's sockets and state, and below `netns` a link to the network namespace of each pod."""
 
@@ -75,7 +77,7 @@ def _pod_spec(values: NodeValues) -> Manifest:
 def _container(values: NodeValues) -> Manifest:
     mesh = values.mesh
     return {
-        "name": "node-proxy",
+        "name": CONTAINER,
         "image": mesh.images.node,
         "imagePullPolicy": mesh.images.pull_policy,
         "args": ["--domain", f"$(POD_NAMESPACE).svc.{mesh.domain}"],
