@@ -122,7 +122,7 @@ def test_domain_of_another_cluster() -> None:
         ({"PILOT_ADDRESS": ":15012"}, ARGS, "PILOT_ADDRESS"),
         ({"CA_ADDR": ","}, ARGS, "CA_ADDR"),
         ({"CONCURRENCY": "many"}, ARGS, "CONCURRENCY"),
-        ({}, ["proxy", "waypoint"], "waypoint"),
+        ({}, ["proxy", "spectator"], "waypoint"),
         ({}, ["sidecar"], "sidecar"),
     ],
 )
@@ -152,3 +152,8 @@ def test_addresses_of_version_6() -> None:
 
 def test_downward_files_leave_out_what_they_cannot_read() -> None:
     assert parse_downward('a="1"\nb=2\nbroken\nc="x=y\\n"\nd="\n') == {"a": "1", "c": "x=y\n"}
+
+
+def test_a_waypoint_captures_nothing() -> None:
+    settings = parse(env={"ISTIO_META_DNS_CAPTURE": "true"}, args=["proxy", "waypoint", "--domain", "a.svc.b"])
+    assert (settings.kind, settings.dns_capture, settings.domain) == ("waypoint", False, "a.svc.b")

@@ -11,8 +11,8 @@ from isthmus.base.errors import UsageError
 from isthmus.base.names import DEFAULT_DOMAIN
 from isthmus.base.probe import Probe
 
-ProxyKind = Literal["sidecar", "router", "node"]
-KINDS: tuple[ProxyKind, ...] = ("sidecar", "router", "node")
+ProxyKind = Literal["sidecar", "router", "waypoint", "node"]
+KINDS: tuple[ProxyKind, ...] = ("sidecar", "router", "waypoint", "node")
 
 SYSTEM_SERVER_NAME = "istiod.istio-system.svc"
 """Name in the control plane's certificate (TR12), whatever address was dialled."""
@@ -215,10 +215,11 @@ def parse_settings(args: Sequence[str], env: Mapping[str, str], *, mounts: Mount
 
 
 def _parse_args(args: Sequence[str]) -> tuple[ProxyKind, str]:
-    """`proxy sidecar|router [--domain D]`; other options of Istio's proxy container are accepted and ignored."""
+    """`proxy sidecar|router|waypoint [--domain D]`; other options of Istio's container are accepted and ignored."""
     words = [word for word in args if word in KINDS]
     if "proxy" not in args or len(words) != 1:
-        raise UsageError(f"the proxy's arguments are {list(args)}", "Start it with `proxy sidecar` or `proxy router`")
+        remedy = "Start it with `proxy sidecar`, `proxy router` or `proxy waypoint`"
+        raise UsageError(f"the proxy's arguments are {list(args)}", remedy)
     domain = ""
     for index, word in enumerate(args):
         if word == "--domain" and index + 1 < len(args):
