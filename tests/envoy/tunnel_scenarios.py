@@ -197,6 +197,38 @@ async def authorized() -> None:
         assert (c.calls, other.calls) == (1, 0)
 
 
+async def to_a_waypoint() -> None:
+    """A tunnel ends at the waypoint, with its identity, and asks for the service there."""
+    mesh = Mesh("cluster.local")
+    via = member(VIP, 80, tunnel="hbone", waypoint="10.0.1.2:15008", identity=D.identity)
+    one = Node("one", node_resources([A], (via,)), mesh.secrets(A.identity), 15000)
+    two = Node("two", node_resources([C, D]), mesh.secrets(*THERE), 15100)
+    async with one.running(), two.running():
+        assert await refused("a", VIP, 80)  # D is a pod: it takes no calls for others
+    assert [(who, asked) for who, _, asked in came_in(two)] == [(A.identity, f"{VIP}:80")]
+
+
+async def with_certificates_replaced() -> None:
+    """New certificates come while pods talk: nobody notices, and new connections show them."""
+    mesh = Mesh("cluster.local")
+    one = Node("one", node_resources([A, B], TO_C), mesh.secrets(*HERE), 15000)
+    two = Node("two", node_resources([C, D]), mesh.secrets(*THERE), 15100)
+    async with App("c").running(), one.running(), two.running():
+
+        async def talk(name: str) -> None:
+            for _ in range(60):
+                assert await call(name, VIP, 80) == "c 127.0.0.6 hello"
+                await asyncio.sleep(0)
+
+        async def replace() -> None:
+            for _ in range(5):
+                one.store.replace(mesh.secrets(*HERE))
+                two.store.replace(mesh.secrets(*THERE))
+                assert await call("a", VIP, 80) == "c 127.0.0.6 hello"
+
+        await asyncio.gather(talk("a"), talk("b"), replace())
+
+
 async def with_dead_endpoints() -> None:
     """What does not come up is tried elsewhere, and not asked again for a while: pods, gateways, plain endpoints."""
     gone = member("10.0.9.1", tunnel="hbone", identity=identity("c"))
@@ -280,6 +312,8 @@ SCENARIOS = {
     "within_a_network": (POD_PLACES, within_a_network),
     "authorized": ((*POD_PLACES, Place("stranger", (("net", "10.0.3.1"),), captured=False)), authorized),
     "with_dead_endpoints": (POD_PLACES, with_dead_endpoints),
+    "to_a_waypoint": (POD_PLACES, to_a_waypoint),
+    "with_certificates_replaced": (POD_PLACES, with_certificates_replaced),
     "across_networks": (
         (
             Place("a", (("east", "10.0.0.1"), ("wan", "198.18.0.1"))),
