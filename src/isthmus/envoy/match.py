@@ -70,7 +70,8 @@ class ServerTls(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One place the connection may go: `share` of all such connections, from 0 to 1, with what is gone left out.
 
-    `locality` is region/zone/sub-zone as the assignment has it. `tunnel` is the internal listener that takes it there.
+    `locality` is region/zone/sub-zone as the assignment has it. `tunnel` is the internal listener that takes it there,
+    `peers` are the identities one of which must be at its end.
     """
 
     address: str
@@ -83,6 +84,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     network: str = ""
     workload: str = ""
     tunnel: str = ""
+    peers: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,6 +289,7 @@ class Config:
                 cluster=member.cluster,
                 network=member.network,
                 workload=member.workload,
+                peers=member.peers,
             )
 
 

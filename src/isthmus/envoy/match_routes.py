@@ -9,6 +9,9 @@ from isthmus.envoy.build import Message
 
 def matches(match: Message, headers: Mapping[str, str]) -> bool:
     """True if a route is for a request with these headers, pseudo headers among them; names are in lower case."""
+    if match.HasField("connect_matcher"):
+        connects = headers[":method"] == "CONNECT"
+        return connects and all(_header_matches(one, headers.get(one.name)) for one in match.headers)
     path, _, query = headers[":path"].partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
     return (
@@ -48,6 +51,8 @@ def _parameter_matches(matcher: Message, value: str | None) -> bool:
 
 def _text_matches(matcher: Message, text: str) -> bool:
     match matcher.WhichOneof("match_pattern"):
+        case "exact" if matcher.ignore_case:
+            return bool(text.lower() == matcher.exact.lower())
         case "exact":
             return bool(text == matcher.exact)
         case "prefix":

@@ -140,7 +140,7 @@ def _route(authority: Message, policies: Iterable[AuthorizationPolicy], *, rewri
     if rewrite:
         action.host_rewrite_literal = rewrite
     return route_components_pb2.Route(
-        match=_match(authority), route=action, typed_per_filter_config=rbac.tunnel_rules(policies)
+        name=rewrite, match=_match(authority), route=action, typed_per_filter_config=rbac.tunnel_rules(policies)
     )
 
 

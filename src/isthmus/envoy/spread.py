@@ -21,7 +21,7 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from isthmus.envoy.build import Message
-from isthmus.envoy.tunnels import TO_PLAIN
+from isthmus.envoy.tunnels import PEERS, TO_PLAIN
 from isthmus.model.mesh import MAPPED
 
 OVERPROVISIONING = 140
@@ -49,6 +49,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     network: str = ""
     workload: str = ""
+    peers: tuple[str, ...] = ()
     tunnel: str = ""
 
 
@@ -90,6 +91,7 @@ def members(assignment: Message) -> Iterator[Member]:
                 cluster=str(about.get("cluster", "")),
                 network=str(about.get("network", "")),
                 workload=str(about.get("workload", "")),
+                peers=tuple(one for one in str(about.get(PEERS, "")).split(",") if one),
                 tunnel=tunnel,
             )
 

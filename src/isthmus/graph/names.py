@@ -176,7 +176,7 @@ class Existing:
                 return self.ztunnels.names(get, scope, type_url)
 
     def _outbound_names(self, get: Get, view: OutboundView, type_url: str) -> Names:
-        hosts = get(self.visible, view)
+        hosts = get(self.meshwide.hosts, ALL) if view.node else get(self.visible, view)
         if view.node and type_url in (CDS, EDS):
             return self.nodes.clusters(get, hosts) if type_url == CDS else self.nodes.assigned(get, hosts)
         if view.node and type_url == LDS:

@@ -1,6 +1,8 @@
 """The wiring of node proxies: which pods one speaks for, and what all of them know of services and workloads.
 
 What all proxies of nodes of one cluster and network know is one view; what only one has are listeners of its pods.
+They know of services that are exported to some namespaces only, too: pods of all namespaces are on a node, and who may
+call is decided at the other end.
 """
 
 from collections.abc import Iterable, Iterator

@@ -274,7 +274,7 @@ class Resources:
         if isinstance(scope, NodePods):
             return self.existing.nodes.pod_resource(get, scope, name)
         if isinstance(scope, OutboundView) and scope.node:
-            return self.existing.nodes.listener(get, scope, get(self.existing.visible, scope), name)
+            return self.existing.nodes.listener(get, scope, get(self.meshwide.hosts, ALL), name)
         if isinstance(scope, InboundProfile):
             guard = inbound.Guard(get(self.meshwide.accepted_domains, ALL), self.meshwide.policies(get, scope.policies))
             build = inbound.hbone_inbound if name == naming.INBOUND_HBONE else inbound.virtual_inbound
