@@ -143,3 +143,25 @@ def test_what_is_not_global_has_no_way_in(linked: Lab) -> None:
             linked.answered_by(f"west/{SLEEP}", HELLO, {"east"})
     finally:
         linked.kubectl("north", "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
+
+
+def test_a_network_that_is_cut_off_is_left_alone_and_comes_back(linked: Lab) -> None:
+    with without_own(linked, "west"):
+        linked.answered_by(f"west/{SLEEP}", HELLO, {"east", "north"})
+        with linked.under_load(f"west/{SLEEP}", HELLO, 15) as calls, linked.cut("east-net", "west-net"):
+            linked.answered_by(f"west/{SLEEP}", HELLO, {"north"})
+        assert len(calls.failures) <= 0.05 * len(calls.calls)
+        linked.answered_by(f"west/{SLEEP}", HELLO, {"east", "north"}, within=60)
+
+
+def test_calls_go_on_without_the_control_planes_of_either_side(linked: Lab) -> None:
+    with without_own(linked, "west"):
+        linked.answered_by(f"west/{SLEEP}", HELLO, {"east", "north"})
+        with (
+            linked.under_load(f"west/{SLEEP}", HELLO, 8) as calls,
+            linked.killed("west/istiod", "east/istiod"),
+        ):
+            found = linked.call(f"west/{SLEEP}", HELLO, "--count", "60")
+            assert not found.failures
+            assert set(found.clusters) == {"east", "north"}
+        assert not calls.failures
