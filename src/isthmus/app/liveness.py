@@ -260,4 +260,4 @@ def _at(look: tuple[Health, str], now: float) -> tuple[Health, float, str]:
 
 def _address(gateway: NetworkGateway) -> str:
     host = f"[{gateway.address}]" if ":" in gateway.address else gateway.address
-    return f"{host}:{gateway.port}"
+    return f"{host}:{gateway.port or gateway.hbone_port}"

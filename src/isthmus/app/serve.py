@@ -200,12 +200,16 @@ class ControlPlane:
     def _liveness_keeper(self) -> LivenessKeeper:
         settings = self.settings
         return LivenessKeeper(
-            World(self.mesh, self._all_statuses, lambda: self._roots().encode(), self.reports.votes),
+            World(self.mesh, self._all_statuses, self._all_roots, self.reports.votes),
             self.clock,
             directory=settings.checkpoint_dir,
             emit=self.inbox.put,
             events=EventWriter(self._own_client, namespace=settings.system_namespace, instance=settings.instance),
         )
+
+    def _all_roots(self) -> bytes:
+        """By which gateways of any network are believed."""
+        return self.peering.all_roots()
 
     def _all_statuses(self) -> list[ClusterStatus]:
         """Clusters that are read, and peers. One that is both is judged by what is read of it."""

@@ -75,7 +75,7 @@ class Peering:
         own.update(get(self._meshwide.effective, ALL).trust_domains)
         for row in rows:
             if row is not None:
-                peers[row.name] += row.roots
+                peers[row.name] += row.roots and row.roots.rstrip() + "\n"
                 own.update([] if row.roots else [row.name])
         return {
             domain: XdsResource(TRUST_BUNDLE, domain, write_bundle(domain, peers.get(domain, ""), own=domain in own))

@@ -98,12 +98,13 @@ def _ports(read: Reader, value: Any) -> tuple[int, int]:
 
 def _addresses(read: Reader, value: Any) -> Iterator[str]:
     for i, item in enumerate(read.items(value, "spec.addresses")):
-        field = f"spec.addresses[{i}].value"
-        address = read.text(read.mapping(item, f"spec.addresses[{i}]").get("value"), field)
-        if is_address(address) or is_host(address):
+        field = f"spec.addresses[{i}]"
+        part = read.mapping(item, field)
+        kind, address = part.get("type"), read.text(part.get("value"), f"{field}.value")
+        if (kind != "Hostname" and is_address(address)) or (kind != "IPAddress" and is_host(address)):
             yield address
         else:
-            read.error(field, f"{address!r} is neither an IP address nor a host name", "Correct it")
+            read.error(f"{field}.value", f"{address!r} is no {kind or 'address'}", "Write an IP address or a DNS name")
 
 
 def _roots(read: Reader, text: str) -> str:
