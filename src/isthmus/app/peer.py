@@ -214,7 +214,8 @@ class Peer:
         self._poked.set()
 
     def _restore(self, kept: Kept) -> None:
-        for one in kept.resources:
+        """Of a peer that nothing is asked of, only its roots count."""
+        for one in kept.resources if self.asks else ():
             if one.type_url in self._client.held:
                 self._client.held[one.type_url][one.name] = Held(one.version, one.body)
         self._announced, self.updated = kept.roots, kept.updated or None

@@ -131,8 +131,19 @@ async def write_link(source: Site, manifest: Manifest) -> None:
 
 async def let_in(source: Site, target: Site, namespace: str) -> bool:
     """Have the target believe the source's identities without asking anything of it; False if it is linked already."""
-    if await target.place.client.find(GATEWAYS, namespace, link_name(source.cluster)) is not None:
+    if await is_linked(target, source.cluster, namespace):
         return False
+    await only_let_in(source, target, namespace)
+    return True
+
+
+async def is_linked(one: Site, cluster: str, namespace: str) -> bool:
+    """True if there is a link to that cluster, be it only to let it in."""
+    return await one.place.client.find(GATEWAYS, namespace, link_name(cluster)) is not None
+
+
+async def only_let_in(source: Site, target: Site, namespace: str) -> None:
+    """The same, in place of whatever link there is."""
     values = PeerValues(
         cluster=source.cluster,
         network=source.network,
@@ -142,12 +153,11 @@ async def let_in(source: Site, target: Site, namespace: str) -> bool:
         xds_port=0,
     )
     await write_link(target, link_manifest(values, namespace))
-    return True
 
 
 async def remove_link(source: Site, cluster: str, namespace: str) -> bool:
     """Remove the link to a cluster; False if there is none."""
-    if await source.place.client.find(GATEWAYS, namespace, link_name(cluster)) is None:
+    if not await is_linked(source, cluster, namespace):
         return False
     await source.place.client.delete(GATEWAYS, namespace, link_name(cluster))
     return True

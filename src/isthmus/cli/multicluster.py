@@ -170,13 +170,23 @@ def unlink(
             pairs = [(a, b) for a in (known if both else known[:1]) for b in known if a is not b]
             removed = 0
             for one, other in pairs:
-                gone = await linking.remove_link(one, other.cluster, namespace)
+                gone = await _remove(one, other, namespace, both=both)
                 removed += gone
                 print(f"{one.context} → {other.context}: {'removed' if gone else 'was not linked'}")
             return removed
 
     if not run(work()):
         raise typer.Exit(ExitCode.PROBLEMS)
+
+
+async def _remove(one: Site, other: Site, namespace: str, *, both: bool) -> bool:
+    """Remove a link. What the other calls here goes on if only this way is to end: it is still let in."""
+    if both or not await linking.is_linked(other, one.cluster, namespace):
+        return await linking.remove_link(one, other.cluster, namespace)
+    if not await linking.is_linked(one, other.cluster, namespace):
+        return False
+    await linking.only_let_in(other, one, namespace)
+    return True
 
 
 CHECK_EXAMPLES = """Examples:
