@@ -132,3 +132,116 @@ def test_calls_go_on_without_the_control_plane(model: Lab) -> None:
     with model.under_load(f"north/{SLEEP}", HELLO, 4) as calls, model.killed("north/istiod"):
         assert not model.call(f"north/{SLEEP}", HELLO, "--count", "20").failures
     assert not calls.failures
+
+
+# -- linked -------------------------------------------------------------------------------------------------------
+
+GLOBAL = "http://hello-world.app.mesh.internal:5000/hello"
+GATEWAYS = "istio-gateways"
+EVERY = ("--contexts", ",".join(CLUSTERS), "--namespace", GATEWAYS)
+
+
+@pytest.fixture(scope="module")
+def linked(model: Lab) -> Iterator[Lab]:
+    """All clusters are exposed and linked, and the service is global in each of them."""
+    for cluster in CLUSTERS:
+        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
+    model.run("multicluster", "link", *EVERY)
+    for cluster in CLUSTERS:
+        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
+    yield model
+    for cluster in CLUSTERS:
+        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope-")
+    model.run("multicluster", "unlink", *EVERY, check=False)
+
+
+@contextmanager
+def nobody_at_home(lab: Lab, cluster: str) -> Iterator[None]:
+    """The service has no endpoint in a cluster while the body runs."""
+    lab.kubectl(cluster, "scale", "-n", "app", "deployment/hello-world", "--replicas=0")
+    try:
+        yield
+    finally:
+        lab.kubectl(cluster, "scale", "-n", "app", "deployment/hello-world", "--replicas=2")
+        lab.kubectl(cluster, "rollout", "status", "-n", "app", "deployment/hello-world", "--timeout=30s")
+
+
+def gateway(lab: Lab, cluster: str) -> str:
+    """The pod by which a cluster is entered, as `isthmus lab kill` takes it."""
+    (pod,) = lab.get(cluster, "pods", "-n", GATEWAYS)["items"]
+    return f"{cluster}/{GATEWAYS}/{pod['metadata']['name']}"
+
+
+def test_a_global_service_is_answered_at_home_as_long_as_somebody_is_there(linked: Lab) -> None:
+    for cluster in CLUSTERS:
+        linked.answered_by(f"{cluster}/{SLEEP}", GLOBAL, {cluster})
+
+
+def test_others_answer_without_a_failed_request_and_see_who_calls(linked: Lab) -> None:
+    caller = f"east/{SLEEP}"
+    linked.answered_by(caller, GLOBAL, {"east"})
+    with linked.under_load(caller, GLOBAL, 20) as calls:
+        with nobody_at_home(linked, "east"):
+            linked.answered_by(caller, GLOBAL, {"west", "north"})
+            ways = linked.ways(caller, GLOBAL)
+        linked.answered_by(caller, GLOBAL, {"east"})
+    assert not calls.failures
+    assert {way.identity for way in ways} == {identity("east", "sleep")}
+    assert all(way.gateway.startswith(f"{way.cluster}/istio-eastwest-") for way in ways)
+    assert {way.cluster for way in ways} == {"west", "north"}
+
+
+def test_the_cluster_local_name_stays_at_home(linked: Lab) -> None:
+    with nobody_at_home(linked, "east"):
+        linked.refused(f"east/{SLEEP}", HELLO)
+
+
+def test_a_dead_gateway_is_left_alone_until_it_is_back(linked: Lab) -> None:
+    caller = f"east/{SLEEP}"
+    with nobody_at_home(linked, "east"):
+        linked.answered_by(caller, GLOBAL, {"west", "north"})
+        with linked.killed(gateway(linked, "west")):
+            linked.answered_by(caller, GLOBAL, {"north"})
+        linked.answered_by(caller, GLOBAL, {"west", "north"})
+
+
+def test_a_cut_between_two_networks_is_gone_around_and_healed(linked: Lab) -> None:
+    caller = f"east/{SLEEP}"
+    with nobody_at_home(linked, "east"):
+        with linked.cut("east-net", "west-net"):
+            linked.answered_by(caller, GLOBAL, {"north"}, "--count", "24", "--timeout", "3")
+        linked.answered_by(caller, GLOBAL, {"west", "north"})
+
+
+def test_what_a_dead_control_plane_told_goes_on(linked: Lab) -> None:
+    caller = f"east/{SLEEP}"
+    with nobody_at_home(linked, "east"):
+        linked.answered_by(caller, GLOBAL, {"west", "north"})
+        with linked.under_load(caller, GLOBAL, 6) as calls, linked.killed("west/istiod", "east/istiod"):
+            assert not linked.call(caller, GLOBAL, "--count", "20").failures
+        assert not calls.failures
+        assert set(calls.clusters) == {"west", "north"}
+
+
+def test_a_client_outside_of_the_mesh_reaches_no_other_cluster(linked: Lab) -> None:
+    linked.refused(f"east/{OUTSIDER}", GLOBAL)
+
+
+def test_one_direction_may_be_taken_back_alone(linked: Lab) -> None:
+    linked.run("multicluster", "unlink", "--from", "east", "--to", "west", "--namespace", GATEWAYS)
+    try:
+        with nobody_at_home(linked, "east"):
+            linked.answered_by(f"east/{SLEEP}", GLOBAL, {"north"})
+        with nobody_at_home(linked, "west"):
+            linked.answered_by(f"west/{SLEEP}", GLOBAL, {"east", "north"})
+    finally:
+        linked.run("multicluster", "link", "--from", "east", "--to", "west", "--namespace", GATEWAYS)
+
+
+def test_unlinked_clusters_know_nothing_of_each_other(linked: Lab) -> None:
+    linked.run("multicluster", "unlink", *EVERY)
+    try:
+        with nobody_at_home(linked, "east"):
+            linked.refused(f"east/{SLEEP}", GLOBAL)
+    finally:
+        linked.run("multicluster", "link", *EVERY)
