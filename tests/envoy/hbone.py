@@ -277,6 +277,7 @@ class Running:
     ports: Mapping[str, int]
     admin: int
     hbone: int
+    roots: bytes
     log: Path
 
     def call(self, caller: str, count: int = 1) -> list[str]:
@@ -340,7 +341,9 @@ def playing(directory: Path, scene: Scene) -> Iterator[Running]:
     with subprocess.Popen(command, cwd=directory) as process:
         try:
             _wait(process, admin)
-            yield Running({one.name: port for one, port in zip(callers, ports, strict=True)}, admin, hbone, log)
+            yield Running(
+                {one.name: port for one, port in zip(callers, ports, strict=True)}, admin, hbone, scene.roots, log
+            )
         finally:
             process.kill()
 

@@ -1,11 +1,13 @@
 """The gateway for HBONE with the real Envoy: double tunnels end to end, and what it refuses."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
+from isthmus.edge.gateway_probe import GatewayProber
 from isthmus.trust.authority import Authority, self_signed_authority
 from isthmus.trust.pem import new_key
 from isthmus.xds.resource import CDS, EDS, LDS, RDS
@@ -99,3 +101,8 @@ def test_callers_of_other_meshes_and_unlinked_trust_domains_get_no_connection(
 
 def test_a_caller_that_meets_somebody_else_sends_nothing(scene: Running) -> None:
     assert scene.call("other server") == [""]
+
+
+def test_whoever_wants_to_know_that_it_serves_may_ask_without_a_certificate(scene: Running) -> None:
+    found = asyncio.run(GatewayProber().probe("127.0.0.1", scene.hbone, roots=scene.roots, within=10))
+    assert (found.good, found.answered) == (True, True)
