@@ -1,6 +1,7 @@
 """What node proxies do, seen with real Envoys: run by `test_tunnels`, one process for each scenario."""
 
 import asyncio
+from functools import partial
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
@@ -127,9 +128,9 @@ async def refused(pod: str, address: str, port: int) -> bool:
         return True
 
 
-async def within_a_network() -> None:
+async def within_a_network(*, apart: bool = False) -> None:
     """Pods of one node call a service on another node, and each other by address."""
-    mesh = Mesh("cluster.local")
+    mesh = Mesh("cluster.local", apart=apart)
     one = Node("one", node_resources([A, B], TO_C, workloads=KNOWN), mesh.secrets(*HERE), 15000)
     two = Node("two", node_resources([C, D]), mesh.secrets(*THERE), 15100)
     async with App("c").running() as c, App("b").running(), App("d").running() as d, one.running(), two.running():
@@ -255,9 +256,9 @@ async def avoids(node: Node, dead: int) -> None:
     await until(ejected, 60)
 
 
-async def across_networks() -> None:
+async def across_networks(*, apart: bool = False) -> None:
     """Double HBONE between overlapping networks: the identities of client and server meet through the gateway."""
-    mesh = Mesh("cluster.local", "west.local")
+    mesh = Mesh("cluster.local", "west.local", apart=apart)
     host = "web.ns.svc.cluster.local"
     server = pod("s", "10.0.0.1", targets=((host, 80, 8080),))
     server = msgspec.structs.replace(server, identity=identity("s", "west.local"))
@@ -308,20 +309,21 @@ def gateway_resources(host: str, address: str) -> list[XdsResource]:
     ]
 
 
+OVERLAPPING = (
+    Place("a", (("east", "10.0.0.1"), ("wan", "198.18.0.1"))),
+    Place("s", (("west", "10.0.0.1"),)),
+    Place("gw", (("west", "10.0.0.9"), ("wan", "198.18.0.9")), captured=False),
+)
+
 SCENARIOS = {
     "within_a_network": (POD_PLACES, within_a_network),
+    "within_a_network_linked": (POD_PLACES, partial(within_a_network, apart=True)),
     "authorized": ((*POD_PLACES, Place("stranger", (("net", "10.0.3.1"),), captured=False)), authorized),
     "with_dead_endpoints": (POD_PLACES, with_dead_endpoints),
     "to_a_waypoint": (POD_PLACES, to_a_waypoint),
     "with_certificates_replaced": (POD_PLACES, with_certificates_replaced),
-    "across_networks": (
-        (
-            Place("a", (("east", "10.0.0.1"), ("wan", "198.18.0.1"))),
-            Place("s", (("west", "10.0.0.1"),)),
-            Place("gw", (("west", "10.0.0.9"), ("wan", "198.18.0.9")), captured=False),
-        ),
-        across_networks,
-    ),
+    "across_networks": (OVERLAPPING, across_networks),
+    "across_networks_linked": (OVERLAPPING, partial(across_networks, apart=True)),
 }
 """Pods, and what happens."""
 

@@ -23,7 +23,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_spiffe_validator_config_pb2
 from google.protobuf import json_format
 
 from isthmus.agent.bootstrap import RUNTIME
@@ -77,7 +77,9 @@ def enter() -> None:
 class Mesh:
     """One authority for each trust domain under a common root, and the secrets of everybody."""
 
-    def __init__(self, *trust_domains: str) -> None:
+    def __init__(self, *trust_domains: str, apart: bool = False) -> None:
+        """`apart`: each trust domain is believed by its own roots, as where control planes are linked."""
+        self.apart = apart
         now = time.time()
         root = make_root(new_key(), now=now, serial=serial_from(os.urandom(19)))
         self.root = root.certificate
@@ -107,7 +109,15 @@ class Mesh:
     def secrets(self, *identities: str, default: str = "") -> dict[str, XdsResource]:
         """What the agent of a proxy serves."""
         roots = secret_pb2.Secret(name="ROOTCA")
-        roots.validation_context.trusted_ca.inline_bytes = self.root
+        if self.apart:
+            config = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
+            for domain in self.authorities:
+                config.trust_domains.add(name=domain).trust_bundle.inline_bytes = self.root
+            validator = roots.validation_context.custom_validator_config
+            validator.name = "envoy.tls.cert_validator.spiffe"
+            validator.typed_config.Pack(config)
+        else:
+            roots.validation_context.trusted_ca.inline_bytes = self.root
         found = {one: self.certificate(one, one) for one in identities}
         if default:
             found["default"] = self.certificate("default", default)

@@ -25,9 +25,13 @@ _HTTP_OPTIONS = _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _INTERNAL_LISTENER = _TYPE + "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 RUNTIME = {
     "re2.max_program_size.error_level": 32768,
+    "envoy.reloadable_features.spiffe_validator_use_upstream_subject_alt_names": True,
     "envoy.reloadable_features.propagate_upstream_rst_through_tunneled_tcp_proxy": False,
 }
 """Envoy's own limit is 100, about the characters of a SPIFFE identity: it would refuse whole policies and routes.
+
+Who must be at the end of a tunnel comes with the connection. Envoy compares that also where each trust domain is believed
+by its own roots, from 1.40 on; the second line keeps it so.
 
 The end of a tunnel whose server ends first resets the stream after its last byte; Envoy would make a TCP reset of
 that for the caller, and drop what it has not written yet.

@@ -75,8 +75,8 @@ def build_secrets(identity: Identity, bundles: Bundles = NO_BUNDLES) -> dict[str
     """The secrets `default` and `ROOTCA` of Envoy, by name.
 
     With bundles each trust domain is believed by its own roots alone, so that nobody can make identities of another;
-    one that is not named is not believed. Envoy then compares identities with what listeners and clusters demand, but
-    not with names that come with a connection (filter state): do not rely on those.
+    one that is not named is not believed. Envoy compares identities with what listeners and clusters demand all the
+    same, and with names that come with a connection (see `agent.bootstrap`).
     """
     roots = secret_pb2.Secret(name=ROOTS)
     if bundles:
