@@ -30,8 +30,8 @@ RUNTIME = {
 }
 """Envoy's own limit is 100, about the characters of a SPIFFE identity: it would refuse whole policies and routes.
 
-Who must be at the end of a tunnel comes with the connection. Envoy compares that also where each trust domain is believed
-by its own roots, from 1.40 on; the second line keeps it so.
+Who must be at the end of a tunnel comes with the connection. Envoy compares that also where each trust domain is
+believed by its own roots, from 1.40 on; the second line keeps it so.
 
 The end of a tunnel whose server ends first resets the stream after its last byte; Envoy would make a TCP reset of
 that for the caller, and drop what it has not written yet.
