@@ -29,7 +29,7 @@ from isthmus.model.rows import MtlsMode, Protocol, ServicePort
 from isthmus.model.settings import MeshSettings
 from isthmus.xds.resource import CDS, LDS, XdsResource
 from isthmus_lab.net import netns
-from tests.envoy.tunnels import App, Mesh, Node, Place, call, program, until
+from tests.envoy.tunnels import App, Mesh, Node, Place, Scenarios, call, program, until
 
 SETTINGS = MeshSettings(config_cluster="east")
 DOMAINS = ("cluster.local", "west.local")
@@ -315,7 +315,7 @@ OVERLAPPING = (
     Place("gw", (("west", "10.0.0.9"), ("wan", "198.18.0.9")), captured=False),
 )
 
-SCENARIOS = {
+SCENARIOS: Scenarios = {
     "within_a_network": (POD_PLACES, within_a_network),
     "within_a_network_linked": (POD_PLACES, partial(within_a_network, apart=True)),
     "authorized": ((*POD_PLACES, Place("stranger", (("net", "10.0.3.1"),), captured=False)), authorized),

@@ -294,7 +294,11 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0)
         await asyncio.sleep(0.05)
 
 
-def program(scenarios: Mapping[str, tuple[Sequence[Place], Callable[[], Coroutine[Any, Any, None]]]]) -> None:
+Scenarios = Mapping[str, tuple[Sequence[Place], Callable[[], Coroutine[Any, Any, None]]]]
+"""By name: the pods, and what happens."""
+
+
+def program(scenarios: Scenarios) -> None:
     """Play the scenario named on the command line in namespaces of its own, with its pods."""
     enter()
     places, play = scenarios[sys.argv[1]]
