@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from isthmus.app.peer import PeerMismatchError
 from isthmus.app.serve import ControlPlane
 from isthmus.app.settings import Listen, ServeSettings
 from isthmus.base.labels import NETWORK_LABEL, TRUST_BUNDLE_ANNOTATION, TRUST_DOMAIN_ANNOTATION
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.manifest_applier import ManifestApplier
 from isthmus.edge.peer_server import PeerRefusedError
+from isthmus.ingest.peer_wire import Hello
 from isthmus.install.crds import definitions
 from isthmus.kube.requests import ENDPOINT_SLICES, NAMESPACES, PODS, SERVICES, Resource
 from isthmus.model.peering import PeerService
@@ -441,3 +443,23 @@ async def test_a_peer_is_judged_as_clusters_are(east: Site, west: Site) -> None:
     await until(lambda: east.signal(west) == "bad")
     await west.start()
     await until(lambda: east.signal(west) == "good")
+
+
+@two_control_planes
+async def test_a_peer_proves_itself_to_whom_asks_and_to_nobody_else(east: Site, west: Site) -> None:
+    """Under a common root TLS lets any control plane answer for west: the proof says which one it is, for whom."""
+    await asyncio.gather(east.link(west), west.link(east))
+    await until(lambda: east.peer(west)["state"] == "connected")
+    peer, prove = east.plane.peering._peers["west"], west.plane.peering._prove
+    caller = "spiffe://east.test/ns/istio-system/sa/istiod"
+
+    def check(proof: str) -> None:
+        peer._check_proof(Hello("west", "west", "west.test", proof=proof))
+
+    check(prove(peer._challenge, caller))
+    relayed = prove(peer._challenge, "spiffe://north.test/ns/istio-system/sa/istiod")
+    replayed = prove("of another stream", caller)
+    foreign = east.plane.peering._prove(peer._challenge, caller)
+    for proof in (relayed, replayed, foreign, ""):
+        with pytest.raises(PeerMismatchError, match="does not prove who it is"):
+            check(proof)

@@ -5,6 +5,7 @@ Silence takes nothing away: rows stay until the peer says otherwise or the link 
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,25 @@ from google.protobuf.message import DecodeError
 from isthmus.app.cluster_settings import ERROR, SYNCED, SYNCING, ClusterStatus
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError, Problem
+from isthmus.base.names import spiffe_id
 from isthmus.edge.control_plane import Backoff
 from isthmus.edge.peer_client import Credentials, PeerStream, open_stream
 from isthmus.edge.peer_files import Kept, KeptResource
-from isthmus.ingest.peer_wire import Claim, Hello, entered_at, read_bundle, read_hello, read_service, write_bundle
+from isthmus.ingest.peer_wire import (
+    Claim,
+    Hello,
+    entered_at,
+    proof_for,
+    read_bundle,
+    read_hello,
+    read_service,
+    write_bundle,
+)
 from isthmus.model.peering import PeerBundle, PeerEntrances, PeerLink, PeerService
 from isthmus.tables.changes import Change, Drop, Put, Replace
+from isthmus.trust.assertion import verify
+from isthmus.trust.errors import TokenError
+from isthmus.trust.pem import load_certificates
 from isthmus.xds.client import DeltaClient, Held, Update
 from isthmus.xds.resource import CONTROL_PLANE, PEER_SERVICE, ROOTS_REPORT, TRUST_BUNDLE
 
@@ -46,7 +60,10 @@ class Ground:
     emit: Callable[[list[Change]], None]
     credentials: Callable[[str], Credentials]
     """What to show to a peer whose roots are these (PEM; empty: the mesh's own)."""
-    node: Callable[[], base_pb2.Node]
+    node: Callable[[str], base_pb2.Node]
+    """Who asks; takes the challenge that the peer must answer with a proof of itself."""
+    identity: Callable[[str], str]
+    """The SPIFFE ID of the control plane of a trust domain; an empty one is ours."""
     roots: Callable[[], str]
     """Our own roots, to be announced."""
     server_name: str
@@ -79,6 +96,7 @@ class Peer:
         self._problems: dict[tuple[str, str], Sequence[Problem]] = {}
         self._client = DeltaClient((PEER_SERVICE, TRUST_BUNDLE), fresh=CONTROL_PLANE)
         self._verified = False
+        self._challenge = ""
         self._asked_at: float | None = None
         self._poked = asyncio.Event()
         if kept is not None and kept.declared == self.declared:
@@ -271,13 +289,14 @@ class Peer:
         credentials = self._ground.credentials(self.roots)
         before = {type_url: dict(held) for type_url, held in self._client.held.items()}
         self._verified = False
+        self._challenge = secrets.token_urlsafe(24)
         try:
             async with open_stream(
                 address, self.link.xds_port, name=self._ground.server_name, credentials=credentials
             ) as stream:
                 self.address = stream.address
                 self._asked_at = self._ground.clock.monotonic()
-                for frame in (*self._client.open(self._ground.node()), self._report()):
+                for frame in (*self._client.open(self._ground.node(self._challenge)), self._report()):
                     await stream.send(frame)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._keep_asking(stream))
@@ -311,6 +330,8 @@ class Peer:
             self._note(CONTROL_PLANE, "", problems)
             if hello is None:
                 raise PeerMismatchError("; ".join(one.message for one in problems), "Correct the link")
+            if not self._verified:
+                self._check_proof(hello)
             self.hello = hello
             self._told_entrances(hello.entrances)
         if self._asked_at is not None:
@@ -323,6 +344,19 @@ class Peer:
         log.info("peer reached", peer=self.claim.cluster, address=self.address, services=len(self.rows))
         self._adopt()
         self._ground.changed()
+
+    def _check_proof(self, hello: Hello) -> None:
+        """TLS said that who answers is under the peer's roots; where others are, too, only this says who it is."""
+        ground = self._ground
+        roots = load_certificates(ground.credentials(self.roots).roots)
+        audience = proof_for(self._challenge, ground.identity(""))
+        try:
+            found = verify(hello.proof, roots, now=ground.clock.now(), audience=audience)
+        except TokenError as error:
+            raise PeerMismatchError(f"who answers does not prove who it is: {error.message}") from error
+        identity = spiffe_id(found.trust_domain, found.namespace, found.service_account)
+        if identity != ground.identity(self.claim.trust_domain):
+            raise PeerMismatchError(f"who answers proves to be {identity}", "Correct the link")
 
     def _adopt(self) -> None:
         """Everything was told, by whom the link declares: it counts from now on."""

@@ -26,9 +26,10 @@ from isthmus.edge.peer_files import Kept, PeerFiles
 from isthmus.edge.peer_server import Chain, Guest, PeerRefusedError
 from isthmus.edge.trust_keeper import Serving, TrustKeeper
 from isthmus.graph.mesh import Mesh
-from isthmus.ingest.peer_wire import Claim, Hello, write_bundle, write_hello
+from isthmus.ingest.peer_wire import Claim, Hello, proof_for, with_proof, write_bundle, write_hello
 from isthmus.model.peering import PeerLink
 from isthmus.tables.changes import Change
+from isthmus.trust import assertion
 from isthmus.trust.assertion import holder
 from isthmus.trust.authority import server_names, workload_names
 from isthmus.trust.errors import TokenError
@@ -42,6 +43,9 @@ log = structlog.get_logger()
 
 LOOK = 2.0
 """Seconds between looks at our own certificate, roots and network, and between writes of what peers told."""
+
+CHALLENGE = "CHALLENGE"
+"""Metadata of who asks: what the proof must be made for."""
 
 PATIENCE = 10.0
 """Seconds that a start waits for a peer that was never heard."""
@@ -220,6 +224,7 @@ class Peering:
             emit=self._emit,
             credentials=self._credentials,
             node=self._node,
+            identity=self._identity_of,
             roots=self._own_roots,
             server_name=peers_host(self._settings.system_namespace),
             changed=self.poke,
@@ -232,7 +237,11 @@ class Peering:
         assert self._identity is not None
         return Credentials(self._identity.key, self._identity.issued.presented, (roots or self._own_roots()).encode())
 
-    def _node(self) -> base_pb2.Node:
+    def _identity_of(self, trust_domain: str) -> str:
+        domain = trust_domain or self._trust_domain()
+        return spiffe_id(domain, self._settings.system_namespace, CONTROL_PLANE_ACCOUNT)
+
+    def _node(self, challenge: str) -> base_pb2.Node:
         settings = self._settings
         domain = f"{settings.system_namespace}.svc"
         node = base_pb2.Node(id=f"peer~0.0.0.0~{settings.instance}.{settings.system_namespace}~{domain}")
@@ -242,6 +251,7 @@ class Peering:
                 "NETWORK": self._mesh.network_of(settings.cluster),
                 "TRUST_DOMAIN": self._trust_domain(),
                 "ISTIO_VERSION": settings.version,
+                CHALLENGE: challenge,
             }
         )
         return node
@@ -331,7 +341,16 @@ class Peering:
     def welcome(self, guest: Guest) -> "ToldToGuest":
         """The guest follows us from now on."""
         self._guests[guest.id] = guest
-        return ToldToGuest(self._mesh, self._told, guest.id)
+        challenge = str(guest.node.metadata.get(CHALLENGE, ""))
+        identity = self._identity_of(self._peers[guest.peer].claim.trust_domain)
+        return ToldToGuest(self._mesh, self._told, guest.id, prove=lambda: self._prove(challenge, identity))
+
+    def _prove(self, challenge: str, identity: str) -> str:
+        """Proof of who we are, for one stream of one peer."""
+        assert self._identity is not None
+        audience = proof_for(challenge, identity)
+        chain = self._identity.issued.presented
+        return assertion.make(self._identity.key, chain, now=self._clock.now(), audience=audience)
 
     def farewell(self, guest: Guest) -> None:
         """It follows us no more."""
@@ -418,10 +437,14 @@ class Peering:
 class ToldToGuest:
     """What one guest sees (`xds.session.Source`)."""
 
-    def __init__(self, mesh: Mesh, told: Mapping[str, Mapping[str, XdsResource]], who: str) -> None:
+    def __init__(
+        self, mesh: Mesh, told: Mapping[str, Mapping[str, XdsResource]], who: str, *, prove: Callable[[], str]
+    ) -> None:
         self._mesh = mesh
         self._told = told
         self._who = who
+        self._prove = prove
+        self._proven: tuple[Mapping[str, XdsResource], Mapping[str, XdsResource]] = ({}, {})
 
     def resource(self, type_url: str, name: str) -> XdsResource | None:
         """One resource as it is now."""
@@ -431,7 +454,16 @@ class ToldToGuest:
         """All of a type."""
         if type_url == PEER_SERVICE:
             return self._mesh.exports.resources(type_url)
-        return self._told.get(type_url, {})
+        found = self._told.get(type_url, {})
+        return self._with_proof(found) if type_url == CONTROL_PLANE else found
+
+    def _with_proof(self, found: Mapping[str, XdsResource]) -> Mapping[str, XdsResource]:
+        """Made once for each content: what did not change has no other version."""
+        if self._proven[0] is not found:
+            proof = self._prove()
+            made = {name: XdsResource(CONTROL_PLANE, name, with_proof(one.body, proof)) for name, one in found.items()}
+            self._proven = (found, made)
+        return self._proven[1]
 
     def subscribe(self, type_url: str, names: Collection[str]) -> None:
         """Tell of changes."""

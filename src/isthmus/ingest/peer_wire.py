@@ -38,7 +38,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who a control plane says it is, and at which addresses its network is entered now."""
+    """Who a control plane says it is, at which addresses its network is entered now, and the proof of the former."""
 
     cluster: str
     network: str
@@ -46,6 +46,7 @@ class Hello:
     mesh_id: str = ""
     version: str = ""
     entrances: tuple[str, ...] = ()
+    proof: str = ""
 
 
 # -- for the peer -------------------------------------------------------------------------------------------------
@@ -95,8 +96,19 @@ def write_hello(hello: Hello) -> bytes:
         mesh_id=hello.mesh_id,
         version=hello.version,
         entrances=hello.entrances,
+        proof=hello.proof,
     )
     return bytes(message.SerializeToString(deterministic=True))
+
+
+def with_proof(body: bytes, proof: str) -> bytes:
+    """The same with a proof, for one who asks."""
+    return body + bytes(peering_pb2.ControlPlane(proof=proof).SerializeToString())
+
+
+def proof_for(challenge: str, identity: str) -> str:
+    """Whom a proof is for: this stream of this peer, so that who is between the two cannot hand it on."""
+    return f"{challenge} {identity}"
 
 
 # -- of a peer ----------------------------------------------------------------------------------------------------
@@ -219,7 +231,15 @@ def read_hello(claim: Claim, body: bytes) -> tuple[Hello | None, Sequence[Proble
         read.refuse("(message)", f"cannot be decoded ({error})")
         return None, read.problems
     entrances = tuple(dict.fromkeys(one for one in message.entrances[:MOST_ENTRANCES] if is_address(one)))
-    told = Hello(message.cluster, message.network, message.trust_domain, message.mesh_id, message.version, entrances)
+    told = Hello(
+        message.cluster,
+        message.network,
+        message.trust_domain,
+        message.mesh_id,
+        message.version,
+        entrances,
+        message.proof,
+    )
     declared = (claim.cluster, claim.network, claim.trust_domain)
     names = ("cluster", "network", "trust domain")
     for what, said, wanted in zip(names, (told.cluster, told.network, told.trust_domain), declared, strict=True):

@@ -7,20 +7,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ControlPlane(_message.Message):
-    __slots__ = ("cluster", "network", "trust_domain", "mesh_id", "version", "entrances")
+    __slots__ = ("cluster", "network", "trust_domain", "mesh_id", "version", "entrances", "proof")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     MESH_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENTRANCES_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     network: str
     trust_domain: str
     mesh_id: str
     version: str
     entrances: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cluster: _Optional[str] = ..., network: _Optional[str] = ..., trust_domain: _Optional[str] = ..., mesh_id: _Optional[str] = ..., version: _Optional[str] = ..., entrances: _Optional[_Iterable[str]] = ...) -> None: ...
+    proof: str
+    def __init__(self, cluster: _Optional[str] = ..., network: _Optional[str] = ..., trust_domain: _Optional[str] = ..., mesh_id: _Optional[str] = ..., version: _Optional[str] = ..., entrances: _Optional[_Iterable[str]] = ..., proof: _Optional[str] = ...) -> None: ...
 
 class Service(_message.Message):
     __slots__ = ("namespace", "name", "scope", "ports", "identities", "places", "traffic_distribution")
