@@ -215,3 +215,27 @@ def test_it_gets_the_certificates_of_the_pods_on_its_node_and_of_no_others(tmp_p
                 await certificate(first, sleep)
 
     run(tmp_path, scenario)
+
+
+def test_nobody_else_is_told_what_a_ztunnel_is(tmp_path: Path) -> None:
+    """A workload's token, and the claim to be on another node."""
+
+    async def scenario(world: World) -> None:
+        first, _ = await nodes(world)
+        async with world.control_plane() as plane:
+            for text, node, client in (
+                ("is on node n1, but claims n2", first, Ztunnel(node="n2", network="", pod=first.named("ztunnel"))),
+                ("the token belongs to sample/sleep", await impostor(world, first), ztunnel(first)),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError, match=text):
+                    async with line(plane, node, client) as talk:
+                        await talk.take_until(lambda: False)
+
+    run(tmp_path, scenario)
+
+
+async def impostor(world: World, node: Node) -> Node:
+    """Somebody with a workload's token."""
+    found = Node(world, node.name)
+    found.token = world.token
+    return found

@@ -7,7 +7,7 @@ from msgspec.structs import replace as changed
 
 from isthmus.model.rows import Workload
 from isthmus.trust.caller import Caller
-from isthmus.trust.impersonation import ImpersonationError, UnseenError, impersonated
+from isthmus.trust.impersonation import ImpersonationError, UnseenError, check_node_proxy, impersonated
 
 TRUSTED = {("istio-system", "ztunnel")}
 AGENT = Workload(
@@ -105,3 +105,23 @@ def test_what_was_not_seen_may_be_so_later(rows: tuple[Workload, ...], text: str
 def test_a_pod_that_runs_as_somebody_else_proves_nothing() -> None:
     with pytest.raises(ImpersonationError, match="pod istio-system/ztunnel-x runs as other"):
         ask(CALLER, WANTED, changed(AGENT, service_account="other"), SLEEP)
+
+
+@pytest.mark.parametrize(
+    ("who", "node"), [(CALLER, "n1"), (CALLER, ""), (caller(node=""), "n1"), (caller(pod=""), "n1")]
+)
+def test_the_proxy_of_a_node_is_known_by_its_account(who: Caller, node: str) -> None:
+    check_node_proxy(who, node, trusted=TRUSTED, pods=Pods())
+
+
+@pytest.mark.parametrize(
+    ("who", "node", "text"),
+    [
+        (caller(service_account="sleep"), "n1", "istio-system/sleep of cluster east is no trusted node account"),
+        (CALLER, "n2", "is on node n1, but claims n2"),
+        (caller(node=""), "n2", "is on node n1, but claims n2"),
+    ],
+)
+def test_others_and_those_of_other_nodes_are_not_told_what_it_is(who: Caller, node: str, text: str) -> None:
+    with pytest.raises(ImpersonationError, match=text):
+        check_node_proxy(who, node, trusted=TRUSTED, pods=Pods())

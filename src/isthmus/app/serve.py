@@ -57,6 +57,7 @@ from isthmus.tables.changes import Change, Replace
 from isthmus.trust.caller import Caller
 from isthmus.trust.constraints import described
 from isthmus.trust.constraints import problems as trust_problems
+from isthmus.trust.impersonation import check_node_proxy
 from isthmus.xds.node import Node
 from isthmus.xds.session import Event, Push, UpstreamsReported
 
@@ -64,6 +65,9 @@ log = structlog.get_logger()
 
 TRUST_DOMAIN_PATIENCE = 3.0
 """Seconds that a signing request waits for its cluster to be listed; the agent then asks again."""
+
+NODE_PROXIES = ("node", "ztunnel")
+"""Types of proxies that many pods share."""
 
 REQUIRED_INTERVAL = 0.2
 """Seconds between looks whether required clusters were reached."""
@@ -413,6 +417,8 @@ class ControlPlane:
         row, problems = proxy(info, identity, default_cluster=self.settings.cluster, trust_domain=domain)
         if row is None:
             raise IsthmusError(problems[-1].message, problems[-1].remedy)
+        if caller is not None and row.type in NODE_PROXIES:
+            check_node_proxy(caller, row.node, trusted=self.settings.trusted_node_accounts, pods=self.mesh)
         for problem in problems:
             log.warning("node metadata set aside", problem=str(problem))
         return row

@@ -60,6 +60,21 @@ def impersonated(
     )
 
 
+def check_node_proxy(caller: Caller, node: str, *, trusted: Collection[Account], pods: Pods) -> None:
+    """Refuse whoever follows as the proxy of a node and is none, or is that of another: it is told of all namespaces,
+    or of the pods of its node. `node` is what it claims. Raises ImpersonationError.
+    """
+    if (caller.namespace, caller.service_account) not in trusted:
+        raise ImpersonationError(
+            f"{caller} is no trusted node account, so it is no proxy of a node",
+            f"Is the agent of the node meant? Then name its account in {SETTING}",
+        )
+    seen = pods.pod(caller.cluster, caller.namespace, caller.pod)
+    proved = caller.node or (seen.node if seen is not None and seen.uid == caller.pod_uid else "")
+    if node and proved and node != proved:
+        raise ImpersonationError(f"{caller} is on node {proved}, but claims {node}", "Set NODE_NAME from spec.nodeName")
+
+
 def _account_of(wanted: str, trust_domain: str, cluster: str) -> Account:
     """The service account of a SPIFFE ID (TR13) in this trust domain."""
     match wanted.removeprefix("spiffe://").split("/"):
