@@ -67,6 +67,8 @@ def test_a_cluster_appears_in_one_revision(tmp_path: Path) -> None:
             "mesh_configs",
             "mesh_networks",
             "api_gateways",
+            "managed_gateways",
+            "peer_links",
         }
 
     play(tmp_path, scenario)
