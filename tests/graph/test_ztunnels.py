@@ -27,6 +27,7 @@ from isthmus.model.rows import (
 from isthmus.proto import workload_pb2
 from isthmus.xds.resource import ADDRESS, AUTHORIZATION, XdsResource
 from isthmus.xds.wire import delta_response
+from tests.graph.test_service_scopes import FOREIGN, exported, link
 from tests.graph.world import SYSTEM, App, cluster, drop, helloworld, mesh, port, put, sleep
 from tests.ztunnel.client import Ztunnel
 
@@ -487,3 +488,20 @@ def test_a_drained_cluster_behind_gateways_is_left_out_too() -> None:
     world.apply([put(standing(weight=0, declared=True))])
     [only] = ztunnel_of(world).upstreams(SLEEPER, "10.96.0.1", 5000)
     assert only.to == "10.0.0.11:15008"
+
+
+@pytest.mark.parametrize(("scope", "expected"), [("global", []), ("global-only", ["172.18.0.2:15008"])])
+def test_a_services_own_name_reaches_peers_where_it_is_global_only(scope: str, expected: list[str]) -> None:
+    said = {"labels": labels({"solo.io/service-scope": scope})}
+    world = mesh(
+        "east",
+        [*cluster("east", "net-east", config=True), Namespace(cluster="east", name="sample")],
+        captured(helloworld("east", "10.0.0.11", ready=False, service=said)),
+        captured(sleep()),
+        [link(), *exported()],
+    )
+    world.apply([put(changed(pod, ready=False)) for pod in helloworld("east", "10.0.0.11").pod_rows()])
+    client = ztunnel_of(world)
+    found = client.upstreams(SLEEPER, "10.96.0.1", 5000)
+    assert [one.to for one in found] == expected
+    assert all(FOREIGN in one.inner for one in found if one.inner)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from isthmus.derive import endpoints, scopes
 from isthmus.derive.scopes import Claim
 from isthmus.derive.services import rank
-from isthmus.model.mesh import HostKey, MeshService, SliceEndpoints
+from isthmus.model.mesh import Endpoint, HostKey, MeshService, SliceEndpoints
 from isthmus.model.peering import PeerService, ServiceScope
 from isthmus.model.rows import Labels, Service
 from isthmus.tables.changes import Key
@@ -139,6 +139,11 @@ class ServiceScopes:
 
     def _summaries(self, get: Get, host: HostKey) -> tuple[SliceEndpoints, ...]:
         return tuple(scopes.summarised(peer) for peer in self.peers(get, host))
+
+    def beyond(self, get: Get, service: MeshService) -> Iterator[Endpoint]:
+        """What is healthy at peers, for a service whose own name reaches them somewhere (`global-only`)."""
+        for part in get(self.summaries, service.base) if service.widened else ():
+            yield from (endpoint for endpoint in part.endpoints if endpoint.ready)
 
     def _foreign(self, get: Get, host: HostKey) -> tuple[str, ...]:
         """Who is behind a service at peers (AM8, with the trust domains that they have)."""

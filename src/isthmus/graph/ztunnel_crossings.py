@@ -77,7 +77,8 @@ class Crossings:
         """Ready endpoints that take HBONE where gateways admit the service, each once, whatever its number of ports."""
         seen: set[tuple[str, str]] = set()
         withdrawn = self.withdrawals.of(get, (service.namespace, service.name))
-        for endpoint in self.meshwide.ready_endpoints(get, (service.namespace, service.name)):
+        found = self.meshwide.ready_endpoints(get, (service.namespace, service.name))
+        for endpoint in (*found, *self.meshwide.scopes.beyond(get, service)):
             place = (endpoint.cluster, endpoint.address)
             if not endpoint.hbone or not endpoint.network or (endpoint.address and place in seen):
                 continue

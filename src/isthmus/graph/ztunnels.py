@@ -142,7 +142,7 @@ class Ztunnels:
         around = Seen(
             network=view.network,
             addresses=() if service.headless else tuple(one for one in seen.addresses if one not in blocked),
-            identities=get(self.meshwide.identities, host) if crosses else service.peers,
+            identities=self.meshwide.peers_of(get, service, view.cluster) if crosses else service.peers,
             ranks=DISTRIBUTIONS.get(word, ()),
             waypoint=self._waypoint(get, view, host),
             publish_not_ready=any(row is not None and row.publish_not_ready for row in rows),
