@@ -21,6 +21,7 @@ def settings(**changes: Any) -> ServeSettings:
         ({"trust_domain": ""}, "no trust domain"),
         ({"trust_domain": "a/b"}, "'a/b' is no trust domain"),
         ({"listen": Listen(loopback="0.0.0.0")}, "must not be on 0.0.0.0"),
+        ({"node_accounts": ("ztunnel",)}, "'ztunnel' is no service account"),
     ],
 )
 def test_what_cannot_work_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -51,3 +52,9 @@ def test_injected_pods_are_given_what_the_control_plane_was_told() -> None:
         "r",
         "istiod.istio-system.svc:15012",
     )
+
+
+def test_node_proxies_are_trusted_by_name() -> None:
+    """TR11"""
+    assert settings(system_namespace="mesh").trusted_node_accounts == {("mesh", "isthmus-node"), ("mesh", "ztunnel")}
+    assert settings(node_accounts=("kube-system/ztunnel",)).trusted_node_accounts == {("kube-system", "ztunnel")}
