@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from pathlib import Path
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
@@ -9,6 +10,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
+from isthmus.edge.netns import NetworkNamespace
 from isthmus.envoy import (
     clusters,
     endpoints,
@@ -230,6 +232,39 @@ async def with_certificates_replaced() -> None:
         await asyncio.gather(talk("a"), talk("b"), replace())
 
 
+async def while_services_and_pods_come() -> None:
+    """What is new to a node leaves what is open there alone: connections live through changes of all listeners."""
+    mesh = Mesh("cluster.local")
+    found = node_resources([A], TO_C, workloads=KNOWN)
+    one = Node("one", found, mesh.secrets(*HERE), 15000)
+    two = Node("two", node_resources([C, D]), mesh.secrets(*THERE), 15100)
+    name = "outbound|80||web.ns.svc.cluster.local"
+    chains = [node_outbound.service_chain([f"10.99.0.{i}"], 80, name) for i in range(1, 9)]
+    async with App("c").running(), one.running(), two.running():
+        reader, writer = await NetworkNamespace(Path(netns.path("a"))).connect((VIP, 80))
+        for count in range(2, 5):
+            others = {A.identity: ["10.0.0.1"], identity(f"new-{count}"): [f"10.0.2.{count}"]}
+            later = node_resources([A, B], TO_C, workloads=KNOWN | others)
+            wanted = [one for one in later if one.type_url == LDS and one.name != "outbound"]
+            one.listen([*wanted, node_outbound.services_listener(chains[:count])])
+            await until(partial(answers, f"10.99.0.{count}"))
+            await until(partial(drained, one))
+            writer.write(b"still\n")
+            assert await reader.readline() == b"c 127.0.0.6 still\n"
+        writer.close()
+
+
+async def answers(address: str) -> bool:
+    """True once a new service answers."""
+    return not await refused("a", address, 80)
+
+
+async def drained(node: Node) -> bool:
+    """True if nothing of a former configuration is left."""
+    counted = await node.stats("listener_manager.total_(listeners|filter_chains)_draining")
+    return len(counted) == 2 and not any(counted.values())
+
+
 async def with_dead_endpoints() -> None:
     """What does not come up is tried elsewhere, and not asked again for a while: pods, gateways, plain endpoints."""
     gone = member("10.0.9.1", tunnel="hbone", identity=identity("c"))
@@ -319,6 +354,7 @@ SCENARIOS: Scenarios = {
     "within_a_network": (POD_PLACES, within_a_network),
     "within_a_network_linked": (POD_PLACES, partial(within_a_network, apart=True)),
     "authorized": ((*POD_PLACES, Place("stranger", (("net", "10.0.3.1"),), captured=False)), authorized),
+    "while_services_and_pods_come": (POD_PLACES, while_services_and_pods_come),
     "with_dead_endpoints": (POD_PLACES, with_dead_endpoints),
     "to_a_waypoint": (POD_PLACES, to_a_waypoint),
     "with_certificates_replaced": (POD_PLACES, with_certificates_replaced),

@@ -20,10 +20,11 @@ from typing import Any
 import httpx
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import config_source_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
-from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_spiffe_validator_config_pb2
+from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import json_format
 
 from isthmus.agent.bootstrap import RUNTIME
@@ -230,10 +231,21 @@ class Node:
         for one in self.resources:
             if one.type_url == CDS:
                 static.clusters.append(_static(cluster_pb2.Cluster.FromString(one.body), assignments))
-            elif one.type_url == LDS:
-                static.listeners.append(listener_pb2.Listener.FromString(one.body))
+        source = config.dynamic_resources.lds_config
+        source.resource_api_version = config_source_pb2.V3
+        source.path_config_source.path = str(self.directory / "lds.pb")
+        self.listen(one for one in self.resources if one.type_url == LDS)
         encoded: bytes = config.SerializeToString()
         return encoded
+
+    def listen(self, listeners: Iterable[XdsResource]) -> None:
+        """These are the listeners from now on: Envoy sees the file move in."""
+        answer = discovery_pb2.DiscoveryResponse(type_url=LDS)
+        for one in listeners:
+            answer.resources.add(type_url=LDS, value=one.body)
+        fresh = self.directory / "fresh.pb"
+        fresh.write_bytes(answer.SerializeToString())
+        fresh.rename(self.directory / "lds.pb")
 
     @contextlib.asynccontextmanager
     async def running(self, level: str = "warning") -> AsyncIterator["Node"]:
@@ -244,6 +256,7 @@ class Node:
         path = self.directory / "bootstrap.pb"
         path.write_bytes(self._bootstrap())
         command = [str(ENVOY), "-c", str(path), "-l", level, "--concurrency", "2", "--use-dynamic-base-id"]
+        command += ["--drain-time-s", "1"]
         log, access = ((self.directory / name).open("wb") for name in ("log", "access"))
         process = await asyncio.create_subprocess_exec(*command, cwd=self.directory, stdout=access, stderr=log)
         try:
