@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import ssl
 import sys
@@ -30,6 +31,7 @@ from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.kube_watch import Watcher
 from isthmus.edge.netns import NetworkNamespace
 from isthmus.install.capture_rules import PROBE_SOURCE
+from isthmus.install.cni_conf import container_launcher
 from isthmus.kube.events import Applied, Fact, Replaced
 from isthmus.kube.kubeconfig import Access
 from isthmus.kube.requests import NAMESPACES, PODS, SERVICE_ACCOUNTS
@@ -88,6 +90,7 @@ class World:
     pods: dict[str, PodHere] = field(default_factory=dict)
     orders: list[tuple[str, str]] = field(default_factory=list)
     """(pod, mark) as the API server saw them."""
+    plugin: tuple[str, ...] = (sys.executable, "-m", "isthmus.cli.cni")
     serving: bool = True
     """False: the control plane sends no listeners."""
 
@@ -139,7 +142,7 @@ class World:
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": f"c-{name}", "CNI_IFNAME": "eth0", "CNI_ARGS": arguments}
         env |= {"CNI_NETNS": netns.path(name), "CNI_PATH": "/opt/cni/bin"}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "isthmus.cli.cni"),
+            *self.plugin,
             env={**os.environ, **env},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -390,6 +393,8 @@ async def start() -> None:
             assert (code, said["cniVersion"]) == (0, "1.0.0"), said
             assert await here.mark("a") == "enabled"
             await here.create_pod("b", mode="none")
+            if shutil.which("nsenter"):
+                here.plugin = (container_program(),)
             assert (await here.cni("ADD", "b"))[0] == 0
             assert await here.mark("b") == ""
             assert await here.call("a", "b") == "b"
@@ -398,6 +403,15 @@ async def start() -> None:
             assert await here.mark("a") == ""
             assert await here.cni("DEL", "a") == (0, {})
         assert await here.cni("DEL", "b") == (0, {})  # without an agent, too
+
+
+def container_program() -> str:
+    """The plugin as a node starts it whose agent has a file system of its own."""
+    path = HOST_RUN / "isthmus-cni"
+    namespace = str(Path("/proc/self/ns/mnt").readlink())
+    path.write_text(container_launcher(sys.executable, pid=os.getpid(), namespace=namespace))
+    path.chmod(0o755)
+    return str(path)
 
 
 async def restart() -> None:

@@ -20,7 +20,7 @@ from isthmus.edge import netfilter
 from isthmus.edge.netns import NetworkNamespace
 from isthmus.edge.zds_server import ZdsServer
 from isthmus.install.capture_rules import CAPTURE_TABLE, NodeCapture, node_capture_chains, released_chains
-from isthmus.install.netfilter import delete_messages, table_messages
+from isthmus.install.netfilter import table_messages
 from isthmus.ztunnel.handover import Handed
 
 LOOK_EVERY = 0.05
@@ -204,7 +204,6 @@ class CapturedPod:
                 self._tools.log.info("pod released", pod=self.pod.key)
             case Step.DRAIN:
                 await self._drain()
-                await self._commit(delete_messages(CAPTURE_TABLE))
                 await self._tools.probes.forbid(self.pod.uid)
                 self._drained = True
 

@@ -143,7 +143,7 @@ def probe_chains(addresses: Iterable[str]) -> list[nft.Chain]:
 def released_chains() -> list[nft.Chain]:
     """The same chains without rules, for a pod that is being let go: new connections go by themselves.
 
-    The chains stay until it has drained, because without any chain that translates the kernel forgets, in that
-    namespace, where connections were redirected that are still open.
+    The chains stay, because without any chain that translates the kernel forgets, in that namespace, where connections
+    were redirected that are still open: these would hang.
     """
     return [replace(chain, rules=()) for chain in node_capture_chains(NodeCapture())]
