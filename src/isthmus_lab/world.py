@@ -133,6 +133,11 @@ class World:
         return self.file.parent
 
     @property
+    def has_ambient(self) -> bool:
+        """True if pods of some cluster are captured: then sidecars of others must speak HBONE, too."""
+        return any(cluster.data_plane is DataPlane.AMBIENT for cluster in self.clusters)
+
+    @property
     def directories(self) -> tuple[Path, ...]:
         """Where manifests are; objects of a later one replace those of an earlier one."""
         return (*self.include, self.directory)

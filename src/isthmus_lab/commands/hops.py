@@ -183,11 +183,14 @@ def _count(state: StateDirectory, marks: list[ProxyLog], answered: set[str]) -> 
 
 
 def server_of(log: ProxyLog, entry: Mapping[str, Any]) -> str:
-    """The pod that a call came in for, by an entry of its proxy's log; "" if the entry tells of something else."""
+    """The pod that a call came in for, by an entry of its proxy's log; "" if the entry tells of something else.
+
+    A sidecar logs a tunnel and what came through it; a node's proxy sees the tunnel alone.
+    """
     if entry["direction"] != "inbound":
         return ""
     if log.container == PROXY:
-        return log.pod
+        return "" if entry.get("method") == "CONNECT" else log.pod
     return dict(log.served).get(host_of(entry.get("downstream_local_address")), "")
 
 

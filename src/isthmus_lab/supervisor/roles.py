@@ -54,7 +54,7 @@ def objects_here(world: World, name: str) -> list[Object]:
         service_type="LoadBalancer" if direct else "ClusterIP",
         pod_annotations=_ON_THE_WAN if direct else {},
         scaling=Scaling(replicas=plane.replicas),
-        gateway_api_crds=any(one.data_plane is DataPlane.AMBIENT for one in world.clusters),
+        gateway_api_crds=world.has_ambient,
     )
     joins = any(machine.cluster == name for machine in world.machines)
     control = (afar and not direct) or joins
@@ -121,6 +121,7 @@ def _mesh(world: World, cluster: Cluster) -> MeshValues:
         mesh_id=world.mesh_id,
         trust_domain=cluster.trust_domain,
         discovery=_discovery(world, cluster),
+        hbone=world.has_ambient,
     )
 
 

@@ -58,6 +58,11 @@ def test_the_log_of_a_nodes_proxy_tells_of_all_its_pods(entry: dict[str, str], s
     assert server_of(NODE, entry) == server
 
 
+def test_a_sidecar_logs_a_tunnel_beside_what_came_through_it() -> None:
+    assert server_of(EAST, {"direction": "inbound", "method": "GET"}) == "gw-east"
+    assert server_of(EAST, {"direction": "inbound", "method": "CONNECT"}) == ""
+
+
 def test_a_nodes_proxy_serves_the_captured_pods_of_its_node() -> None:
     pods: list[dict[str, object]] = [
         {"ip": "10.10.1.5", "name": "web", "node": "n", "captured": True},

@@ -165,6 +165,7 @@ def test_nodes_have_proxies_where_the_data_plane_is_ambient() -> None:
     mixed = world(planes, {**clusters, "west": {"dataPlane": "ambient"}})
     assert ("DaemonSet", "isthmus-node") not in installed(mixed, "east")
     assert ("DaemonSet", "isthmus-node") in installed(mixed, "west")
+    assert environment(installed(mixed, "east")).get("ENABLE_HBONE") == "true", "sidecars meet ambient pods"
     alone = world("multi-primary", {"east": {"dataPlane": "ambient"}})
     assert ("DaemonSet", "isthmus-node") in installed(alone, "east")
     bare = world("none", {"east": {"dataPlane": "ambient"}})

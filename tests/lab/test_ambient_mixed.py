@@ -1,0 +1,40 @@
+"""The variant `mixed` of the scenario `ambient`: west has sidecars, the others have none; each calls the other."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.harness import Lab
+from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS, GLOBAL, SLEEP, identity, nobody_at_home
+
+pytestmark = pytest.mark.lab
+
+EXAMPLE = "ambient/mixed.yaml"
+
+
+@pytest.fixture(scope="module")
+def mixed(model: Lab) -> Iterator[Lab]:
+    """All clusters are linked, and the service is global in each of them."""
+    for cluster in CLUSTERS:
+        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
+    model.run("multicluster", "link", *EVERY)
+    for cluster in CLUSTERS:
+        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
+    yield model
+    model.run("multicluster", "unlink", *EVERY, check=False)
+
+
+def test_pods_without_sidecars_call_pods_with_them(mixed: Lab) -> None:
+    caller = f"east/{SLEEP}"
+    with nobody_at_home(mixed, "east"):
+        mixed.answered_by(caller, GLOBAL, {"west", "north"})
+        ways = mixed.ways(caller, GLOBAL)
+    assert {way.identity for way in ways} == {identity("east", "sleep")}
+    assert all(way.gateway.startswith(f"{way.cluster}/istio-eastwest-") for way in ways)
+
+
+def test_pods_with_sidecars_call_pods_without_them(mixed: Lab) -> None:
+    caller = f"west/{SLEEP}"
+    assert mixed.answered_by(caller, GLOBAL, {"west"}).identities == {identity("west", "sleep")}
+    with nobody_at_home(mixed, "west"):
+        mixed.answered_by(caller, GLOBAL, {"east", "north"})
