@@ -27,6 +27,23 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def free_pair() -> int:
+    """A port that was free a moment ago for datagrams and streams, as was the one after it: name servers take both."""
+    while True:
+        (port,) = free_ports(1)
+        if all(_is_free(one, kind) for one in (port, port + 1) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+            return port
+
+
+def _is_free(port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as made:
+        try:
+            made.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 @dataclass(frozen=True)
 class Path:
     """Ports on the way of a request."""

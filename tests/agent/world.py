@@ -17,7 +17,7 @@ from isthmus.agent.settings import Ports
 from isthmus.edge.clock import SystemClock
 from isthmus.trust.authority import Authority
 from tests.agent import envoy_config
-from tests.agent.envoy_config import free_ports
+from tests.agent.envoy_config import free_pair, free_ports
 from tests.agent.fakes import Config, FakeControlPlane, control_plane, until, write_mounts
 
 PROXY = "uid-1/istio-proxy"
@@ -132,7 +132,8 @@ class World:
 @contextlib.asynccontextmanager
 async def world(authority: Authority, **env: str) -> AsyncIterator[World]:
     """A world with a configured control plane and an agent; the proxy is not started yet. Ends what it started."""
-    outbound, inbound, admin, health, prometheus, stats, dns = free_ports(7)
+    dns = free_pair()
+    outbound, inbound, admin, health, prometheus, stats = free_ports(6)
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agent-")))
         plane = await stack.enter_async_context(control_plane(authority, Config()))
