@@ -1,6 +1,7 @@
 """A small API server in the test's own process: lists in pages, watches, tokens, and faults at will."""
 
 import asyncio
+import contextlib
 import copy
 import json
 from typing import Any
@@ -27,7 +28,7 @@ class FakeKube:
         self.page = page
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> "FakeKube":
         await self.start()
@@ -43,18 +44,26 @@ class FakeKube:
 
     async def start(self) -> None:
         """Listen; again on the same port after a stop."""
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Close the port and every connection, as a killed process would."""
         if self._server is not None:
             self._server.close()
-            for task in list(self._connections):
-                task.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
+            await self._accepted()
+            while self._connections:
+                for task in list(self._connections):
+                    task.cancel()
+                await asyncio.gather(*self._connections, return_exceptions=True)
+                await self._accepted()
             await self._server.wait_closed()
             self._server = None
+
+    async def _accepted(self) -> None:
+        """Let what was accepted already become a connection: the event loop takes three rounds for it."""
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     # Objects.
 
@@ -96,18 +105,15 @@ class FakeKube:
 
     # HTTP.
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._connection(reader, writer))
+        self._connections[task] = writer
+        task.add_done_callback(lambda done: self._connections.pop(done).transport.abort())
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._serve_one(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._connections.discard(task)
-            writer.transport.abort()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
