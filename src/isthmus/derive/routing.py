@@ -1,6 +1,6 @@
 """Which VirtualService a host goes by, and which of its rules are for one kind of client."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from isthmus.derive.rules import host_patterns
 from isthmus.derive.visibility import exported, is_public, narrower
 from isthmus.model.routing import (
+    GRPC_ROUTE,
     MESH,
     Client,
     Destination,
@@ -56,6 +57,33 @@ def contenders(rows: Iterable[VirtualService], host: str, client: str) -> list[V
         if places and seen_by(row, client):
             found.append((min(places), rank(row), row))
     return [row for _, _, row in sorted(found, key=lambda item: item[:2])]
+
+
+def together(found: Sequence[VirtualService], namespace: str) -> list[VirtualService]:
+    """Which of the contenders for a service of a namespace count: the first one, or all routes of the Gateway API.
+
+    Those of the client's own namespace leave no room for the owner's (GAMMA: consumer before producer), and those for
+    gRPC none for those for HTTP (GEP-1426).
+    """
+    first = found[0] if found else None
+    if first is None or not first.joins:
+        return list(found[:1])
+    routes = [row for row in found if row.joins and row.hosts == first.hosts]
+    consumers = [row for row in routes if row.namespace != namespace] or routes
+    return [row for row in consumers if row.kind == GRPC_ROUTE] or consumers
+
+
+def joined(rows: Iterable[VirtualService], caller: Caller) -> list[tuple[VirtualService, HttpRoute]]:
+    """The rules of these objects for requests of these clients, in the order in which they are asked.
+
+    Of rules that are equally specific those of the oldest object go first (GEP-1722).
+    """
+    found = []
+    for row in sorted(rows, key=rank):
+        ranks = row.ranks or ((),) * len(row.http)
+        for place, route in zip(ranks, row.http, strict=True):
+            found += [(place, row, one) for one in http_routes(msgspec.structs.replace(row, http=(route,)), caller)]
+    return [(row, route) for _, row, route in sorted(found, key=lambda one: one[0])]
 
 
 def http_routes(row: VirtualService, caller: Caller) -> Iterator[HttpRoute]:

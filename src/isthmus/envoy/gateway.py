@@ -11,7 +11,6 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from isthmus.envoy import filters, rbac, streams, tls
 from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import Message, ads, boolean, packed
-from isthmus.envoy.http_routes import routes as rule_routes
 from isthmus.envoy.routes import Rules
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import GatewayServer
@@ -124,7 +123,7 @@ def leave_out(chain: Message, seen: set[tuple[str, str, str]]) -> bool:
 
 def virtual_host(host: str, port: int, rules: Iterable[Rules]) -> Message:
     """What a gateway does with requests for a host: the rules of all objects bound to it, the oldest's first."""
-    found = [route for part in rules for route in rule_routes(part.routes, part.cluster_of, part.source)]
+    found = [route for part in rules for route in part.made()]
     return route_components_pb2.VirtualHost(
         name=f"{host}:{port}", domains=[host], routes=found, include_request_attempt_count=True
     )

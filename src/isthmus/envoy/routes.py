@@ -1,6 +1,6 @@
 """Routes: for each HTTP port number, one virtual host for each service that has it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -45,14 +45,19 @@ def _literal(address: str) -> str:
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What a VirtualService says of a host to some clients, and the clusters that its destinations mean.
+    """What VirtualServices say of a host to some clients, and the clusters that its destinations mean.
 
-    `source` is its path, as tools show it.
+    `sources` are for each route the path of the object that says it, as tools show it.
     """
 
     routes: tuple[HttpRoute, ...]
     cluster_of: ClusterOf
-    source: str
+    sources: tuple[str, ...]
+
+    def made(self) -> Iterator[Message]:
+        """Envoy's routes."""
+        for route, source in zip(self.routes, self.sources, strict=True):
+            yield from rule_routes([route], self.cluster_of, source)
 
 
 def virtual_host(
@@ -63,7 +68,7 @@ def virtual_host(
     if rules is None:
         found = [default_route("default", naming.outbound(port, service.host), retry=True)]
     else:
-        found = list(rule_routes(rules.routes, rules.cluster_of, rules.source))
+        found = list(rules.made())
     names = domains(view, port, own_namespace=own_namespace, domain=settings.domain)
     return _encoded(f"{service.host}:{port}", names, found)
 

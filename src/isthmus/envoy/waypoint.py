@@ -17,7 +17,6 @@ from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import Message, ads, boolean, resource
 from isthmus.envoy.connect import Way, authority
 from isthmus.envoy.http_routes import default_route
-from isthmus.envoy.http_routes import routes as rule_routes
 from isthmus.envoy.routes import Rules
 from isthmus.model.mesh import ServiceView
 from isthmus.model.policy import AuthorizationPolicy
@@ -90,10 +89,7 @@ def _http(taken: Taken, policies: tuple[AuthorizationPolicy, ...]) -> list[Messa
 
 def routes(taken: Taken, rules: Rules | None, policies: Iterable[AuthorizationPolicy]) -> XdsResource:
     """The routes of a port, for whom the policies let in. The tunnel said what for, whatever name a request has."""
-    if rules is None:
-        found = [default_route("default", taken.cluster, retry=True)]
-    else:
-        found = list(rule_routes(rules.routes, rules.cluster_of, rules.source))
+    found = [default_route("default", taken.cluster, retry=True)] if rules is None else list(rules.made())
     host = route_components_pb2.VirtualHost(
         name=f"{taken.view.service.host}:{taken.port.port}",
         domains=["*"],

@@ -59,8 +59,9 @@ class Gateways:
         for row, hosts in self._bound(get, view, server):
             rules = tuple(routing.http_routes(row, caller))
             if rules:
+                sources = (source_of(row),) * len(rules)
                 yield from (
-                    (host, Rules(rules, self.routing.cluster_of(get, server.number), source_of(row))) for host in hosts
+                    (host, Rules(rules, self.routing.cluster_of(get, server.number), sources)) for host in hosts
                 )
 
     def _clusters(self, get: Get, view: RouterView) -> Names:

@@ -45,7 +45,9 @@ class RouteProblems:
             rivals = [
                 other
                 for other in self.routing.rows_for(get, host)
-                if routing.seen_by(other, row.namespace) and routing.rank(other) < routing.rank(row)
+                if routing.seen_by(other, row.namespace)
+                and routing.rank(other) < routing.rank(row)
+                and not (row.joins and other.joins)
             ]
             if rivals and routing.seen_by(row, row.namespace):
                 yield route_problems.outdone(row, host, min(rivals, key=routing.rank))

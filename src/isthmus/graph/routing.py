@@ -28,12 +28,12 @@ Hosts = frozenset[HostKey]
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """The VirtualService that some clients go by for a host, and what it asks of them.
+    """The VirtualService that some clients go by for a host, or the routes that count together.
 
-    Namespace and labels are only what the object looks at: clients that it does not tell apart have equal choices.
+    Namespace and labels are only what the objects look at: clients that they do not tell apart have equal choices.
     """
 
-    row: Key
+    rows: tuple[Key, ...]
     namespace: str = ""
     labels: Labels = ()
 
@@ -51,8 +51,8 @@ class Routing:
         self.told_apart: Derived[str, frozenset[tuple[str, str]]] = derived(
             "derive.source_labels", self._told_apart, NO_LABELS
         )
-        self.chosen: Derived[tuple[str, Egress | None, HostKey], Key | None] = derived(
-            "derive.virtual_services", self._chosen
+        self.chosen: Derived[tuple[str, Egress | None, HostKey], tuple[Key, ...]] = derived(
+            "derive.virtual_services", self._chosen, ()
         )
         self.differing: Derived[NamespaceView, Mapping[HostKey, Choice | None]] = derived(
             "derive.own_routes", self._differing, {}
@@ -122,14 +122,14 @@ class Routing:
         rows = self._config_rows(get, get(self.sources.labelled_virtual_services, ALL))
         return NO_LABELS.union(*(routing.source_labels(row) for row in rows if routing.seen_by(row, namespace)))
 
-    def _chosen(self, get: Get, key: tuple[str, Egress | None, HostKey]) -> Key | None:
+    def _chosen(self, get: Get, key: tuple[str, Egress | None, HostKey]) -> tuple[Key, ...]:
         client, egress, host = key
         service = get(self.meshwide.services, host)
         if service is None:
-            return None
+            return ()
         rows = (row for row in self._about(get, service.host) if self.meshwide.visible.imports(row, egress))
         found = routing.contenders(rows, service.host, client)
-        return found[0].key if found else None
+        return tuple(row.key for row in routing.together(found, service.namespace))
 
     def _effective(self, get: Get, row: VirtualService) -> VirtualService:
         """The object with the mesh's word on who sees it, where it has none."""
@@ -148,31 +148,37 @@ class Routing:
     def choice(self, get: Get, view: NamespaceView, labels: Labels, host: HostKey) -> Choice | None:
         """What clients of a namespace, with these labels, go by for a service; None for no VirtualService."""
         chosen = (view.namespace, view.view.egress, host)
-        key = get(self.chosen, chosen) if host in get(self.routed, ALL) else None
-        row = get(self.sources.virtual_services, key) if key is not None else None
-        if key is None or row is None:
+        keys = get(self.chosen, chosen) if host in get(self.routed, ALL) else ()
+        rows = self._rows_of(get, keys)
+        if not rows:
             return None
-        wanted = routing.source_labels(row)
+        wanted = frozenset[tuple[str, str]]().union(*map(routing.source_labels, rows))
         return Choice(
-            row=key,
-            namespace=view.namespace if routing.tells_namespaces_apart(row) else "",
+            rows=keys,
+            namespace=view.namespace if any(map(routing.tells_namespaces_apart, rows)) else "",
             labels=tuple(pair for pair in labels if pair in wanted),
         )
 
     def http_rules(self, get: Get, choice: Choice, port: int) -> Rules | None:
         """What the choice says of requests to a port; None if nothing, so that the host is routed as ever."""
-        row = get(self.sources.virtual_services, choice.row)
-        if row is None:
-            return None
         caller = routing.Caller(namespace=choice.namespace, labels=choice.labels, port=port)
-        found = tuple(routing.http_routes(row, caller))
-        return Rules(found, self.cluster_of(get, port), source_of(row)) if found else None
+        found = routing.joined(self._rows_of(get, choice.rows), caller)
+        if not found:
+            return None
+        return Rules(
+            tuple(route for _, route in found), self.cluster_of(get, port), tuple(source_of(row) for row, _ in found)
+        )
+
+    def _rows_of(self, get: Get, keys: Iterable[Key]) -> list[VirtualService]:
+        found = (get(self.sources.virtual_services, key) for key in keys)
+        return [row for row in found if row is not None]
 
     def streams(self, get: Get, choice: Choice, port: int) -> Streams:
         """What the choice says of connections to a port."""
-        row = get(self.sources.virtual_services, choice.row)
-        if row is None:
+        rows = self._rows_of(get, choice.rows)
+        if not rows:
             return NO_STREAMS
+        row = rows[0]  # routes of the Gateway API, which may be several, say nothing of connections
         caller = routing.Caller(namespace=choice.namespace, labels=choice.labels, port=port)
         cluster = self.cluster_of(get, port)
         return Streams(
@@ -182,8 +188,8 @@ class Routing:
 
     def has_streams(self, get: Get, choice: Choice | None) -> bool:
         """True if the choice says something of connections."""
-        row = get(self.sources.virtual_services, choice.row) if choice is not None else None
-        return row is not None and bool(row.tls or row.tcp)
+        rows = self._rows_of(get, choice.rows) if choice is not None else []
+        return any(row.tls or row.tcp for row in rows)
 
     def cluster_of(self, get: Get, port: int) -> ClusterOf:
         """How destinations are called, seen from a port. One that does not exist answers 503: it has no cluster."""

@@ -18,7 +18,7 @@ from isthmus.ingest.gateway import gateway
 from isthmus.ingest.managed_gateway import managed_gateway
 from isthmus.ingest.mesh_cluster import liveness_policy, mesh_cluster
 from isthmus.ingest.mesh_config import CONFIG_MAP, mesh_config
-from isthmus.ingest.mesh_route import mesh_route
+from isthmus.ingest.mesh_route import mesh_grpc_route, mesh_route
 from isthmus.ingest.peer_authentication import peer_authentication, strict
 from isthmus.ingest.peer_link import peer_link
 from isthmus.ingest.place import Place
@@ -123,6 +123,8 @@ KINDS: tuple[Kind[Any], ...] = (
     Kind("VirtualService", _istio("networking", "v1", "virtualservices"), objects.Custom, virtual_service,
          (routing.VirtualService,), config_only=True),
     Kind("HTTPRoute", Resource("gateway.networking.k8s.io", "v1", "httproutes"), objects.Custom, mesh_route,
+         (routing.VirtualService,), config_only=True, optional=True),
+    Kind("GRPCRoute", Resource("gateway.networking.k8s.io", "v1", "grpcroutes"), objects.Custom, mesh_grpc_route,
          (routing.VirtualService,), config_only=True, optional=True),
     Kind("WorkloadGroup", _istio("networking", "v1", "workloadgroups"), objects.Custom, workload_group,
          (external.WorkloadGroup,), config_only=True),

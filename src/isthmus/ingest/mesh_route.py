@@ -1,7 +1,7 @@
-"""`gateway.networking.k8s.io` HTTPRoutes whose parents are Services: how calls of these within the mesh are routed.
+"""HTTPRoutes and GRPCRoutes (`gateway.networking.k8s.io`) whose parents are Services: how calls of these are routed.
 
 Each parent gets what a VirtualService for its host says: the rules are put into its words and read like one, so that
-nothing gets into a route that Envoy would refuse. Of several for one service the oldest counts; Istio joins them.
+nothing gets into a route that Envoy would refuse. Several for one service are joined: `ranks` say in which order.
 A route in another namespace than the service is for clients of its own namespace only.
 """
 
@@ -15,20 +15,28 @@ from isthmus.ingest.http_route import http_routes
 from isthmus.ingest.place import Place
 from isthmus.ingest.route_parts import Parts
 from isthmus.kube import objects
-from isthmus.model.routing import VirtualService
+from isthmus.model.routing import GRPC_ROUTE, HTTP_ROUTE, VirtualService
 
 Json = dict[str, Any]
 
-KIND = "http-route"
 _RULE = ("name", "matches", "filters", "backendRefs", "timeouts", "retry")
 _EXACT, _PREFIX, _REGEX = "Exact", "PathPrefix", "RegularExpression"
+_ANY = "[^/]+"
 _CODE = 302
 """Of a redirect that names none."""
 
 
 def mesh_route(place: Place, obj: objects.Custom) -> Result:
     """A row for each parent that is a Service; parents that are Gateways are for others to read."""
-    read = Reader(place.cluster, "HTTPRoute", obj)
+    return _rows(Reader(place.cluster, "HTTPRoute", obj), place, obj, HTTP_ROUTE)
+
+
+def mesh_grpc_route(place: Place, obj: objects.Custom) -> Result:
+    """The same of a GRPCRoute, whose methods are paths."""
+    return _rows(Reader(place.cluster, "GRPCRoute", obj), place, obj, GRPC_ROUTE)
+
+
+def _rows(read: Reader, place: Place, obj: objects.Custom, kind: str) -> Result:
     spec = read.mapping(obj.spec, "spec")
     parents = list(_parents(read, spec.get("parentRefs")))
     if not parents and not read.is_refused():
@@ -37,22 +45,23 @@ def mesh_route(place: Place, obj: objects.Custom) -> Result:
     rules = [
         one
         for i, item in enumerate(read.items(spec.get("rules"), "spec.rules"))
-        for one in _Rule(read, place, namespace, f"spec.rules[{i}]").routes(item)
+        for one in _RULES[kind](read, place, namespace, f"spec.rules[{i}]").routes(item)
     ]
-    ordered = [route for _, route in sorted(rules, key=lambda one: one[0])]
+    ordered = sorted(rules, key=lambda one: one[0])
     rows = []
     for i, (where, name, port) in enumerate(parents):
-        found = [_at_port(route, port) for route in ordered]
+        found = [_at_port(route, port) for _, route in ordered]
         rows.append(
             VirtualService(
                 cluster=place.cluster,
                 namespace=namespace,
-                name=f"{obj.metadata.name}~{KIND}~{i}",
+                name=f"{obj.metadata.name}~{kind}~{i}",
                 hosts=(service_hostname(name, where, place.domain),),
                 http=http_routes(Parts(read, place, namespace), found),
+                ranks=tuple(order for order, _ in ordered),
                 export_to=() if where == namespace else (namespace,),
                 created=obj.metadata.creation_timestamp or "",
-                kind=KIND,
+                kind=kind,
             )
         )
     return read.result(*rows)
@@ -94,16 +103,16 @@ class _Rule:
         found = read.items(rule.get("matches"), f"{field}.matches") or [{}]
         for i, item in enumerate(found):
             match = read.mapping(item, f"{field}.matches[{i}]")
-            for path, rank in self._paths(match.get("path"), f"{field}.matches[{i}].path"):
+            for path, rank in self._paths(match, f"{field}.matches[{i}]"):
                 words = {**path, **self._rest(match, f"{field}.matches[{i}]")}
                 headers, query = words.get("headers", {}), words.get("queryParams", {})
                 order = (*rank, 0 if "method" in words else 1, -len(headers), -len(query))
                 yield order, {**self._outcome(rule, _prefix(match)), "match": [words]}
 
-    def _paths(self, value: Any, field: str) -> Iterator[tuple[Json, tuple[int, int]]]:
+    def _paths(self, match: Mapping[str, Any], field: str) -> Iterator[tuple[Json, tuple[int, int]]]:
         """The matches of a path. A prefix ends at a slash: two matches of a VirtualService."""
-        read = self.read
-        part = read.mapping(value, field)
+        read, field = self.read, f"{field}.path"
+        part = read.mapping(match.get("path"), field)
         kind = read.choice(part.get("type"), f"{field}.type", (_EXACT, _PREFIX, _REGEX)) or _PREFIX
         text = read.text(part.get("value"), f"{field}.value") or "/"
         size = -len(text)
@@ -238,6 +247,33 @@ class _Rule:
             whole = text.endswith("/")
             made["uriRegexRewrite"] = {"match": f"^{re.escape(prefix)}{'/?' if whole else ''}", "rewrite": text}
         return made
+
+
+class _GrpcRule(_Rule):
+    """The same of a rule for calls of methods."""
+
+    def _paths(self, match: Mapping[str, Any], field: str) -> Iterator[tuple[Json, tuple[int, int]]]:
+        """The path of a method is `/<service>/<method>`; the longer name of a service goes first, then of a method."""
+        read, field = self.read, f"{field}.method"
+        part = read.mapping(match.get("method"), field)
+        kind = read.choice(part.get("type"), f"{field}.type", (_EXACT, _REGEX)) or _EXACT
+        service = read.text(part.get("service"), f"{field}.service")
+        method = read.text(part.get("method"), f"{field}.method")
+        rank = (-len(service), -len(method))
+        if not service and not method:
+            yield {"uri": {"prefix": "/"}}, rank
+        elif kind == _REGEX:
+            yield {"uri": {"regex": f"/(?:{service or _ANY})/(?:{method or _ANY})"}}, rank
+        elif not service:
+            yield {"uri": {"regex": f"/{_ANY}/{re.escape(method)}"}}, rank
+        else:
+            yield {"uri": {"exact": f"/{service}/{method}"} if method else {"prefix": f"/{service}/"}}, rank
+
+    def _rest(self, match: Mapping[str, Any], field: str) -> Json:
+        return super()._rest({key: value for key, value in match.items() if key != "method"}, field)
+
+
+_RULES = {HTTP_ROUTE: _Rule, GRPC_ROUTE: _GrpcRule}
 
 
 def _prefix(match: Mapping[str, Any]) -> str:

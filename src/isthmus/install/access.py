@@ -52,7 +52,7 @@ ISTIOD_RULES: tuple[Manifest, ...] = (
         ["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices", "workloadgroups"],
         _READ,
     ),
-    _rule(_GATEWAY_API, ["httproutes"], _READ),
+    _rule(_GATEWAY_API, ["grpcroutes", "httproutes"], _READ),
     _rule(["security.istio.io"], ["authorizationpolicies", "peerauthentications"], _READ),
     # Machines register themselves (VM1), and say how they are (VM6); hosts get addresses (DN9).
     _rule(["networking.istio.io"], ["workloadentries"], [*_WRITE, "delete"]),

@@ -7,6 +7,9 @@ import msgspec
 
 from isthmus.model.rows import Labels, Row
 
+HTTP_ROUTE, GRPC_ROUTE = "http-route", "grpc-route"
+"""`VirtualService.kind` of what routes of the Gateway API say."""
+
 MESH = "mesh"
 """The word for all sidecars where a list of gateways is expected."""
 
@@ -200,15 +203,22 @@ class Sidecar(Row, frozen=True, kw_only=True, gc=False):
 class VirtualService(Row, frozen=True, kw_only=True, gc=False):
     """How clients of some hosts are routed. `gateways` are `mesh` or `<namespace>/<name>`; never empty.
 
-    `kind` is what the object is called that says so: an HTTPRoute of the Gateway API is one, too.
+    `kind` is what the object is called that says so: a route of the Gateway API is one, too. Where several of these
+    are joined, `ranks` says of each of `http` where it goes, the lowest first. Empty: they stand as written.
     """
 
     TABLE: ClassVar[str] = "virtual_services"
     hosts: tuple[str, ...] = ()
     gateways: tuple[str, ...] = (MESH,)
     http: tuple[HttpRoute, ...] = ()
+    ranks: tuple[tuple[int, ...], ...] = ()
     tls: tuple[StreamRoute, ...] = ()
     tcp: tuple[StreamRoute, ...] = ()
     export_to: tuple[str, ...] = ()
     created: str = ""
     kind: str = "virtual-service"
+
+    @property
+    def joins(self) -> bool:
+        """True for routes of the Gateway API: all of them for a host count."""
+        return self.kind in (HTTP_ROUTE, GRPC_ROUTE)
