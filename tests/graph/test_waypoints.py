@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from envoy.config.endpoint.v3 import endpoint_pb2
+from msgspec.structs import replace
 
 from isthmus.base.labels import GATEWAY_NAME_LABEL, USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
 from isthmus.envoy.match import Config, Connection, Verdict
@@ -22,7 +23,10 @@ WEB = App(
     "east", "web", ["10.0.0.11", "10.0.0.12"], "shop", vip=VIP, ports=(port(80), port(9000, Protocol.TCP)), mesh=False
 )
 OTHER = App("east", "other", ["10.0.0.21"], "shop", vip="10.96.0.8", mesh=False)
-WAYPOINT = App("east", "gate", ["10.0.0.31", "10.0.0.32"], "shop", vip="10.96.0.9", ports=(port(15008, Protocol.TCP),))
+WAYPOINT = App(
+    "east", "gate", ["10.0.0.31", "10.0.0.32"], "shop", vip="10.96.0.9", ports=(port(15008, Protocol.TCP),),
+    pod_labels={GATEWAY_NAME_LABEL: "gate"},
+)  # fmt: skip
 SLEEP = App("east", "sleep", ["10.0.0.2"], "client", vip="10.96.0.2")
 CALLER, STRANGER = "spiffe://cluster.local/ns/client/sa/sleep", "spiffe://cluster.local/ns/client/sa/stranger"
 
@@ -42,8 +46,6 @@ def gate(namespace: str = "shop", **marks: str) -> ManagedGateway:
 
 def captured(app: App) -> list[Row]:
     """An application in ambient mode."""
-    from msgspec.structs import replace
-
     return [app.service_row(), app.slice_row(), *(replace(pod, redirection="enabled") for pod in app.pod_rows())]
 
 
@@ -66,6 +68,7 @@ def world(*rows: Row) -> Mesh:
 
 
 USED = namespace(**{USE_WAYPOINT_LABEL: "gate"})
+CLIENT = SLEEP.sidecar(hbone=True)
 
 
 def config(made: Mesh, proxy: Proxy) -> Config:
@@ -97,6 +100,81 @@ def members(made: Mesh, proxy: Proxy, name: str) -> list[tuple[str, str, str]]:
 # -- who goes through it ------------------------------------------------------------------------------------------
 
 
+def unready() -> ManagedGateway:
+    return replace(gate(), unready=True)
+
+
+def down() -> list[Row]:
+    """The pods of the waypoint, none of which is ready."""
+    slices = WAYPOINT.slice_row()
+    ends = tuple(replace(one, ready=False) for one in slices.endpoints)
+    return [replace(slices, endpoints=ends), *(replace(pod, ready=False) for pod in WAYPOINT.pod_rows())]
+
+
+def open_to(allowed: str, **selector: str) -> ManagedGateway:
+    """The waypoint in another namespace, for services of some namespaces."""
+    listener = Listener("mesh", 15008, "HBONE", allowed=allowed, selector=labels(selector))
+    return replace(gate("gates"), listeners=(listener,))
+
+
+FAR = App("east", "gate", ["10.0.0.51"], "gates", vip="10.96.0.19", ports=(port(15008, Protocol.TCP),))
+FAR_USED = namespace(**{USE_WAYPOINT_LABEL: "gate", USE_WAYPOINT_NAMESPACE_LABEL: "gates", "team": "a"})
+
+
+@pytest.mark.parametrize(
+    ("gateway", "through"),
+    [
+        pytest.param(open_to("Same"), False, id="its own namespace's only"),
+        pytest.param(open_to("All"), True, id="everybody's"),
+        pytest.param(open_to("Selector", team="a"), True, id="those of some namespaces"),
+        pytest.param(open_to("Selector", team="b"), False, id="those of other namespaces"),
+    ],
+)
+def test_whose_services_a_waypoint_takes(gateway: ManagedGateway, through: bool) -> None:
+    made = world(FAR_USED, gateway, *FAR.rows())
+    found = made.graph.peek(made.meshwide.waypoints.of_host, ("east", ("shop", "web")))
+    assert found == (("gates", "gate") if through else None)
+    told = [one for one in made.problems() if "allowedRoutes" in one.remedy]
+    assert [one.where.kind for one in told] == ([] if through else ["Namespace"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "where", "said"),
+    [
+        pytest.param([USED, gate()], "", "", id="in use"),
+        pytest.param(
+            [namespace(**{USE_WAYPOINT_LABEL: "absent"})], "Namespace", "shop/absent does not exist", id="missing"
+        ),
+        pytest.param([USED, unready()], "Namespace", "shop/gate never was ready", id="not ready yet"),
+        pytest.param(
+            [USED, gate(**{WAYPOINT_FOR_LABEL: "none"})],
+            "Namespace",
+            "is not for calls of services",
+            id="other traffic",
+        ),
+        pytest.param([USED, *down()], "Gateway", "no pod of this waypoint", id="all pods gone"),
+    ],
+)
+def test_waypoints_that_do_not_work_are_told(rows: list[Row], where: str, said: str) -> None:
+    found = [one for one in world(*rows).problems() if "waypoint" in one.message]
+    assert [one.where.kind for one in found] == ([where] if where else [])
+    assert all(said in one.message and one.remedy for one in found)
+
+
+def test_callers_wait_for_no_waypoint_that_never_served_and_go_past_none_that_did() -> None:
+    """As in Istio: before it serves calls go on directly; afterwards they fail rather than go past its policies."""
+    made = world(USED, unready())
+    direct = [("connect_originate", "10.0.0.11:80", ""), ("connect_originate", "10.0.0.12:80", "")]
+    assert members(made, CLIENT, f"outbound|80||{HOST}") == direct
+    made.apply([put(gate())])
+    assert {way for _, _, way in members(made, CLIENT, f"outbound|80||{HOST}")} == {
+        "10.0.0.31:15008",
+        "10.0.0.32:15008",
+    }
+    made.apply([put(row) for row in down()])
+    assert members(made, CLIENT, f"outbound|80||{HOST}") == []
+
+
 @pytest.mark.parametrize(
     ("rows", "through"),
     [
@@ -122,8 +200,6 @@ def test_who_goes_through_a_waypoint(rows: list[Row], through: bool) -> None:
 
 
 def test_a_service_says_more_than_its_namespace() -> None:
-    from msgspec.structs import replace
-
     row = replace(WEB.service_row(), labels=labels({USE_WAYPOINT_LABEL: "none"}))
     made = world(USED, row)
     assert at_waypoint(made).closed == f"404: {HOST}:80 is not taken"
@@ -136,9 +212,6 @@ def test_the_label_counts_at_once_both_ways() -> None:
     assert at_waypoint(made).closed == ""
     made.apply([drop(gate())])
     assert at_waypoint(made).closed == f"404: {HOST}:80 is not taken"
-
-
-CLIENT = SLEEP.sidecar(hbone=True)
 
 
 def test_clients_that_make_hbone_reach_the_service_at_its_waypoint() -> None:
@@ -294,8 +367,6 @@ def test_a_policy_for_a_service_binds_to_no_workload() -> None:
 
 
 def test_a_mesh_wide_name_is_no_way_around_a_waypoint_and_its_policies() -> None:
-    from msgspec.structs import replace
-
     row = replace(WEB.service_row(), labels=labels({"solo.io/service-scope": "global"}))
     made = world(USED, row)
     name = "web.shop.mesh.internal"

@@ -6,7 +6,7 @@ import pytest
 
 from isthmus.install.managed_gateway import CONTROLLERS, gateway_classes, managed_gateway
 from isthmus.install.values import MeshValues
-from isthmus.model.managed import Listener, ManagedGateway
+from isthmus.model.managed import CLASS_ALIASES, Listener, ManagedGateway
 from isthmus.model.rows import labels
 
 Json = dict[str, Any]
@@ -96,5 +96,5 @@ def test_what_infrastructure_says_goes_on_everything() -> None:
 
 
 def test_classes_fit_the_gateway_apis_limits() -> None:
-    assert {item["metadata"]["name"] for item in gateway_classes()} == set(CONTROLLERS)
+    assert {item["metadata"]["name"] for item in gateway_classes()} == {*CONTROLLERS, *CLASS_ALIASES}
     assert all(len(item["spec"]["description"]) <= 64 for item in gateway_classes())

@@ -12,7 +12,7 @@ from isthmus.edge.kube_client import KubeError
 from isthmus.install.peer_link import HBONE_PORT, PeerValues, link_manifest, link_name
 from isthmus.install.values import XDS_PORT, Manifest
 from isthmus.kube.requests import NAMESPACES, Resource, Scope
-from isthmus.model.managed import EAST_WEST_CLASS, REMOTE_CLASS
+from isthmus.model.managed import EAST_WEST_CLASS, REMOTE_CLASS, managed_class
 
 GATEWAYS = Resource("gateway.networking.k8s.io", "v1", "gateways")
 MANAGER = "isthmus-multicluster"
@@ -76,7 +76,7 @@ async def gateway(one: Site, namespace: str) -> Json | None:
         raise NotReadyError(
             f"{one.context} does not know the Gateway API", "Install it: isthmus install --profile ambient does"
         ) from error
-    mine = [item for item in items if item["spec"].get("gatewayClassName") == EAST_WEST_CLASS]
+    mine = [item for item in items if managed_class(item["spec"].get("gatewayClassName", "")) == EAST_WEST_CLASS]
     return min(mine, key=lambda item: (_network(item) != one.network, item["metadata"]["name"]), default=None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from isthmus.derive.networks import is_ip
-from isthmus.model.managed import EAST_WEST_CLASS, Listener, ManagedGateway
+from isthmus.model.managed import EAST_WEST_CLASS, WAYPOINT_CLASS, Listener, ManagedGateway
 from isthmus.model.rows import Service, Workload
 
 Json = dict[str, Any]
@@ -31,12 +31,13 @@ def class_status(generation: int, before: Mapping[str, Any], now: str) -> Json:
 def gateway_status(row: ManagedGateway, seen: Seen, generation: int, before: Mapping[str, Any], now: str) -> Json:
     """The status of a Gateway. Conditions of others in it stay; the date of one changes with its status only."""
     addresses = addresses_of(seen.service)
+    told = addresses if row.class_name != WAYPOINT_CLASS or _served(seen, before) else []
     fresh = [_accepted(row), _programmed(row, seen, addresses)]
     listeners = before.get("listeners")
     known = {one.get("name"): one for one in listeners if isinstance(one, dict)} if isinstance(listeners, list) else {}
     return {
         "conditions": dated(fresh, generation, before, now),
-        "addresses": [{"type": "IPAddress" if is_ip(one) else "Hostname", "value": one} for one in addresses],
+        "addresses": [{"type": "IPAddress" if is_ip(one) else "Hostname", "value": one} for one in told],
         "listeners": [
             {
                 "name": one.name,
@@ -47,6 +48,11 @@ def gateway_status(row: ManagedGateway, seen: Seen, generation: int, before: Map
             for one in row.listeners
         ],
     }
+
+
+def _served(seen: Seen, before: Mapping[str, Any]) -> bool:
+    """True if a waypoint serves, or has served: nobody goes past it any more, whatever becomes of its pods."""
+    return bool(before.get("addresses")) or any(pod.ready for pod in seen.pods)
 
 
 def addresses_of(service: Service | None) -> list[str]:

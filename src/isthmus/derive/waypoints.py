@@ -1,15 +1,17 @@
 """Waypoints: which one a service's callers go through, and what a waypoint answers to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from enum import StrEnum
 
 import msgspec
 
 from isthmus.base.labels import USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
 from isthmus.derive.horizon import HBONE, Candidate
-from isthmus.derive.networks import label
-from isthmus.model.managed import ManagedGateway
+from isthmus.derive.networks import HBONE_PORT, label
+from isthmus.model import managed
+from isthmus.model.managed import SAME, ManagedGateway
 from isthmus.model.mesh import Assignment, HostKey, LbEndpoint
-from isthmus.model.rows import Labels
+from isthmus.model.rows import Labels, labels_match
 
 NONE = "none"
 SERVICE, WORKLOAD, ALL = "service", "workload", "all"
@@ -37,9 +39,39 @@ def chosen(namespace: str, labels: Sequence[Labels]) -> HostKey | None:
     return None
 
 
-def serves(rows: Iterable[ManagedGateway], kinds: tuple[str, ...]) -> bool:
-    """True if a waypoint of that name, in whatever cluster, takes such traffic."""
-    return any((label(row.labels, WAYPOINT_FOR_LABEL) or SERVICE) in kinds for row in rows)
+class Reason(StrEnum):
+    """Why a waypoint that is named is not gone through."""
+
+    MISSING = "missing"
+    UNREADY = "unready"
+    OTHER_TRAFFIC = "other traffic"
+    DENIED = "denied"
+    ELSEWHERE = "elsewhere"
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """The waypoint that something names, and why it is not gone through, if it is not."""
+
+    waypoint: HostKey
+    reason: Reason | None = None
+
+
+def obstacle(row: ManagedGateway, kinds: tuple[str, ...]) -> Reason | None:
+    """Why nobody goes through a waypoint for traffic of some kinds, if so. One that never served is not waited for."""
+    if (label(row.labels, WAYPOINT_FOR_LABEL) or SERVICE) not in kinds:
+        return Reason.OTHER_TRAFFIC
+    return Reason.UNREADY if row.unready else None
+
+
+def admits(row: ManagedGateway, namespace: str, labels: Labels) -> bool:
+    """True if services of a namespace with these labels may go through: its listener's `allowedRoutes` say so."""
+    listener = next((one for one in row.listeners if one.port == HBONE_PORT and not one.fault), None)
+    match listener.allowed if listener is not None else SAME:
+        case managed.EVERYWHERE:
+            return True
+        case managed.SELECTED:
+            return listener is not None and labels_match(listener.selector, labels)
+    return row.namespace == namespace
 
 
 def as_end(candidate: Candidate) -> Candidate:

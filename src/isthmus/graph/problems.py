@@ -13,6 +13,7 @@ from isthmus.graph.route_problems import RouteProblems
 from isthmus.graph.routing import Routing
 from isthmus.graph.scope_problems import ScopeProblems
 from isthmus.graph.sources import ALL
+from isthmus.graph.waypoint_problems import WaypointProblems
 from isthmus.model.mesh import HostKey, NetworkGateway
 from isthmus.model.mesh_config import NetworkDefinition
 from isthmus.model.rows import Service, Workload
@@ -26,6 +27,7 @@ class Problems:
     def __init__(self, graph: Graph, meshwide: Meshwide, routing: Routing) -> None:
         self._routes = RouteProblems(graph, meshwide, routing)
         self._scopes = ScopeProblems(graph, meshwide)
+        self._waypoints = WaypointProblems(graph, meshwide)
         self._graph = graph
         self._meshwide = meshwide
         self._demanded = False
@@ -128,6 +130,7 @@ class Problems:
                 found.update(problems.gateway_service(row, self._meshwide.gateways_of_service(get, row)))
         found.update(self._routes.all(get))
         found.update(self._scopes.all(get))
+        found.update(self._waypoints.all(get))
         config = get(self._meshwide.config, ALL)
         for rule in get(sources.all_rules, ALL):
             said = get(sources.destination_rules, rule)

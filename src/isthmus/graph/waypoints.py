@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from isthmus.derive import policies, scopes, services, waypoints
 from isthmus.derive.networks import HBONE_PORT
+from isthmus.derive.waypoints import Bound, Reason
 from isthmus.graph.sources import ALL, Sources, host_of
-from isthmus.model.managed import WAYPOINT_CLASS
+from isthmus.model.managed import WAYPOINT_CLASS, ManagedGateway
 from isthmus.model.mesh import HostKey, MeshService
 from isthmus.model.policy import PolicyKey
 from isthmus.model.rows import Labels, Service
@@ -23,6 +24,7 @@ class Waypoints:
         self.sources = sources
         self.meshwide = meshwide
         derived = graph.derived
+        self.bound: Derived[tuple[str, HostKey], Bound | None] = derived("derive.waypoint_bound", self._bound)
         self.of_host: Derived[tuple[str, HostKey], HostKey | None] = derived("derive.waypoint_of", self._of_host)
         self.candidates: Derived[tuple[()], tuple[HostKey, ...]] = derived(
             "derive.hosts_with_waypoint", self._candidates, ()
@@ -32,6 +34,11 @@ class Waypoints:
         )
 
     def _of_host(self, get: Get, key: tuple[str, HostKey]) -> HostKey | None:
+        """The waypoint that clients of a cluster go through to a service."""
+        found = get(self.bound, key)
+        return found.waypoint if found is not None and found.reason is None else None
+
+    def _bound(self, get: Get, key: tuple[str, HostKey]) -> Bound | None:
         """The waypoint of a service as clients of a cluster see it: by their own cluster's definition first (AM14).
 
         A mesh-wide name goes through the waypoint of the service that it means, so that it is no way around policies.
@@ -43,11 +50,11 @@ class Waypoints:
         if service is None or service.caller_chooses or service.external:
             return None
         if service.stands_for is not None:
-            return self._of_host(get, (cluster, service.stands_for))
+            return self._bound(get, (cluster, service.stands_for))
         found = waypoints.chosen(host[0], list(self._labels(get, cluster, service)))
-        if found is None or found == service.base or not self._usable(get, cluster, found):
+        if found is None or found == service.base:
             return None
-        return found
+        return Bound(found, self._obstacle(get, cluster, found, service.base[0]))
 
     def _labels(self, get: Get, cluster: str, service: MeshService) -> Iterator[Labels]:
         """The labels of the service and of its namespace, where it is defined first.
@@ -69,22 +76,38 @@ class Waypoints:
             if namespace is not None:
                 yield namespace.labels
 
-    def _usable(self, get: Get, cluster: str, waypoint: HostKey) -> bool:
-        """True if a cluster's clients reach such a waypoint, with a Service, and it takes calls of services."""
+    def _obstacle(self, get: Get, cluster: str, waypoint: HostKey, namespace: str) -> Reason | None:
+        """Why a cluster's clients do not go through a waypoint for services of a namespace, if so."""
         service = get(self.meshwide.services, waypoint)
+        found = {row.cluster: self._refusal(get, row, namespace) for row in self._rows(get, waypoint)}
+        if not found:
+            return Reason.MISSING
         if service is None or service.port(HBONE_PORT) is None:
-            return False
-        places = self._places(get, waypoint)
-        if cluster in places:
-            return True
+            return Reason.UNREADY
+        if cluster in found and (found[cluster] is None or len(found) == 1):
+            return found[cluster]
         here = get(self.meshwide.homes, cluster).network
-        near = any(get(self.meshwide.homes, place).network == here for place in places)
-        return near and self.meshwide.scopes.is_global(get, service)
+        near = [why for place, why in found.items() if get(self.meshwide.homes, place).network == here]
+        if not near or not self.meshwide.scopes.is_global(get, service):
+            return found.get(cluster, Reason.ELSEWHERE)
+        return None if None in near else near[0]
+
+    def _refusal(self, get: Get, row: ManagedGateway, namespace: str) -> Reason | None:
+        """Why nobody goes through one waypoint for services of a namespace, if so."""
+        place = get(self.sources.namespaces, (row.cluster, "", namespace))
+        if not waypoints.admits(row, namespace, place.labels if place is not None else ()):
+            return Reason.DENIED
+        return waypoints.obstacle(row, waypoints.FOR_SERVICES)
+
+    def _rows(self, get: Get, waypoint: HostKey) -> Iterator[ManagedGateway]:
+        """The Gateways of a waypoint's name, in all clusters."""
+        rows = (get(self.sources.managed_gateways, key) for key in get(self.sources.waypoints_at, waypoint))
+        return (row for row in rows if row is not None)
 
     def _places(self, get: Get, waypoint: HostKey) -> set[str]:
         """The clusters that have a waypoint of that name for calls of services."""
-        rows = (get(self.sources.managed_gateways, key) for key in get(self.sources.waypoints_at, waypoint))
-        return {row.cluster for row in rows if row is not None and waypoints.serves([row], waypoints.FOR_SERVICES)}
+        rows = self._rows(get, waypoint)
+        return {row.cluster for row in rows if waypoints.obstacle(row, waypoints.FOR_SERVICES) is None}
 
     def nearest(self, get: Get, cluster: str, waypoint: HostKey) -> str:
         """The cluster whose waypoint a cluster's clients use: their own, if it has one; empty for any near one."""

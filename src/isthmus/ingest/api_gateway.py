@@ -7,7 +7,7 @@ from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
-from isthmus.model.managed import EAST_WEST_CLASS, REMOTE_CLASS
+from isthmus.model.managed import EAST_WEST_CLASS, REMOTE_CLASS, managed_class
 from isthmus.model.mesh_config import NetworkEntry
 from isthmus.model.networks import ApiGateway
 
@@ -32,7 +32,7 @@ def api_gateway(place: Place, obj: objects.Custom) -> Result:
     kind = read.text(spec.get("gatewayClassName"), "spec.gatewayClassName")
     labelled = (obj.metadata.labels or {}).get(GATEWAY_PORT_LABEL, "")
     ports = list(_ports(read, spec.get("listeners"), labelled, hbone=kind != REMOTE_CLASS))
-    if kind == EAST_WEST_CLASS:
+    if managed_class(kind) == EAST_WEST_CLASS:
         status = read.mapping(obj.status, "status")
         addresses = list(_addresses(read, status.get("addresses"), "status.addresses"))
     else:

@@ -7,7 +7,16 @@ from isthmus.ingest.api_gateway import passes_mtls
 from isthmus.ingest.finding import Reader, Result
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
-from isthmus.model.managed import EAST_WEST_CLASS, MANAGED_CLASSES, Listener, ManagedGateway
+from isthmus.model.managed import (
+    EAST_WEST_CLASS,
+    EVERYWHERE,
+    SAME,
+    SELECTED,
+    WAYPOINT_CLASS,
+    Listener,
+    ManagedGateway,
+    managed_class,
+)
 from isthmus.model.rows import labels
 
 HBONE = "HBONE"
@@ -27,8 +36,8 @@ def managed_gateway(place: Place, obj: objects.Custom) -> Result:
     """What a Gateway of a managed class asks for; no row for any other."""
     read = Reader(place.cluster, "KubernetesGateway", obj)
     spec = read.mapping(obj.spec, "spec")
-    kind = read.text(spec.get("gatewayClassName"), "spec.gatewayClassName")
-    if kind not in MANAGED_CLASSES:
+    kind = managed_class(read.text(spec.get("gatewayClassName"), "spec.gatewayClassName"))
+    if not kind:
         return (), ()
     meta = obj.metadata
     marks, notes = meta.labels or {}, meta.annotations or {}
@@ -46,6 +55,7 @@ def managed_gateway(place: Place, obj: objects.Custom) -> Result:
         service_type=_service_type(read, notes.get(SERVICE_TYPE)),
         extra_labels=read.labels(infrastructure.get("labels"), "spec.infrastructure.labels"),
         extra_annotations=read.labels(infrastructure.get("annotations"), "spec.infrastructure.annotations"),
+        unready=kind == WAYPOINT_CLASS and not read.mapping(obj.status, "status").get("addresses"),
     )
     return read.result(row)
 
@@ -78,7 +88,22 @@ def _listener(read: Reader, value: Any, index: int, kind: str, marks: dict[str, 
         and bool(marks.get(NETWORK_LABEL)),
         fault=fault,
         message=message,
+        **_attaching(read, listener.get("allowedRoutes"), f"{field}.allowedRoutes"),
     )
+
+
+def _attaching(read: Reader, value: Any, field: str) -> dict[str, Any]:
+    """From which namespaces something may be attached. Expressions are not read: such a selector selects nothing."""
+    said = read.mapping(read.mapping(value, field).get("namespaces"), f"{field}.namespaces")
+    where = read.choice(said.get("from"), f"{field}.namespaces.from", (SAME, EVERYWHERE, SELECTED)) or SAME
+    if where != SELECTED:
+        return {"allowed": where}
+    selector = read.mapping(said.get("selector"), f"{field}.namespaces.selector")
+    if selector.get("matchExpressions"):
+        at = f"{field}.namespaces.selector.matchExpressions"
+        read.warn(at, "is not supported, so no namespace is selected", "Use matchLabels")
+        return {"allowed": SAME}
+    return {"allowed": where, "selector": read.labels(selector.get("matchLabels"), f"{field}.namespaces.selector")}
 
 
 def _fault(kind: str, port: int, protocol: str, mode: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from isthmus.install.istiod import common_labels
 from isthmus.install.proxy import STATUS_PORT
 from isthmus.install.values import Manifest, MeshValues, Scaling
 from isthmus.install.workload import Workload, deployment, service
-from isthmus.model.managed import EAST_WEST_CLASS, REMOTE_CLASS, WAYPOINT_CLASS, ManagedGateway
+from isthmus.model.managed import CLASS_ALIASES, EAST_WEST_CLASS, REMOTE_CLASS, WAYPOINT_CLASS, ManagedGateway
 
 GATEWAY_API = "gateway.networking.k8s.io"
 API_VERSION = f"{GATEWAY_API}/v1"
@@ -22,6 +22,8 @@ CONTROLLERS = {
 }
 """Class -> the name of who looks after its Gateways, as Istio calls it, and what the class is for."""
 
+_ALIASES = {alias: CONTROLLERS[name] for alias, name in CLASS_ALIASES.items()}
+
 
 def gateway_classes() -> list[Manifest]:
     """The classes of Gateways that the control plane looks after."""
@@ -32,7 +34,7 @@ def gateway_classes() -> list[Manifest]:
             "metadata": {"name": name},
             "spec": {"controllerName": controller, "description": text},
         }
-        for name, (controller, text) in CONTROLLERS.items()
+        for name, (controller, text) in (CONTROLLERS | _ALIASES).items()
     ]
 
 

@@ -13,11 +13,24 @@ REMOTE_CLASS = "istio-remote"
 
 MANAGED_CLASSES = (EAST_WEST_CLASS, WAYPOINT_CLASS)
 
+CLASS_ALIASES = {"istio-east-west": EAST_WEST_CLASS}
+"""Other names of classes: Istio's own for its east-west gateway."""
+
+SAME, EVERYWHERE, SELECTED = "Same", "All", "Selector"
+"""Whose services may go through a waypoint: those of its namespace, all, or those of namespaces with some labels."""
+
+
+def managed_class(name: str) -> str:
+    """The class of ours that a class name means, empty for any other."""
+    known = CLASS_ALIASES.get(name, name)
+    return known if known in MANAGED_CLASSES else ""
+
 
 class Listener(msgspec.Struct, frozen=True, gc=False):
     """One listener. `tls` is `Terminate`, `Passthrough` or empty; `auto`: it passes mutual TLS on by its SNI (NW10).
 
     `fault` is the Gateway API's word for why it has no effect, `message` says it in full; both are empty if it has one.
+    `allowed` and `selector` say from which namespaces something may be attached to it.
     """
 
     name: str
@@ -28,12 +41,15 @@ class Listener(msgspec.Struct, frozen=True, gc=False):
     auto: bool = False
     fault: str = ""
     message: str = ""
+    allowed: str = SAME
+    selector: Labels = ()
 
 
 class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
     """A Gateway of a class of ours. `network` is its label; `service_type` empty leaves the class's default.
 
-    `extra_labels` and `extra_annotations` (`spec.infrastructure`) go on everything that is made for it.
+    `extra_labels` and `extra_annotations` (`spec.infrastructure`) go on everything that is made for it. `unready`: a
+    waypoint that never served so far, so that its status names no address.
     """
 
     TABLE: ClassVar[str] = "managed_gateways"
@@ -45,6 +61,7 @@ class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
     service_type: str = ""
     extra_labels: Labels = ()
     extra_annotations: Labels = ()
+    unready: bool = False
 
     def label(self, name: str) -> str:
         """The value of a label, empty if absent."""
