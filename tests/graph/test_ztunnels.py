@@ -1,5 +1,6 @@
 """What ztunnels are told, and what a change costs: workloads, services and policies through the mesh."""
 
+import sys
 from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any
@@ -140,6 +141,34 @@ def test_one_pod_that_changes_costs_one_workload() -> None:
     ours = [table for table, _ in world.recomputed if table.startswith("ztunnel.")]
     assert ours == ["ztunnel.workloads", "ztunnel.wrapped", "ztunnel.addresses"]
     assert workload(world, "east//Pod/sample/helloworld-east-0").status == workload_pb2.UNHEALTHY
+
+
+def calls_of_adding_a_pod(others: int) -> int:
+    """How many functions are called for one more pod, where there are so many."""
+    pod = sleep().pod_rows()[0]
+    rows: list[Row] = [
+        changed(pod, name=f"p{number}", addresses=(f"10.1.{number >> 8}.{number & 255}",)) for number in range(others)
+    ]
+    world = mesh("east", [*cluster("east", "n", config=True)], [Namespace(cluster="east", name="sample")], rows)
+    me = follow(world)
+    count = 0
+
+    def counting(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(counting)
+    try:
+        found = world.apply([put(changed(pod, name="new", addresses=("10.9.0.1",)))])
+    finally:
+        sys.setprofile(None)
+    assert found == {me: {ADDRESS: {"east//Pod/sample/new"}}}
+    return count
+
+
+def test_one_pod_more_costs_the_same_among_many() -> None:
+    few, many = calls_of_adding_a_pod(1000), calls_of_adding_a_pod(8000)
+    assert many < few * 1.3
 
 
 # -- other networks ---------------------------------------------------------------------------------------------------

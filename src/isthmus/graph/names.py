@@ -1,6 +1,6 @@
 """The wiring of names: which resources exist in each scope. What exists is decided apart from what it holds."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import msgspec
 
@@ -145,9 +145,9 @@ class Existing:
         self.http_places: Derived[tuple[OutboundView, int], tuple[str, ...]] = derived(
             "derive.http_namespaces", self._http_places, ()
         )
-        self.names: Derived[ScopedType, Names] = derived("envoy.names", self._names, NOTHING)
+        self.names: Derived[ScopedType, Set[str]] = derived("envoy.names", self._names, NOTHING)
 
-    def _names(self, get: Get, key: ScopedType) -> Names:
+    def _names(self, get: Get, key: ScopedType) -> Set[str]:
         scope, type_url = key
         match scope:
             case OutboundView():

@@ -5,7 +5,7 @@ group, so that a proxy costs a few references. A group demands (pins) the resour
 changes by two inverted indexes: scope and type -> its groups, and resource -> groups that demand it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from isthmus.graph.names import PROVIDES, ScopedName, ScopedType
@@ -14,7 +14,7 @@ from isthmus.model.scopes import Scope
 from isthmus.tables.graph import Changed, Derived, Graph
 from isthmus.xds.resource import WILDCARD, XdsResource
 
-NamesTable = Derived[ScopedType, Names]
+NamesTable = Derived[ScopedType, Set[str]]
 ResourceTable = Derived[ScopedName, XdsResource | None]
 Dirty = dict[str, dict[str, set[str]]]
 """Proxy -> type URL -> names that may differ from what it holds: changed, appeared or vanished."""
@@ -32,7 +32,7 @@ class Group:
         self.members: dict[str, None] = {}
         self.pinned: set[str] = set()
 
-    def wants(self, existing: Names) -> Names:
+    def wants(self, existing: Set[str]) -> Set[str]:
         """Those of the existing names that the group holds."""
         return existing if self.names is None else self.names & existing
 
@@ -195,7 +195,7 @@ class Subscriptions:
         for group in self._holders.get((type_url, scope, name), ()):
             _note(dirty, group.members, type_url, (name,))
 
-    def names_changed(self, scope: Scope, type_url: str, before: Names, after: Names, dirty: Dirty) -> None:
+    def names_changed(self, scope: Scope, type_url: str, before: Set[str], after: Set[str], dirty: Dirty) -> None:
         """Names appeared in or vanished from a scope: demand or let go, and note it."""
         for group in list(self._groups.get((scope, type_url), {}).values()):
             appeared, vanished = group.wants(after - before), group.wants(before - after)
@@ -233,7 +233,7 @@ class Subscriptions:
         """What the proxy asked for among the names in these scopes."""
         return subscriber.wants(type_url, NOTHING.union(*self._names_in(scopes, type_url)))
 
-    def _names_in(self, scopes: Iterable[Scope], type_url: str) -> Iterator[Names]:
+    def _names_in(self, scopes: Iterable[Scope], type_url: str) -> Iterator[Set[str]]:
         for scope in scopes:
             if type_url in PROVIDES[type(scope)]:
                 yield self.existing(scope, type_url)
@@ -248,7 +248,7 @@ class Subscriptions:
 
     # -- what there is --------------------------------------------------------------------------------------------
 
-    def existing(self, scope: Scope, type_url: str) -> Names:
+    def existing(self, scope: Scope, type_url: str) -> Set[str]:
         """The names that exist in a scope."""
         return self._graph.peek(self._names, (scope, type_url))
 

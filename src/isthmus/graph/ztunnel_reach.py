@@ -67,7 +67,7 @@ class Reach:
     def _pod(self, get: Get, view: WorkloadView, cluster: str, namespace: str, name: str) -> str:
         """The name of a pod's resource, if it is in the view's network."""
         uid = workloads.pod_uid(cluster, namespace, name)
-        return uid if uid in get(self.ztunnels.workloads.pods, (view.network, cluster, namespace)) else ""
+        return uid if self.ztunnels.workloads.has_pod(get, view.network, uid) else ""
 
     def _vips(self, get: Get, view: WorkloadView) -> dict[str, str]:
         """The services of a view by the addresses at which its workloads call them."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from isthmus.base.labels import NETWORK_LABEL, TUNNEL_LABEL
 from isthmus.derive import external, networks, peers
 from isthmus.derive.endpoints import canonical, takes_hbone
+from isthmus.graph.name_tree import EMPTY, WIDTH, Branch, NameTree, place
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import NOTHING, Names, tcp_ports
 from isthmus.graph.sources import ALL
@@ -33,7 +34,6 @@ class Workloads:
         self.withdrawals = withdrawals
         self.addressed = graph.index("workloads.addressed", sources.workloads, _addressed)
         self.displaced = graph.index("workloads.displaced", sources.workloads, _displaced)
-        self.namespaces = graph.index("namespaces.all", sources.namespaces, lambda _: [ALL])
         self.entries = graph.index("workload_entries.all", sources.external.workload_entries, lambda _: [ALL])
         self.podless = graph.index("slices.podless", sources.slices, _podless)
         derived, root = graph.derived, meshwide.settings.system_namespace
@@ -42,37 +42,49 @@ class Workloads:
         self.selectors: Derived[str, tuple[tuple[Labels, str], ...]] = derived(
             "ztunnel.selectors", self._selectors, (((), policies.policy_name(root, policies.CLOSED)),)
         )
-        self.pods: Derived[tuple[str, str, str], Names] = derived("ztunnel.pods", self._pods, NOTHING)
+        self.nearness: Derived[tuple[str, str, str], tuple[bool, bool]] = derived(
+            "ztunnel.nearness", self._nearness, (False, False)
+        )
+        self.leaves: Derived[tuple[str, int, int], Names] = derived("ztunnel.pods", self._leaf, NOTHING)
+        self.branches: Derived[tuple[str, int], Branch] = derived("ztunnel.pod_branches", self._branch, EMPTY)
         self.others: Derived[str, Names] = derived("ztunnel.others", self._others, NOTHING)
         self.bodies: Derived[tuple[str, bool], bytes] = derived("ztunnel.workloads", self._body, b"")
 
     # -- which there are ------------------------------------------------------------------------------------------
 
-    def names(self, get: Get, network: str) -> Iterator[Names]:
-        """The names of the workloads that are reached directly from a network, in parts."""
-        for cluster, _, namespace in get(self.namespaces, ALL):
-            yield get(self.pods, (network, str(cluster), str(namespace)))
-        yield get(self.others, network)
+    def names(self, get: Get, network: str) -> NameTree:
+        """The names of the workloads that are reached directly from a network."""
+        branches = tuple(get(self.branches, (network, branch)) for branch in range(WIDTH))
+        return NameTree(branches, (get(self.others, network),))
 
-    def _pods(self, get: Get, key: tuple[str, str, str]) -> Names:
-        """The pods of a namespace of a cluster. Those whose label puts them elsewhere are looked at one by one."""
-        network, cluster, namespace = key
-        if not get(self.meshwide.discovered, (cluster, namespace)):
-            return NOTHING
-        place = (cluster, namespace)
-        home = get(self.meshwide.homes, cluster)
-        found = get(self.addressed, place)
-        if home.ranges:
-            return frozenset(
-                workloads.pod_uid(*map(str, at)) for at in found if self._network(get, at) in ("", network)
-            )
-        special = get(self.displaced, place)
-        near = found if home.network in ("", network) else ()
-        names = {workloads.pod_uid(*map(str, at)) for at in near}
-        for at in special:
-            here = self._network(get, at) in ("", network)
-            (names.add if here else names.discard)(workloads.pod_uid(*map(str, at)))
+    def has_pod(self, get: Get, network: str, uid: str) -> bool:
+        """True if that is the name of a pod in a network."""
+        return uid in get(self.leaves, (network, *place(uid)))
+
+    def _branch(self, get: Get, key: tuple[str, int]) -> Branch:
+        return tuple(get(self.leaves, (*key, leaf)) for leaf in range(WIDTH))
+
+    def _leaf(self, get: Get, key: tuple[str, int, int]) -> Names:
+        """The pods at a place of the tree. Those whose label puts them elsewhere are looked at one by one."""
+        network, branch, leaf = key
+        special = frozenset(get(self.displaced, (branch, leaf)))
+        names = set()
+        for at in get(self.addressed, (branch, leaf)):
+            every, some = get(self.nearness, (network, str(at[0]), str(at[1])))
+            if (every and at not in special) or (some and self._network(get, at) in ("", network)):
+                names.add(workloads.pod_uid(*map(str, at)))
         return frozenset(names)
+
+    def _nearness(self, get: Get, key: tuple[str, str, str]) -> tuple[bool, bool]:
+        """Whether all pods of a namespace that no label displaces are in a network; whether one may be that is not
+        among these."""
+        network, cluster, namespace = key
+        if get(self.sources.namespaces, (cluster, "", namespace)) is None:
+            return False, False
+        if not get(self.meshwide.discovered, (cluster, namespace)):
+            return False, False
+        home = get(self.meshwide.homes, cluster)
+        return not home.ranges and home.network in ("", network), True
 
     def _network(self, get: Get, key: Key) -> str:
         row = get(self.sources.workloads, key)
@@ -290,18 +302,19 @@ class Workloads:
     def _selectors(self, get: Get, namespace: str) -> tuple[tuple[Labels, str], ...]:
         """The policies with a selector that are for workloads of a namespace."""
         found: set[tuple[Labels, PolicyKey]] = set()
-        for place in {namespace, self.meshwide.settings.system_namespace}:
-            for row in self.meshwide.policies_in(get, place):
+        for within in {namespace, self.meshwide.settings.system_namespace}:
+            for row in self.meshwide.policies_in(get, within):
                 if row.selector and not row.targets and row.action in policies.ACTIONS:
                     found.add((row.selector, (row.namespace, row.name)))
         return tuple((selector, policies.policy_name(*key)) for selector, key in sorted(found))
 
 
-def _addressed(row: Workload) -> list[tuple[str, str]]:
-    return [(row.cluster, row.namespace)] if row.addresses and not row.entry else []
+def _addressed(row: Workload) -> list[tuple[int, int]]:
+    there = row.addresses and not row.entry
+    return [place(workloads.pod_uid(row.cluster, row.namespace, row.name))] if there else []
 
 
-def _displaced(row: Workload) -> list[tuple[str, str]]:
+def _displaced(row: Workload) -> list[tuple[int, int]]:
     return _addressed(row) if networks.label(row.labels, NETWORK_LABEL) else []
 
 

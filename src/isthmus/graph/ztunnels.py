@@ -5,6 +5,8 @@ among those that it serves for others. What exists depends on the network, and t
 cluster. So bytes are made once for all ztunnels, and a view says which names it has.
 """
 
+from collections.abc import Set
+
 from isthmus.derive import peers
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import NOTHING, Names
@@ -40,7 +42,9 @@ class Ztunnels:
         self.all_peers = graph.index("peer_authentications.all", self.sources.peer_authentications, lambda _: [ALL])
         self.service_keys: Derived[Key, dict[str, HostKey]] = derived("ztunnel.service_names", self._service_keys, {})
         self.visible: Derived[WorkloadView, Names] = derived("ztunnel.visible_services", self._visible, NOTHING)
-        self.workload_names: Derived[WorkloadView, Names] = derived("ztunnel.workload_names", self._workloads, NOTHING)
+        self.workload_names: Derived[WorkloadView, Set[str]] = derived(
+            "ztunnel.workload_names", self._workloads, NOTHING
+        )
         self.policy_names: Derived[Key, Names] = derived("ztunnel.policy_names", self._policy_names, NOTHING)
         self.services: Derived[tuple[WorkloadView, str], bytes] = derived("ztunnel.services", self._service, b"")
         self.shared_policies: Derived[str, XdsResource | None] = derived("ztunnel.policies", self._policy)
@@ -54,16 +58,15 @@ class Ztunnels:
 
     # -- which there are ------------------------------------------------------------------------------------------
 
-    def names(self, get: Get, view: WorkloadView, type_url: str) -> Names:
+    def names(self, get: Get, view: WorkloadView, type_url: str) -> Set[str]:
         """The names that exist for a view."""
         if type_url == AUTHORIZATION:
             return get(self.policy_names, ALL)
         found = get(self.workload_names, view)
         return found if type_url == WORKLOAD else found | get(self.visible, view)
 
-    def _workloads(self, get: Get, view: WorkloadView) -> Names:
-        away = self.crossings.names(get, view.network)
-        return away.union(*self.workloads.names(get, view.network))
+    def _workloads(self, get: Get, view: WorkloadView) -> Set[str]:
+        return self.workloads.names(get, view.network) | self.crossings.names(get, view.network)
 
     def _service_keys(self, get: Get, key: Key) -> dict[str, HostKey]:
         """Every service by the name of its resource."""
