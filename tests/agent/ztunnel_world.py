@@ -24,7 +24,7 @@ from tests.agent.namespaces import enter
 from tests.agent.world import run
 from tests.edge.test_zds_server import Ztunnel
 
-SO_ORIGINAL_DST = 80
+SO_ORIGINAL_DST, IP_TRANSPARENT = 80, 19
 MARK = 1337
 PATH = HOST_RUN / SOCKET
 
@@ -61,10 +61,14 @@ class Proxy(Ztunnel):
         here = NetworkNamespace(Path(f"/proc/self/fd/{number}"))
 
         async def converse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            caller, mine = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
             raw = writer.get_extra_info("socket").getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
             port, packed = struct.unpack("!2xH4s8x", raw)
             self.passed.append((socket.inet_ntoa(packed), port))
             with await here.unbound(socket.AF_INET, socket.SOCK_STREAM, mark=MARK) as made:
+                if mine[1] == PORTS.inbound_port:  # as ztunnel: the application sees its caller's address
+                    made.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+                    made.bind((caller[0], 0))
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(made, (socket.inet_ntoa(packed), port))
                 writer.write(await loop.sock_recv(made, 100))

@@ -82,3 +82,14 @@ def may(rules: tuple[Json, ...], resource: Resource) -> set[str]:
 )
 def test_its_rights_are_those_it_uses(rules: tuple[Json, ...], resource: Resource, verbs: set[str]) -> None:
     assert may(rules, resource) == verbs
+
+
+def test_for_a_ztunnel_the_agent_listens_where_it_looks_and_runs_no_envoy() -> None:
+    (made,) = [item for item in node_proxy(NodeValues(mesh=MESH, ztunnel=True)) if item["kind"] == "DaemonSet"]
+    pod = made["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"][-2:] == ["--ztunnel", "/var/run/ztunnel/ztunnel.sock"]
+    assert "readinessProbe" not in container
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == "/var/run/ztunnel"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
+    assert volume["hostPath"]["path"] == "/var/run/ztunnel"

@@ -16,7 +16,7 @@ from isthmus.agent.settings import Drain
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError
 from isthmus.base.names import spiffe_id
-from isthmus.edge import netfilter
+from isthmus.edge import local_routes, netfilter
 from isthmus.edge.netns import NetworkNamespace
 from isthmus.edge.zds_server import ZdsServer
 from isthmus.install.capture_rules import CAPTURE_TABLE, NodeCapture, node_capture_chains, released_chains
@@ -195,11 +195,13 @@ class CapturedPod:
                 await self._prepare()
             case Step.REDIRECT:
                 await self._tools.probes.allow(self.pod, self._namespace)
+                if self._tools.capture.keeps_source:
+                    await self._namespace.run(local_routes.add)
                 await self._commit(table_messages(CAPTURE_TABLE, node_capture_chains(self._tools.capture)))
                 self._redirected, self._drained = True, False
                 self._tools.log.info("pod captured", pod=self.pod.key)
             case Step.STOP_REDIRECT:
-                await self._commit(table_messages(CAPTURE_TABLE, released_chains()))
+                await self._commit(table_messages(CAPTURE_TABLE, released_chains(self._tools.capture)))
                 self._redirected, self._drained, self._listening = False, False, False
                 self._tools.log.info("pod released", pod=self.pod.key)
             case Step.DRAIN:

@@ -63,7 +63,7 @@ class ZtunnelNode:
             mark=partial(write_mark, client, REDIRECTION_ANNOTATION),
             identities=None,
             names=None,
-            capture=NodeCapture(dns_port=proxy.ports.dns if self._settings.dns_capture else None),
+            capture=NodeCapture(dns_port=proxy.ports.dns if self._settings.dns_capture else None, keeps_source=True),
             probes=NodeProbes(self._log),
             trust_domain=proxy.trust_domain,
             drain=proxy.drain,

@@ -80,13 +80,15 @@ PROBE_SOURCE = "169.254.7.127"
 class NodeCapture:
     """What the agent of a node redirects, in the namespace of an ambient pod, to the proxy of the node.
 
-    `dns_port` None: names are not captured.
+    `dns_port` None: names are not captured. `keeps_source`: the proxy calls the applications of its pods from the
+    addresses of their callers, as a ztunnel does; the namespace needs `route_messages`, too.
     """
 
     outbound_port: int = 15001
     inbound_port: int = 15006
     hbone_port: int = 15008
     dns_port: int | None = 15053
+    keeps_source: bool = False
 
     @property
     def proxy_ports(self) -> frozenset[int]:
@@ -123,6 +125,24 @@ def node_capture_chains(capture: NodeCapture) -> list[nft.Chain]:
         nft.Chain("guard", "filter", "prerouting", _GUARD_PRIORITY, tuple(guard)),
         nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
         nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
+        *(_answer_chains() if capture.keeps_source else ()),
+    ]
+
+
+ANSWER_MARK = 0x111
+"""Of connections that the proxy opens to its pod's application with the address of somebody else (as in Istio)."""
+
+_MANGLE_PRIORITY = -150
+"""After connections are known, before they are translated and routed."""
+
+
+def _answer_chains() -> list[nft.Chain]:
+    """What an application answers to an address that is not here goes back to the proxy, which spoke for it."""
+    lent = nft.rule(nft.interface("in", "lo"), nft.mark(PROXY_MARK), nft.set_connection_mark(ANSWER_MARK))
+    answer = nft.rule(nft.connection_mark(ANSWER_MARK), nft.set_mark(ANSWER_MARK))
+    return [
+        nft.Chain("lend", "filter", "prerouting", _MANGLE_PRIORITY, (lent,)),
+        nft.Chain("answer", "route", "output", _MANGLE_PRIORITY, (answer,)),
     ]
 
 
@@ -140,10 +160,11 @@ def probe_chains(addresses: Iterable[str]) -> list[nft.Chain]:
     return [nft.Chain("postrouting", "nat", "postrouting", _PROBE_PRIORITY, tuple(rules))]
 
 
-def released_chains() -> list[nft.Chain]:
+def released_chains(capture: NodeCapture) -> list[nft.Chain]:
     """The same chains without rules, for a pod that is being let go: new connections go by themselves.
 
     The chains stay, because without any chain that translates the kernel forgets, in that namespace, where connections
-    were redirected that are still open: these would hang.
+    were redirected that are still open: these would hang. So would those whose answers go back to the proxy.
     """
-    return [replace(chain, rules=()) for chain in node_capture_chains(NodeCapture())]
+    captured = [replace(chain, rules=()) for chain in node_capture_chains(replace(capture, keeps_source=False))]
+    return [*captured, *(_answer_chains() if capture.keeps_source else ())]

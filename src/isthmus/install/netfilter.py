@@ -95,6 +95,21 @@ def mark(value: int) -> Rule:
     return (_load("meta", 3), _compare(struct.pack("=I", value)))
 
 
+def set_mark(value: int) -> Rule:
+    """Give the packet a mark; in a chain of kind `route` it is routed again, by that mark."""
+    return (_immediate(1, struct.pack("=I", value)), _expr("meta", _u32(2, 3), _u32(3, 1)))
+
+
+def connection_mark(value: int) -> Rule:
+    """Match packets of connections with that mark, in either direction."""
+    return (_load("ct", 3), _compare(struct.pack("=I", value)))
+
+
+def set_connection_mark(value: int) -> Rule:
+    """Give the packet's connection a mark."""
+    return (_immediate(1, struct.pack("=I", value)), _expr("ct", _u32(2, 3), _u32(4, 1)))
+
+
 def owner(uid: int) -> Rule:
     """Match packets of sockets of that user."""
     return (_load("meta", 10), _compare(struct.pack("=I", uid)))

@@ -24,6 +24,10 @@ CNI_BIN_DIR, CNI_NET_DIR = "/opt/cni/bin", "/etc/cni/net.d"
 CNI_BIN_MOUNT, CNI_NET_MOUNT = "/var/run/cni/bin", "/var/run/cni/net.d"
 NETNS_MOUNT = "/var/run/netns"
 
+ZTUNNEL_DIR = "/var/run/ztunnel"
+ZTUNNEL_SOCKET = f"{ZTUNNEL_DIR}/ztunnel.sock"
+"""On the node: where a ztunnel expects to be handed pods."""
+
 CAPABILITIES = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE")
 """Redirection and marks; entering pods' namespaces; finding the namespaces of pods that were there before."""
 
@@ -38,6 +42,8 @@ class NodeValues:
     excluded: tuple[str, ...] = ("kube-system",)
     """Namespaces, beside the system namespace, whose pods start without asking the agent, and so are never ambient."""
     resources: Resources = field(default_factory=lambda: Resources(cpu="200m", memory="256Mi"))
+    ztunnel: bool = False
+    """The agents run no Envoy, but hand the pods of their nodes to a ztunnel, which somebody else installs."""
 
 
 def node_proxy(values: NodeValues) -> list[Manifest]:
@@ -76,14 +82,19 @@ def _pod_spec(values: NodeValues) -> Manifest:
 
 def _container(values: NodeValues) -> Manifest:
     mesh = values.mesh
+    domain = ["--domain", f"$(POD_NAMESPACE).svc.{mesh.domain}"]
+    # Ready is what runs an Envoy that is.
+    envoy = {
+        "ports": [{"containerPort": STATUS_PORT, "name": "status-port", "protocol": "TCP"}],
+        "readinessProbe": readiness(period=2, failures=4),
+    }
     return {
         "name": CONTAINER,
         "image": mesh.images.node,
         "imagePullPolicy": mesh.images.pull_policy,
-        "args": ["--domain", f"$(POD_NAMESPACE).svc.{mesh.domain}"],
+        "args": [*domain, "--ztunnel", ZTUNNEL_SOCKET] if values.ztunnel else domain,
         "env": _environment(values),
-        "ports": [{"containerPort": STATUS_PORT, "name": "status-port", "protocol": "TCP"}],
-        "readinessProbe": readiness(period=2, failures=4),
+        **({} if values.ztunnel else envoy),
         "resources": values.resources.manifest(),
         "securityContext": {
             "allowPrivilegeEscalation": True,
@@ -98,6 +109,7 @@ def _container(values: NodeValues) -> Manifest:
             {"name": "netns", "mountPath": NETNS_MOUNT, "mountPropagation": "HostToContainer"},
             {"name": "cni-bin", "mountPath": CNI_BIN_MOUNT},
             {"name": "cni-net", "mountPath": CNI_NET_MOUNT},
+            *([{"name": "ztunnel", "mountPath": ZTUNNEL_DIR}] if values.ztunnel else ()),
         ],
     }
 
@@ -122,6 +134,7 @@ def _volumes(values: NodeValues) -> list[Manifest]:
         "netns": RUNTIME_NETNS_DIR,
         "cni-bin": values.cni_bin_dir,
         "cni-net": values.cni_net_dir,
+        **({"ztunnel": ZTUNNEL_DIR} if values.ztunnel else {}),
     }
     own = [{"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}} for name, path in places.items()]
     return [*(volume for volume in volumes() if volume["name"] != "isthmus-data"), *own]
