@@ -79,6 +79,10 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
     cni_net_dir: Annotated[
         str, typer.Option(help="ambient: where it finds CNI configuration; default: /etc/cni/net.d.")
     ] = "",
+    ztunnel: Annotated[
+        bool,
+        typer.Option("--ztunnel", help="ambient: hand the pods of each node to its ztunnel; run no Envoy for them."),
+    ] = False,
     hub: Annotated[str, typer.Option(help="Registry and path of the images.")] = "isthmus",
     tag: Annotated[str, typer.Option(help="Tag of the images.")] = "",
     dns_capture: Annotated[bool, typer.Option(help="Let sidecars resolve names of other clusters.")] = True,
@@ -133,6 +137,7 @@ def install(  # noqa: PLR0913, PLR0917 - the options of the command
         service_annotations=service_annotation or (),
         cni_bin_dir=cni_bin_dir,
         cni_net_dir=cni_net_dir,
+        ztunnel=ztunnel,
     )
     manifests = manifests_of(wanted)
     if generate:

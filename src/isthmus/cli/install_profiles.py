@@ -62,6 +62,7 @@ class Wanted:
     service_annotations: Sequence[str] = ()
     cni_bin_dir: str = ""
     cni_net_dir: str = ""
+    ztunnel: bool = False
 
 
 def manifests_of(wanted: Wanted) -> list[Manifest]:
@@ -82,6 +83,7 @@ def _check(wanted: Wanted) -> None:
     only = {
         "--cni-bin-dir": (wanted.cni_bin_dir, {Profile.AMBIENT}),
         "--cni-net-dir": (wanted.cni_net_dir, {Profile.AMBIENT}),
+        "--ztunnel": (wanted.ztunnel, {Profile.AMBIENT}),
         "--gateway": (wanted.gateway is Gateway.EAST_WEST, set(Profile) - {Profile.AMBIENT}),
         "--config-cluster": (wanted.config_cluster, {Profile.EXTERNAL}),
         "--config": (wanted.config, {Profile.REMOTE}),
@@ -148,6 +150,7 @@ def _node_values(wanted: Wanted) -> NodeValues:
         mesh=wanted.mesh,
         cni_bin_dir=wanted.cni_bin_dir or CNI_BIN_DIR,
         cni_net_dir=wanted.cni_net_dir or CNI_NET_DIR,
+        ztunnel=wanted.ztunnel,
     )
 
 
