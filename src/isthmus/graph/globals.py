@@ -52,14 +52,14 @@ class Globals:
         host, port, network, families = key
         parts = get(self.meshwide.external.endpoints, host)
         entries = [(one, number) for part in parts if (number := part.port(str(port))) for one in part.endpoints]
-        return global_names.ways_out(entries, network, families, partial(self.meshwide.resolve, get))
+        return global_names.ways_out(entries, network, families, partial(self.meshwide.entrances.resolve, get))
 
     def near(
         self, get: Get, service: MeshService, horizon: Horizon, *, port: int, client: str, cluster: str
     ) -> Assignment:
         """What a sidecar uses: local endpoints, then its cluster's egress, or without one the gateways themselves."""
         assert service.stands_for is not None
-        local = get(self.meshwide.assignments, (horizon, service.stands_for, port, "", client))
+        local = get(self.meshwide.assignments.rows, (horizon, service.stands_for, port, "", client))
         away = get(self.outward, ((service.namespace, service.name), port, horizon.network, horizon.families))
         return global_names.behind(local, (get(self.egress, cluster) or away) if away else ())
 

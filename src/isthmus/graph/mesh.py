@@ -200,7 +200,7 @@ class Mesh:
         indexes = (self.sources.gateway_services, self.sources.api_gateways_to, self.sources.links_to)
         names = {name for index in indexes for name, _ in index.rows()}
         names |= {definition.name for definition in self.graph.peek(self.meshwide.definitions, ALL)}
-        found = [gateway for name in names for gateway in self.graph.peek(self.meshwide.gateways, str(name))]
+        found = [gateway for name in names for gateway in self.graph.peek(self.meshwide.entrances.gateways, str(name))]
         self.graph.collect()
         return sorted(found)
 
@@ -213,9 +213,9 @@ class Mesh:
     def hostnames(self) -> tuple[str, ...]:
         """Host names of gateways, to be resolved into rows `ResolvedName`; kept up to date from the first call on."""
         if not self._hostnames_demanded:
-            self.graph.pin(self.meshwide.hostnames, ALL)
+            self.graph.pin(self.meshwide.entrances.hostnames, ALL)
             self._hostnames_demanded = True
-        return self.graph.peek(self.meshwide.hostnames, ALL)
+        return self.graph.peek(self.meshwide.entrances.hostnames, ALL)
 
     def drain_preview(self, cluster: str) -> list[Move]:
         """What would move where, in the eyes of the config cluster's proxies, if the cluster were drained."""

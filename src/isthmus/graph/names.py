@@ -397,7 +397,7 @@ class Existing:
 
     def near_endpoints(self, get: Get, view: OutboundView, host: HostKey) -> Iterator[Endpoint]:
         """The ready endpoints that a view reaches without a gateway."""
-        for endpoint in self.meshwide.ready_endpoints(get, host):
+        for endpoint in self.meshwide.assignments.ready_endpoints(get, host):
             if not endpoint.network or not view.network or endpoint.network == view.network:
                 yield endpoint
 

@@ -1,11 +1,9 @@
 """What the mesh makes of the observed rows: derived rows that mean the same to every proxy."""
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import msgspec
 
-from isthmus.base.names import spiffe_id
 from isthmus.derive import (
     configuration,
     endpoints,
@@ -15,14 +13,11 @@ from isthmus.derive import (
     rules,
     scopes,
     services,
-    visibility,
-    waypoints,
 )
-from isthmus.derive import globals as global_names
-from isthmus.derive.horizon import Candidate, Horizon, assign
 from isthmus.derive.networks import Home
 from isthmus.derive.rules import Rule
-from isthmus.derive.standing import StandingOf
+from isthmus.graph.assignments import Assignments
+from isthmus.graph.entrances import Entrances
 from isthmus.graph.externals import Externals
 from isthmus.graph.places import Grounds, Places
 from isthmus.graph.service_scopes import ServiceScopes
@@ -31,27 +26,19 @@ from isthmus.graph.visible import Seen, Visible
 from isthmus.graph.waypoints import Waypoints
 from isthmus.model.liveness import ClusterStanding
 from isthmus.model.mesh import (
-    Assignment,
-    Endpoint,
     HostKey,
     MeshService,
-    NetworkGateway,
     PeerPolicy,
     ServiceView,
     SliceEndpoints,
 )
-from isthmus.model.mesh_config import MeshConfig, NetworkDefinition, NetworkEntry
-from isthmus.model.networks import ApiGateway
+from isthmus.model.mesh_config import MeshConfig, NetworkDefinition
 from isthmus.model.peering import ServiceScope
 from isthmus.model.policy import AuthorizationPolicy, PolicyKey
-from isthmus.model.preference import NO_PREFERENCE
 from isthmus.model.rows import (
     DestinationRule,
     MtlsMode,
-    Node,
     PeerAuthentication,
-    Service,
-    labels_match,
 )
 from isthmus.model.settings import MeshSettings
 from isthmus.tables.changes import Key
@@ -102,15 +89,12 @@ class Meshwide:
             "derive.local_identities", self._local_identities, ()
         )
         self.identities: Derived[HostKey, tuple[str, ...]] = derived("derive.identities", self._identities, ())
-        self.gateways: Derived[str, tuple[NetworkGateway, ...]] = derived("derive.gateways", self._gateways, ())
-        self.hostnames: Derived[Key, tuple[str, ...]] = derived("derive.hostnames", self._hostnames, ())
+        self.entrances = Entrances(graph, sources, self)
         self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule, rules.NO_RULE)
         self.waypoints = Waypoints(graph, sources, self)
         self.visible = Visible(graph, self._seen())
         self.places = Places(graph, self._grounds())
-        self.assignments: Derived[AssignmentKey, Assignment] = derived(
-            "derive.assignments", self._assignment, Assignment()
-        )
+        self.assignments = Assignments(graph, sources, self)
 
     def _seen(self) -> Seen:
         """What visibility is made of."""
@@ -342,106 +326,6 @@ class Meshwide:
         found = self.peers_of(get, service, cluster)
         return tuple(sorted({*found, *behind})) if behind else found
 
-    def _gateways(self, get: Get, network: str) -> tuple[NetworkGateway, ...]:
-        """The ways into a network: labelled Services, `meshNetworks`, Gateway API and links, as one set (NW8)."""
-        found: set[NetworkGateway] = set()
-        for key in get(self.sources.gateway_services, network):
-            row = get(self.sources.services, key)
-            if row is not None:
-                found.update(self.gateways_of_service(get, row))
-        for definition in get(self.definitions, ALL):
-            if definition.name == network:
-                found.update(self.defined_gateways(get, definition))
-        for key in get(self.sources.api_gateways_to, network):
-            described = get(self.sources.api_gateways, key)
-            if described is not None:
-                found.update(self.described_gateways(get, described))
-        for key in get(self.sources.links_to, network):
-            link = get(self.sources.peer_links, key)
-            if link is not None:
-                told = get(self.sources.peer_entrances, (link.peer, "", network))
-                now = link if told is None else msgspec.structs.replace(link, addresses=told.addresses)
-                found.update(networks.gateways_of_link(now, partial(self.resolve, get)))
-        return networks.merged(found)
-
-    def gateways_of_service(self, get: Get, row: Service) -> tuple[NetworkGateway, ...]:
-        """The gateways that a labelled Service stands for."""
-        found = networks.gateways_of_service(row, self._nodes_for(get, row), partial(self.resolve, get))
-        if not any(gateway.hbone_port for gateway in found):
-            return found
-        slices = (key for key in get(self.sources.slices_of_host, (row.namespace, row.name)) if key[0] == row.cluster)
-        return networks.kept_by(found, {name for key in slices for name in get(self.slice_identities, key)})
-
-    def defined_gateways(self, get: Get, definition: NetworkDefinition) -> Iterator[NetworkGateway]:
-        """The gateways that `meshNetworks` gives to a network (NW7)."""
-        for entry in definition.gateways:
-            if entry.address:
-                yield from networks.gateways_at(definition.name, "", entry, partial(self.resolve, get))
-            for row in self.entry_services(get, definition, entry):
-                nodes = self._nodes_for(get, row)
-                resolve = partial(self.resolve, get)
-                yield from networks.gateways_of_registry_service(definition.name, entry, row, nodes, resolve)
-
-    def entry_services(self, get: Get, definition: NetworkDefinition, entry: NetworkEntry) -> Iterator[Service]:
-        """The Services that a `registryServiceName` means: in the clusters of the same network only (NW7)."""
-        for cluster in definition.registries if entry.service else ():
-            row = get(self.sources.services, (cluster, *networks.registry_service(entry)))
-            if row is not None:
-                yield row
-
-    def described_gateways(self, get: Get, row: ApiGateway) -> Iterator[NetworkGateway]:
-        """The gateways of a Gateway API object; a remote one is the config cluster's to describe (NW12).
-
-        What is run for one has an account of its name.
-        """
-        if row.remote and row.cluster != self.settings.config_cluster:
-            return
-        managed = get(self.sources.managed_gateways, row.key)
-        account = spiffe_id(get(self.trust_domain, row.cluster), row.namespace, row.name) if managed is not None else ""
-        for entry in row.entries:
-            found = networks.gateways_at(row.network, row.cluster, entry, partial(self.resolve, get))
-            yield from networks.kept_by(found, (account,)) if account else found
-
-    def resolve(self, get: Get, name: str) -> tuple[str, ...]:
-        """The addresses that a host name was last found to have (SH26)."""
-        row = get(self.sources.resolved_names, (self.settings.config_cluster, "", name))
-        return row.addresses if row is not None else ()
-
-    def _hostnames(self, get: Get, key: Key) -> tuple[str, ...]:
-        """The host names of gateways: what somebody must resolve."""
-        found: set[str] = set()
-        for row in self._gateway_services(get):
-            found.update(networks.names_in((*row.ingress_addresses, *row.external_ips)))
-        for definition in get(self.definitions, ALL):
-            found.update(networks.names_in(entry.address for entry in definition.gateways if entry.address))
-        for at in get(self.sources.all_api_gateways, ALL):
-            described = get(self.sources.api_gateways, at)
-            if described is not None:
-                found.update(networks.names_in(entry.address for entry in described.entries))
-        for at in get(self.sources.all_links, ALL):
-            link = get(self.sources.peer_links, at)
-            if link is not None:
-                found.update(networks.names_in(link.addresses))
-        for host in get(self.external.hosts, ALL):
-            if global_names.meaning(host[1]) is not None:
-                parts = get(self.external.endpoints, host)
-                found.update(networks.names_in(one.address for part in parts for one in part.endpoints))
-        return tuple(sorted(found))
-
-    def _gateway_services(self, get: Get) -> Iterator[Service]:
-        for key in get(self.sources.all_gateway_services, ALL):
-            row = get(self.sources.services, key)
-            if row is not None:
-                yield row
-        for definition in get(self.definitions, ALL):
-            for entry in definition.gateways:
-                yield from self.entry_services(get, definition, entry)
-
-    def _nodes_for(self, get: Get, row: Service) -> list[Node]:
-        """The nodes of a gateway's cluster, where it is reached by them."""
-        keys = get(self.sources.nodes_of, row.cluster) if networks.by_node_port(row) else ()
-        return [node for key in keys if (node := get(self.sources.nodes, key)) is not None]
-
     def _rule(self, get: Get, key: tuple[str, HostKey]) -> Rule:
         """The rule by which clients of a namespace go: their own, else the service's, else the mesh's."""
         client, host = key
@@ -465,43 +349,6 @@ class Meshwide:
                     exports = row.export_to or default
                     yield row if exports == row.export_to else msgspec.structs.replace(row, export_to=exports)
 
-    def _assignment(self, get: Get, key: "AssignmentKey") -> Assignment:
-        return self.assigned(get, key, lambda cluster: self.standing(get, cluster))
-
-    def assigned(self, get: Get, key: "AssignmentKey", standing_of: StandingOf) -> Assignment:
-        """The endpoints of a port, if clusters stood so."""
-        horizon, host, port, subset, client = key
-        service = get(self.services, host)
-        if service is None or service.port(port) is None:
-            return Assignment()
-        if horizon.waypoint is not None:
-            return self._through_waypoint(get, key, standing_of)
-        rule = get(self.rules, (client, host))
-        candidates = self._candidates(get, service, port, rule=rule, subset=subset, horizon=horizon)
-        return assign(
-            horizon,
-            candidates,
-            lambda network: get(self.gateways, network),
-            standing_of,
-            preference=get(self.places.preferences, (client, host, port, subset)) if horizon.place else NO_PREFERENCE,
-        )
-
-    def _through_waypoint(self, get: Get, key: "AssignmentKey", standing_of: StandingOf) -> Assignment:
-        """The endpoints of the waypoint, near the client, as the way to a service's own address."""
-        horizon, host, port, _, client = key
-        service = get(self.services, host)
-        waypoint = get(self.services, horizon.waypoint) if horizon.waypoint is not None else None
-        addresses = services.addresses_for(service, horizon.client_cluster) if service is not None else ()
-        if waypoint is None or not (addresses or horizon.hbone_only):
-            return Assignment()
-        passes_on = horizon.hbone_only
-        only = self.waypoints.nearest(get, horizon.client_cluster, (waypoint.namespace, waypoint.name))
-        near = msgspec.structs.replace(horizon, waypoint=None, only_cluster=only, hbone=not passes_on)
-        rule = get(self.rules, (client, (waypoint.namespace, waypoint.name)))
-        found = self._candidates(get, waypoint, networks.HBONE_PORT, rule=rule, subset="", horizon=near)
-        assigned = assign(near, map(waypoints.as_end, found), lambda network: get(self.gateways, network), standing_of)
-        return assigned if passes_on else waypoints.through(assigned, addresses[0], port)
-
     def standing(self, get: Get, cluster: str) -> ClusterStanding | None:
         """How a cluster stands; None: in full use."""
         return get(self.sources.standings, (cluster, "", cluster))
@@ -510,76 +357,3 @@ class Meshwide:
         """A view's own cluster, where that matters to it: views of clusters in full use share their assignments."""
         row = self.standing(get, cluster)
         return "" if row is None or row.plain else cluster
-
-    def _candidates(
-        self, get: Get, service: MeshService, port: int, *, rule: Rule, subset: str, horizon: Horizon
-    ) -> Iterator[Candidate]:
-        mode = rules.policy_for(rule, subset, port).tls_mode
-        chosen = rule.subset(subset)
-        if subset and chosen is None:
-            return
-        for found, number in self._serving(get, service, port, horizon):
-            exposed = self._passes(get, service, found.cluster)
-            admitted = horizon.hbone and self.admits(get, service, found.cluster)
-            for endpoint in found.endpoints:
-                if chosen is None or labels_match(chosen.labels, endpoints.all_labels(endpoint)):
-                    mtls = not service.external and endpoints.speaks_mtls(endpoint, number, mode)
-                    yield Candidate(endpoint, number, mtls, exposed, admitted)
-
-    def _passes(self, get: Get, service: MeshService, cluster: str) -> bool:
-        """True if the gateways of a cluster pass the service on: by that cluster's own word on who sees it."""
-        row = get(self.sources.services, (cluster, *service.base))
-        words = row.export_to if row is not None and row.export_to else service.export_to
-        return visibility.exported(words, service.namespace, self.settings.system_namespace)
-
-    def admits(self, get: Get, service: MeshService, cluster: str) -> bool:
-        """True if the HBONE gateways of a cluster admit calls of the service: it is global there (AM11)."""
-        if service.union_of is not None:
-            return True
-        return any(one.cluster == cluster for one in get(self.scopes.claims, service.base))
-
-    def _serving(
-        self, get: Get, service: MeshService, port: int, horizon: Horizon
-    ) -> Iterator[tuple[SliceEndpoints, int]]:
-        """Endpoints of a service with the number at which they serve one of its ports.
-
-        Those of a mesh-wide name are where it is global. So are those that gateways for HBONE pass on, and those of a
-        widened name that is not to leave its cluster otherwise.
-        """
-        host = service.base
-        beyond = service.union_of is not None or horizon.widened
-        within: set[str] | None = None
-        if service.union_of is not None or horizon.hbone_only or (horizon.widened and service.cluster_local):
-            within = {one.cluster for one in get(self.scopes.claims, host)}
-        for slice_key in get(self.sources.slices_of_host, host):
-            if within is not None and slice_key[0] not in within:
-                continue
-            found = get(self.endpoints, slice_key)
-            if found is not None and (number := found.port(self.port_name(get, service, port, found.cluster))):
-                yield found, number
-        for found in (*get(self.external.endpoints, host), *(get(self.scopes.summaries, host) if beyond else ())):
-            if (within is None or found.cluster in within) and (number := found.port(str(port))):
-                yield found, number
-
-    def port_name(self, get: Get, service: MeshService, port: int, cluster: str) -> str:
-        """The name that a cluster's own Service gives the port, by which its slices know it (SH22)."""
-        row = get(self.sources.services, (cluster, *service.base))
-        for candidates in (row.ports if row is not None else (), service.ports):
-            for known in candidates:
-                if known.port == port:
-                    return known.name
-        return ""
-
-    def ready_endpoints(self, get: Get, host: HostKey) -> Iterator[Endpoint]:
-        """The ready endpoints of a service in all clusters; those of a mesh-wide name, where it is global."""
-        base = scopes.meaning(host[1])
-        within = {one.cluster for one in get(self.scopes.claims, base)} if base is not None else None
-        beyond = get(self.scopes.summaries, base) if base is not None else ()
-        parts = [get(self.endpoints, key) for key in get(self.sources.slices_of_host, base or host)]
-        for found in (*parts, *get(self.external.endpoints, base or host), *beyond):
-            if found is not None and (within is None or found.cluster in within):
-                yield from (endpoint for endpoint in found.endpoints if endpoint.ready)
-
-
-AssignmentKey = tuple[Horizon, HostKey, int, str, str]
-"""(where the view stands, service, port, subset, namespace of the client)."""

@@ -40,7 +40,7 @@ class Preview:
             or host[0] == meshwide.settings.system_namespace
         ):
             return None
-        endpoints = list(meshwide.ready_endpoints(self._get, host))
+        endpoints = list(meshwide.assignments.ready_endpoints(self._get, host))
         port = next((known.port for known in service.ports if known.protocol is not Protocol.UDP), None)
         if service.headless or port is None:
             return move(host, cluster, endpoints, None)
@@ -52,5 +52,5 @@ class Preview:
             return drained if asked == cluster else meshwide.standing(self._get, asked)
 
         key = (horizon, host, port, "", ANYBODY)
-        now = meshwide.assigned(self._get, key, lambda asked: meshwide.standing(self._get, asked))
-        return move(host, cluster, endpoints, (now, meshwide.assigned(self._get, key, then)))
+        now = meshwide.assignments.assigned(self._get, key, lambda asked: meshwide.standing(self._get, asked))
+        return move(host, cluster, endpoints, (now, meshwide.assignments.assigned(self._get, key, then)))

@@ -116,7 +116,9 @@ class Problems:
         found = [part for key in slices for part in get(self.reach, key)]
         found += [part for piece in get(meshwide.external.endpoints, host) for part in problems.reach(piece)]
         away = {part.network for part in found} - {"", home}
-        gateways: dict[str, tuple[NetworkGateway, ...]] = {name: get(meshwide.gateways, name) for name in sorted(away)}
+        gateways: dict[str, tuple[NetworkGateway, ...]] = {
+            name: get(meshwide.entrances.gateways, name) for name in sorted(away)
+        }
         if service is not None:
             yield from problems.out_of_reach(service, home, found, gateways)
 
@@ -127,7 +129,7 @@ class Problems:
         for gateway in get(sources.all_gateway_services, ALL):
             row = get(sources.services, gateway)
             if row is not None:
-                found.update(problems.gateway_service(row, self._meshwide.gateways_of_service(get, row)))
+                found.update(problems.gateway_service(row, self._meshwide.entrances.gateways_of_service(get, row)))
         found.update(self._routes.all(get))
         found.update(self._scopes.all(get))
         found.update(self._waypoints.all(get))
@@ -150,7 +152,7 @@ class Problems:
             names = networks.names_in(one.address for part in get(external.endpoints, host) for one in part.endpoints)
             for row in external.entries(get, host):
                 mine = {endpoint.address for endpoint in row.endpoints}
-                lost = [name for name in names if name in mine and not self._meshwide.resolve(get, name)]
+                lost = [name for name in names if name in mine and not self._meshwide.entrances.resolve(get, name)]
                 yield from (problems.lost_name(row, name) for name in dict.fromkeys(lost))
 
     def _of_definition(self, get: Get, definition: NetworkDefinition) -> Iterator[Problem]:
@@ -159,8 +161,8 @@ class Problems:
         where = ObjectRef(meshwide.settings.config_cluster, "ConfigMap", meshwide.settings.system_namespace, "istio")
         for entry in definition.gateways:
             only = NetworkDefinition(definition.name, definition.registries, definition.cidrs, (entry,))
-            if any(meshwide.defined_gateways(get, only)):
+            if any(meshwide.entrances.defined_gateways(get, only)):
                 continue
-            rows = list(meshwide.entry_services(get, definition, entry))
+            rows = list(meshwide.entrances.entry_services(get, definition, entry))
             if not any(networks.label(row.labels, NETWORK_LABEL) for row in rows):
                 yield problems.lost_entry(where, definition, entry, rows)

@@ -215,7 +215,7 @@ class Resources:
             found = self._globally(get, scope, service, horizon, name)
         else:
             client = client_of(scope, name)
-            found = get(self.meshwide.assignments, (horizon, host, parsed.port, parsed.subset, client))
+            found = get(self.meshwide.assignments.rows, (horizon, host, parsed.port, parsed.subset, client))
         return endpoints.load_assignment(name, found, peers, of_node=of_node)
 
     def _globally(self, get: Get, scope: Scope, service: MeshService, horizon: Horizon, name: str) -> Assignment:

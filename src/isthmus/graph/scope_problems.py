@@ -48,7 +48,7 @@ class ScopeProblems:
             found.extend(scope_problems.taken_name(host, row) for row in self.meshwide.external.entries(get, owner))
         peers = list(self.meshwide.scopes.peers(get, host))
         networks = {place.network for peer in peers for place in peer.endpoints}
-        gateways = {network: get(self.meshwide.gateways, network) for network in sorted(networks)}
+        gateways = {network: get(self.meshwide.entrances.gateways, network) for network in sorted(networks)}
         return (*found, *scope_problems.unreachable(peers, gateways))
 
     def _members(self, get: Get, host: HostKey) -> Iterator[Member]:

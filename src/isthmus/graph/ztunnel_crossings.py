@@ -77,24 +77,24 @@ class Crossings:
         """Ready endpoints that take HBONE where gateways admit the service, each once, whatever its number of ports."""
         seen: set[tuple[str, str]] = set()
         withdrawn = self.withdrawals.of(get, (service.namespace, service.name))
-        found = self.meshwide.ready_endpoints(get, (service.namespace, service.name))
+        found = self.meshwide.assignments.ready_endpoints(get, (service.namespace, service.name))
         for endpoint in (*found, *self.meshwide.scopes.beyond(get, service)):
             place = (endpoint.cluster, endpoint.address)
             if not endpoint.hbone or not endpoint.network or (endpoint.address and place in seen):
                 continue
             seen.add(place)
-            if endpoint.cluster not in withdrawn and self.meshwide.admits(get, service, endpoint.cluster):
+            if endpoint.cluster not in withdrawn and self.meshwide.assignments.admits(get, service, endpoint.cluster):
                 yield endpoint
 
     def _route(self, get: Get, endpoint: Endpoint) -> tuple[NetworkGateway, ...]:
         """The gateways of its cluster if any, else all of its network (SH6)."""
-        known = gateways.usable(get(self.meshwide.gateways, endpoint.network))
+        known = gateways.usable(get(self.meshwide.entrances.gateways, endpoint.network))
         return tuple(row for row in known if row.cluster == endpoint.cluster) or known
 
     def _body(self, get: Get, uid: str) -> bytes:
         kind, network, *rest = uid.split("/")
         if kind == gateways.GATEWAY:
-            for row in get(self.meshwide.gateways, network):
+            for row in get(self.meshwide.entrances.gateways, network):
                 if gateways.gateway_uid(row) == uid:
                     return gateways.gateway(row, self._keeper(get, row))
             return b""

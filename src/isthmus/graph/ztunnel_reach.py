@@ -80,7 +80,7 @@ class Reach:
         return found
 
     def _gateway(self, get: Get, network: str, address: str) -> str:
-        for row in gateways.usable(get(self.meshwide.gateways, network)):
+        for row in gateways.usable(get(self.meshwide.entrances.gateways, network)):
             if row.address == address:
                 return gateways.gateway_uid(row)
         return ""

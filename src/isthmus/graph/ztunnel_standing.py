@@ -28,7 +28,7 @@ class Withdrawals:
 
     def _withdrawn(self, get: Get, key: tuple[HostKey, str]) -> Clusters:
         host, home = key
-        found = list(self._meshwide.ready_endpoints(get, host))
+        found = list(self._meshwide.assignments.ready_endpoints(get, host))
         standings = Standings(lambda cluster: self._meshwide.standing(get, cluster), home=home)
         kept = standings.remaining(found, _cluster_of)
         serving = [one for one in kept if not standings.of(one.cluster).demoted] or kept

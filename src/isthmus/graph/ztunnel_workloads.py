@@ -229,7 +229,7 @@ class Workloads:
             if service is None:
                 continue
             named = (
-                (port.port, self.meshwide.port_name(get, service, port.port, piece.cluster))
+                (port.port, self.meshwide.assignments.port_name(get, service, port.port, piece.cluster))
                 for port in tcp_ports(service)
             )
             found.append((host, tuple((port, numbers[name]) for port, name in named if name in numbers)))
