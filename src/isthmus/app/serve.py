@@ -2,9 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ import grpc.aio
 import structlog
 
 from isthmus.app.caller_reports import CallerReports
-from isthmus.app.cluster_settings import SYNCED, ClusterSettings, ClusterStatus
+from isthmus.app.cluster_settings import SYNCED, ClusterStatus
 from isthmus.app.clusters import ClusterManager
 from isthmus.app.debug import DebugPages, Replica
 from isthmus.app.gateways import GATEWAY_TABLES, gateway_controller
 from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
+from isthmus.app.joining import Joining
 from isthmus.app.kube_events import EventWriter
 from isthmus.app.liveness import LivenessKeeper, World
 from isthmus.app.peering import Peering, PeeringSettings
@@ -40,34 +40,25 @@ from isthmus.edge.link_status import LinkStatusWriter
 from isthmus.edge.metrics import Metrics
 from isthmus.edge.netns import NetworkNamespace
 from isthmus.edge.peer_server import PeerService
-from isthmus.edge.registrar import Known, Registrar, RegistrarSettings
+from isthmus.edge.registrar import Registrar, RegistrarSettings
 from isthmus.edge.remote_duties import DutySettings, RemoteDuties
-from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
-from isthmus.edge.webhook_server import Manifest, webhook_app
+from isthmus.edge.trust_keeper import Serving, TrustKeeper
+from isthmus.edge.webhook_server import webhook_app
 from isthmus.edge.xds_server import XdsService
 from isthmus.edge.xds_streams import Stream, Streams
 from isthmus.graph.mesh import Mesh
-from isthmus.graph.settings import MeshSettings
-from isthmus.ingest.proxy import Identity, NodeInfo, proxy
-from isthmus.install.inject import inject
 from isthmus.model.external import ServiceEntry
 from isthmus.model.peering import PeerLink
-from isthmus.model.rows import Locality, Namespace, Proxy
+from isthmus.model.rows import Namespace
 from isthmus.tables.changes import Change, Replace
-from isthmus.trust.caller import Caller
 from isthmus.trust.constraints import described
 from isthmus.trust.constraints import problems as trust_problems
-from isthmus.trust.impersonation import check_node_proxy
-from isthmus.xds.node import Node
 from isthmus.xds.session import Event, Push, UpstreamsReported
 
 log = structlog.get_logger()
 
 TRUST_DOMAIN_PATIENCE = 3.0
 """Seconds that a signing request waits for its cluster to be listed; the agent then asks again."""
-
-NODE_PROXIES = ("node", "ztunnel")
-"""Types of proxies that many pods share."""
 
 REQUIRED_INTERVAL = 0.2
 """Seconds between looks whether required clusters were reached."""
@@ -80,12 +71,15 @@ class ControlPlane:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.metrics = Metrics()
-        self.mesh = Mesh(_mesh_settings(settings))
+        self.mesh = Mesh(settings.mesh)
         self.streams = Streams(self.mesh)
         self.inbox = Inbox(self._apply)
-        self.clusters = ClusterManager(_cluster_settings(settings), emit=self._emit, clock=self.clock)
+        self.clusters = ClusterManager(settings.clusters, emit=self._emit, clock=self.clock)
+        self.joining = Joining(settings, self.clusters, self.mesh)
         self.authenticator = Authenticator(
-            self.clusters, self.clock, machines=Machines(lambda: self.trust.authority.root_bundle, self._is_machine)
+            self.clusters,
+            self.clock,
+            machines=Machines(lambda: self.trust.authority.root_bundle, self.joining.is_machine),
         )
         directory = Path(settings.checkpoint_dir) if settings.checkpoint_dir else None
         self.names = HostNames(
@@ -96,7 +90,7 @@ class ControlPlane:
         )
         self.keys = SigningKeys(self.authenticator, clusters=self._known_clusters, keep_in=directory)
         self.trust = TrustKeeper(
-            _trust_settings(settings),
+            settings.trust,
             self.clock,
             client=self.clusters.local_client,
             config_client=self._own_client,
@@ -111,7 +105,7 @@ class ControlPlane:
         self.registrar = Registrar(
             RegistrarSettings(instance=settings.instance),
             self.clock,
-            known=self._known_machines(),
+            known=self.joining.known_machines(),
             client=self._own_client,
         )
         self.reports = CallerReports(self.mesh, self.clock)
@@ -120,7 +114,6 @@ class ControlPlane:
         self.addresses = AddressWriter(rows=self._service_entries, client=self._own_client)
         self.gateways = gateway_controller(settings, self.mesh, self.clock, self._own_client)
         self.ports: dict[str, int] = {}
-        self._values = settings.injected
         self._webhook_tls = server_context()
         self._certificate: ServingCertificate | None = None
         self._stopping = asyncio.Event()
@@ -296,7 +289,7 @@ class ControlPlane:
         service = XdsService(
             self.streams,
             self.clock,
-            make_row=self._proxy_row,
+            make_row=self.joining.proxy_row,
             gate=self._looked_at_everything,
             authenticator=authenticator,
             registrar=self.registrar,
@@ -307,7 +300,10 @@ class ControlPlane:
     def _webhook_server(self) -> HttpServer:
         listen = self.settings.listen
         server = HttpServer(
-            webhook_app(self._inject, ready=lambda: self._waiting_for), listen.host, listen.webhook, self._webhook_tls
+            webhook_app(self.joining.injected, ready=lambda: self._waiting_for),
+            listen.host,
+            listen.webhook,
+            self._webhook_tls,
         )
         self.ports["webhook"] = server.port
         return server
@@ -408,39 +404,6 @@ class ControlPlane:
             milliseconds=round((self.clock.monotonic() - begin) * 1000, 2),
         )
 
-    def _proxy_row(self, node: Node, caller: Caller | None) -> Proxy:
-        """The proxy's row from its node and its verified identity. Raises IsthmusError."""
-        domain = self.clusters.trust_domain(caller.cluster) if caller else ""
-        domain = domain or self.settings.trust_domain
-        identity = Identity(caller.cluster, caller.namespace, caller.service_account, domain) if caller else None
-        info = NodeInfo(node.id, node.metadata, Locality(*node.locality))
-        row, problems = proxy(info, identity, default_cluster=self.settings.cluster, trust_domain=domain)
-        if row is None:
-            raise IsthmusError(problems[-1].message, problems[-1].remedy)
-        if caller is not None and row.type in NODE_PROXIES:
-            check_node_proxy(caller, row.node, trusted=self.settings.trusted_node_accounts, pods=self.mesh)
-        for problem in problems:
-            log.warning("node metadata set aside", problem=str(problem))
-        return row
-
-    def _inject(self, pod: Manifest, request: Manifest, environment: Mapping[str, str]) -> list[Manifest]:
-        """The patch that puts the sidecar into a pod; what the webhook's path says wins over our own (PR2).
-
-        Pods of another cluster have control planes of their own: those that the path says, else their Service istiod.
-        """
-        env, own = dict(environment), self._values
-        cluster = env.pop("ISTIO_META_CLUSTER_ID", own.cluster)
-        said = tuple(filter(None, env.pop("PILOT_ADDRESS", "").split(",")))
-        values = replace(
-            own,
-            cluster=cluster,
-            network=env.pop("ISTIO_META_NETWORK", own.network),
-            trust_domain=self.clusters.trust_domain(cluster) or own.trust_domain,
-            discovery=said or (own.discovery if cluster == own.cluster else ()),
-            proxy_env={**own.proxy_env, **env},
-        )
-        return inject(pod, request, values)
-
     # -- clusters and keys ----------------------------------------------------------------------------------------
 
     def _known_clusters(self) -> list[str]:
@@ -452,29 +415,9 @@ class ControlPlane:
     def _roots(self) -> str:
         return self.trust.authority.root_bundle.decode()
 
-    def _known_machines(self) -> Known:
-        """What the mesh knows of machines, in the cluster that their entries are written to."""
-        tables, cluster = self.mesh.sources, self.settings.cluster
-        system = self.settings.system_namespace
-        return Known(
-            group=lambda key: tables.external.workload_groups.get((cluster, *key)),
-            entry=lambda key: tables.external.workload_entries.get((cluster, *key)),
-            entries=lambda: [row for _, row in tables.external.workload_entries.rows() if row.cluster == cluster],
-            instances=lambda: {row.name for _, row in tables.workloads.rows() if row.namespace == system},
-        )
-
     def _service_entries(self) -> list[ServiceEntry]:
         rows = self.mesh.sources.external.service_entries.rows()
         return [row for _, row in rows if row.cluster == self.settings.cluster]
-
-    def _is_machine(self, trust_domain: str, namespace: str, account: str) -> bool:
-        """True if a WorkloadGroup of our cluster gives its machines this identity."""
-        own = self.clusters.trust_domain(self.settings.cluster) or self.settings.trust_domain
-        if trust_domain != own:
-            return False
-        groups = self.mesh.sources.external.workload_groups.rows()
-        wanted = (self.settings.cluster, namespace, account)
-        return any((row.cluster, row.namespace, row.service_account) == wanted for _, row in groups)
 
     def _own_client(self) -> KubeClient | None:
         return self.clusters.client(self.settings.cluster)
@@ -507,39 +450,6 @@ class ControlPlane:
 def _cluster_of(change: Change) -> str:
     """Every key of what was observed begins with the cluster."""
     return str((change.prefix if isinstance(change, Replace) else change.key)[0])
-
-
-def _mesh_settings(settings: ServeSettings) -> MeshSettings:
-    return MeshSettings(
-        config_cluster=settings.cluster,
-        trust_domain=settings.trust_domain,
-        trust_domain_aliases=settings.trust_domain_aliases,
-        domain=settings.domain,
-        system_namespace=settings.system_namespace,
-        mark=settings.proxy_mark,
-    )
-
-
-def _cluster_settings(settings: ServeSettings) -> ClusterSettings:
-    return ClusterSettings(
-        config_cluster=settings.cluster,
-        access=settings.access,
-        local=settings.local,
-        kubeconfig_dir=settings.kubeconfig_dir,
-        system_namespace=settings.system_namespace,
-        domain=settings.domain,
-        trust_domain=settings.trust_domain,
-        checkpoint_dir=settings.checkpoint_dir,
-    )
-
-
-def _trust_settings(settings: ServeSettings) -> TrustSettings:
-    return TrustSettings(
-        system_namespace=settings.system_namespace,
-        dns_names=settings.dns_names,
-        ca_directory=settings.ca_directory,
-        serving_lifetime=settings.serving_lifetime,
-    )
 
 
 def _name_servers() -> ResolvConf:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isthmus.app.cluster_settings import ClusterSettings
 from isthmus.base.errors import UsageError
 from isthmus.base.names import DEFAULT_DOMAIN, PEERS_PORT
+from isthmus.edge.trust_keeper import TrustSettings
+from isthmus.graph.settings import MeshSettings
 from isthmus.ingest.place import SYSTEM_NAMESPACE
 from isthmus.install.values import Images, MeshValues
 from isthmus.kube.kubeconfig import Access
@@ -110,4 +113,40 @@ class ServeSettings:
             dns_capture=self.dns_capture,
             hbone=self.hbone,
             images=self.images,
+        )
+
+    @property
+    def mesh(self) -> MeshSettings:
+        """What the mesh is derived by."""
+        return MeshSettings(
+            config_cluster=self.cluster,
+            trust_domain=self.trust_domain,
+            trust_domain_aliases=self.trust_domain_aliases,
+            domain=self.domain,
+            system_namespace=self.system_namespace,
+            mark=self.proxy_mark,
+        )
+
+    @property
+    def clusters(self) -> ClusterSettings:
+        """How clusters are reached and watched."""
+        return ClusterSettings(
+            config_cluster=self.cluster,
+            access=self.access,
+            local=self.local,
+            kubeconfig_dir=self.kubeconfig_dir,
+            system_namespace=self.system_namespace,
+            domain=self.domain,
+            trust_domain=self.trust_domain,
+            checkpoint_dir=self.checkpoint_dir,
+        )
+
+    @property
+    def trust(self) -> TrustSettings:
+        """Where the authority is kept, and what the server certificate is for."""
+        return TrustSettings(
+            system_namespace=self.system_namespace,
+            dns_names=self.dns_names,
+            ca_directory=self.ca_directory,
+            serving_lifetime=self.serving_lifetime,
         )
