@@ -6,7 +6,6 @@ free port on all of them, in place of 15008.
 
 import contextlib
 import json
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,8 +32,7 @@ from isthmus.trust.authority import Authority, workload_names
 from isthmus.trust.issue import Validity
 from isthmus.trust.pem import key_to_pem, new_key
 from isthmus.xds.resource import CDS, EDS, LDS, RDS, XdsResource
-from tests.envoy.acceptance import ENVOY
-from tests.envoy.running import free_ports
+from tests.envoy.running import free_ports, started
 
 Json = dict[str, Any]
 NAMED_IN_JSON = (file_pb2, internal_listener_pb2, router_pb2, tcp_proxy_pb2, http_protocol_options_pb2)
@@ -335,25 +333,7 @@ def playing(directory: Path, scene: Scene) -> Iterator[Running]:
         config,
     )
     _static_gateway(scene, hbone, config)
-    path = directory / "bootstrap.pb"
-    path.write_bytes(config.SerializeToString())
-    command = [str(ENVOY), "-c", str(path), "-l", "error", "--concurrency", "1", "--use-dynamic-base-id"]
-    with subprocess.Popen(command, cwd=directory) as process:
-        try:
-            _wait(process, admin)
-            yield Running(
-                {one.name: port for one, port in zip(callers, ports, strict=True)}, admin, hbone, scene.roots, log
-            )
-        finally:
-            process.kill()
-
-
-def _wait(process: "subprocess.Popen[bytes]", admin: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "Envoy ended"
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{admin}/ready").status_code == 200:
-                return
-        time.sleep(0.05)
-    raise AssertionError("Envoy is not ready")
+    with started(config, directory, admin):
+        yield Running(
+            {one.name: port for one, port in zip(callers, ports, strict=True)}, admin, hbone, scene.roots, log
+        )

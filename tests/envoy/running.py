@@ -114,13 +114,20 @@ def running(
         config,
     )
     config.static_resources.clusters.append(message)
+    with started(config, directory, admin):
+        yield Running(directory, port, admin)
+
+
+@contextmanager
+def started(config: bootstrap_pb2.Bootstrap, directory: Path, admin: int) -> Iterator[None]:
+    """An Envoy with a bootstrap, ready by its admin port, until the end of the block."""
     path = directory / "bootstrap.pb"
     path.write_bytes(config.SerializeToString())
     command = [str(ENVOY), "-c", str(path), "-l", "error", "--concurrency", "1", "--use-dynamic-base-id"]
     with subprocess.Popen(command, cwd=directory) as process:
         try:
             _wait(process, admin)
-            yield Running(directory, port, admin)
+            yield
         finally:
             process.kill()
 

@@ -13,17 +13,18 @@ from isthmus.base.errors import UnreachableError
 
 CONNECT_SECONDS = 5.0
 
-_OPTIONS = (
+CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # Streams must not share a connection that another one found dead, nor its back-off.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
-    # A control plane that falls silent is left after at most 15 s, if there is another.
+    # A control plane that falls silent is noticed after at most 15 s, and left if there is another.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
+"""Of every channel to a control plane: an agent's, and a peer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Upstream:
         """A channel to one target's address, which must prove `server_name` under the mesh's root."""
         roots = _read(self.root_file, "root certificate")
         credentials = grpc.ssl_channel_credentials(root_certificates=roots.encode())
-        options = [*_OPTIONS, ("grpc.ssl_target_name_override", self.server_name)]
+        options = [*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", self.server_name)]
         async with grpc.aio.secure_channel(target, credentials, options=options) as channel:
             yield channel
 

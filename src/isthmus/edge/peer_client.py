@@ -11,21 +11,10 @@ import grpc
 import grpc.aio
 
 from isthmus.base.errors import UnreachableError
-from isthmus.edge.control_plane import CONNECT_SECONDS
+from isthmus.edge.control_plane import CHANNEL_OPTIONS, CONNECT_SECONDS
 from isthmus.edge.peer_server import DELTA, SERVICE
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-    # A peer that falls silent is noticed after 15 s; its rows stay all the same.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +58,7 @@ class PeerStream:
 async def open_stream(address: str, port: int, *, name: str, credentials: Credentials) -> AsyncIterator[PeerStream]:
     """A stream to the control plane called `name` behind this address. Raises UnreachableError."""
     tls = grpc.ssl_channel_credentials(credentials.roots, credentials.key, credentials.chain)
-    options = [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
+    options = [*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name)]
     async with grpc.aio.secure_channel(_target(address, port), tls, options=options) as channel:
         call: Call = channel.stream_stream(f"/{SERVICE}/{DELTA}")()
         try:
