@@ -35,12 +35,12 @@ from isthmus.xds.wire import delta_response
 from tests.agent.fakes import make_authority
 
 
-def identity(authority: Authority, spiffe: str) -> Identity:
-    """A workload's identity."""
+def identity(authority: Authority, *spiffe: str) -> Identity:
+    """A workload's identity; several in one certificate is what no authority of ours makes."""
     key = new_key()
     issued = authority.issue(
         key.public_key(),
-        workload_names(spiffe),
+        [name for one in spiffe for name in workload_names(one)],
         validity=Validity(time.time(), 3600),
         serial=serial_from(os.urandom(19)),
     )
@@ -198,6 +198,25 @@ def test_envoy_believes_each_trust_domain_by_its_own_roots_and_follows_a_rotatio
             store.replace(build_secrets(here, {**own, "west.test": Bundle(fresh.root_bundle, own=False)}))
             await refused(port, tmp_path, bob)
             assert await let_in(port, tmp_path, renewed)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_second_name_in_a_certificate_does_not_widen_whom_a_root_speaks_for(tmp_path: Path) -> None:
+    """Envoy takes the roots by the first name, and policies ask for any: the roots themselves must be bound."""
+
+    async def scenario() -> None:
+        east, west = make_authority(), make_authority()
+        here = identity(east, "spiffe://east.test/ns/app/sa/server")
+        bob, alice = "spiffe://west.test/ns/app/sa/bob", "spiffe://east.test/ns/app/sa/alice"
+        store = SecretStore()
+        believed = {"east.test": Bundle(b"", own=True), "west.test": Bundle(west.root_bundle, own=False)}
+        store.replace(build_secrets(here, believed))
+        async with envoy(tmp_path, store, ("east.test", "west.test")) as port:
+            await reached(port, tmp_path, identity(west, bob))
+            assert not await let_in(port, tmp_path, identity(west, bob, alice))
+            assert not await let_in(port, tmp_path, identity(west, alice, bob))
+            assert await let_in(port, tmp_path, identity(west, bob, "spiffe://west.test/ns/app/sa/carol"))
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 

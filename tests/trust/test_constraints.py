@@ -1,11 +1,12 @@
 """For which trust domains an authority may sign, and what is told of it."""
 
 import pytest
+from cryptography import x509
 
 from isthmus.trust.authority import Authority, from_secret, secret_data
-from isthmus.trust.constraints import bound, described, permits, problems, signers
+from isthmus.trust.constraints import bound, bounded, described, permits, permitted_domains, problems, signers
 from isthmus.trust.issue import PemPair, make_intermediate, make_root
-from isthmus.trust.pem import new_key
+from isthmus.trust.pem import load_certificates, new_key, public_bytes
 
 NOW = 1_800_000_000.0
 ROOT = make_root(new_key(), now=NOW, serial=1)
@@ -71,3 +72,36 @@ def test_an_unbound_authority_among_several_trust_domains_is_a_problem(
 ) -> None:
     told = problems(authority(*domains), clusters, own="west", namespace="istio-system")
     assert [problem.remedy.endswith("--trust-domain west.example") for problem in told] == [True] * found
+
+
+def certificate(*domains: str) -> x509.Certificate:
+    """A root without constraints, or an authority for these trust domains."""
+    pair = make_intermediate(ROOT, new_key(), now=NOW, serial=2, cluster="west", trust_domains=domains)
+    return load_certificates(pair.certificate if domains else ROOT.certificate)[0]
+
+
+@pytest.mark.parametrize("domains", [(), ("west.example",), ("east.example", "west.example")])
+def test_an_anchor_speaks_for_one_trust_domain(domains: tuple[str, ...]) -> None:
+    before = certificate(*domains)
+    after = bounded(before, "west.example")
+    assert permitted_domains(after) == ("west.example",)
+    assert (after.subject, after.issuer, after.serial_number) == (before.subject, before.issuer, before.serial_number)
+    assert public_bytes(after.public_key()) == public_bytes(before.public_key())
+    kept = {one.oid: one for one in before.extensions}
+    constraints = after.extensions.get_extension_for_class(x509.NameConstraints)
+    assert constraints.critical
+    assert {one.oid: one for one in after.extensions} == {**kept, constraints.oid: constraints}
+    assert bounded(before, "west.example") == after
+
+
+def test_an_anchor_is_never_widened() -> None:
+    east = certificate("east.example")
+    assert bounded(east, "west.example") == east
+
+
+def test_other_constraints_of_an_anchor_stay() -> None:
+    root = make_root(new_key(), now=NOW, serial=1)
+    first = bounded(load_certificates(root.certificate)[0], "west.example")
+    names = first.extensions.get_extension_for_class(x509.NameConstraints).value
+    assert names.excluded_subtrees is None
+    assert bounded(first, "west.example") == first

@@ -11,7 +11,15 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_spiffe_val
 
 from isthmus.agent.trust_stream import Bundles
 from isthmus.base.errors import IsthmusError
-from isthmus.trust.pem import certificates_to_pem, key_to_pem, load_certificates, new_key, public_bytes
+from isthmus.trust.constraints import bounded
+from isthmus.trust.pem import (
+    certificate_to_pem,
+    certificates_to_pem,
+    key_to_pem,
+    load_certificates,
+    new_key,
+    public_bytes,
+)
 from isthmus.xds.resource import SDS, XdsResource
 
 CERTIFICATE = "default"
@@ -75,8 +83,9 @@ def build_secrets(identity: Identity, bundles: Bundles = NO_BUNDLES) -> dict[str
     """The secrets `default` and `ROOTCA` of Envoy, by name.
 
     With bundles each trust domain is believed by its own roots alone, so that nobody can make identities of another;
-    one that is not named is not believed. Envoy compares identities with what listeners and clusters demand all the
-    same, and with names that come with a connection (see `agent.bootstrap`).
+    one that is not named is not believed. The roots are bound to their trust domain: Envoy chooses them by the first
+    name of a certificate, which may have more. Envoy compares identities with what listeners and clusters demand all
+    the same, and with names that come with a connection (see `agent.bootstrap`).
     """
     roots = secret_pb2.Secret(name=ROOTS)
     if bundles:
@@ -98,11 +107,20 @@ def _validator(identity: Identity, bundles: Bundles) -> extension_pb2.TypedExten
     config = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
     for domain, bundle in sorted(bundles.items()):
         roots = load_certificates(bundle.roots + (identity.roots if bundle.own else b""))
-        if roots:  # without any Envoy would refuse the whole secret
-            config.trust_domains.add(name=domain).trust_bundle.inline_bytes = certificates_to_pem(dict.fromkeys(roots))
+        anchors = b"".join(_anchor(one, domain) for one in dict.fromkeys(roots))
+        if anchors:  # without any Envoy would refuse the whole secret
+            config.trust_domains.add(name=domain).trust_bundle.inline_bytes = anchors
     made = extension_pb2.TypedExtensionConfig(name="envoy.tls.cert_validator.spiffe")
     made.typed_config.Pack(config, deterministic=True)
     return made
+
+
+def _anchor(root: x509.Certificate, domain: str) -> bytes:
+    """The root, bound to the trust domain; nothing if that cannot be: then it is not believed."""
+    try:
+        return certificate_to_pem(bounded(root, domain))
+    except (TypeError, ValueError):
+        return b""
 
 
 def _resource(secret: secret_pb2.Secret) -> XdsResource:

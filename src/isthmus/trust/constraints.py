@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from isthmus.base.errors import ObjectRef, Problem, Severity
 from isthmus.trust.authority import PLUG_IN_SECRET, Authority
@@ -36,6 +37,41 @@ def permits(certificates: Iterable[x509.Certificate], trust_domain: str) -> bool
 def _within(host: str, constraint: str) -> bool:
     host, constraint = host.lower(), constraint.lower()
     return host.endswith(constraint) if constraint.startswith(".") else host == constraint
+
+
+def bounded(root: x509.Certificate, trust_domain: str) -> x509.Certificate:
+    """The root as one believes it for a trust domain alone: whatever it signs for identities of another is refused.
+
+    Who verifies takes name, key and constraints of an anchor and leaves its signature alone (RFC 5280, 6.1.1; RFC
+    5937), so it is nobody's here. The same root makes the same bytes. One that does not permit the trust domain anyway
+    is left as it is. Raises ValueError or TypeError for what no certificate can be made of.
+    """
+    allowed = permitted_domains(root)
+    if allowed is not None and not permits([root], trust_domain):
+        return root
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(root.subject)
+        .issuer_name(root.issuer)
+        .public_key(root.public_key())
+        .serial_number(max(root.serial_number, 1))
+        .not_valid_before(root.not_valid_before_utc)
+        .not_valid_after(root.not_valid_after_utc)
+    )
+    others: list[x509.GeneralName] = []
+    excluded: list[x509.GeneralName] = []
+    for extension in root.extensions:
+        if isinstance(extension.value, x509.NameConstraints):
+            found = extension.value.permitted_subtrees or ()
+            others = [one for one in found if not isinstance(one, x509.UniformResourceIdentifier)]
+            excluded = list(extension.value.excluded_subtrees or ())
+        else:
+            builder = builder.add_extension(extension.value, critical=extension.critical)
+    constraints = x509.NameConstraints([x509.UniformResourceIdentifier(trust_domain), *others], excluded or None)
+    return builder.add_extension(constraints, critical=True).sign(_NOBODY, None)
+
+
+_NOBODY = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
 
 
 def signers(authority: Authority) -> tuple[x509.Certificate, ...]:
