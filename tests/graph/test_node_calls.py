@@ -79,6 +79,8 @@ ALLOW = PolicyAction.ALLOW
         (None, "10.0.0.12:5000", WHO, False),
         (None, "other.sample.svc.cluster.local:5000", WHO, False),
         (None, "10.0.0.11:15001", WHO, False),
+        (None, "10.0.0.11:05000", WHO, False),
+        (None, "10.0.0.11:0", WHO, False),
         (None, "10.0.0.11:15006", WHO, False),
         (None, "10.0.0.11:15008", WHO, False),
         (None, "10.0.0.11:5000", "spiffe://elsewhere/ns/sample/sa/sleep", False),

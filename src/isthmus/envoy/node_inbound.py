@@ -38,6 +38,8 @@ PROXY_SOURCE = "127.0.0.6"
 
 CONNECT = "CONNECT"
 ANY_PORT = 0
+ANY = "[1-9][0-9]{0,4}"
+"""A port as it is written, in one way only: with a zero before it, it would not be the port that policies name."""
 
 Cluster = cluster_pb2.Cluster
 FilterChain = listener_components_pb2.FilterChain
@@ -111,7 +113,7 @@ def _routes(pod: AmbientPod, policies: tuple[AuthorizationPolicy, ...]) -> Itera
         yield refused
     for port in sorted(rbac_ports.ports_of(policies) - naming.TUNNEL_PORTS):
         yield _route(_own(pod, str(port)), rbac_ports.at_port(policies, port))
-    yield _route(_own(pod, "[0-9]{1,5}"), rbac_ports.at_port(policies, ANY_PORT))
+    yield _route(_own(pod, ANY), rbac_ports.at_port(policies, ANY_PORT))
 
 
 def _host(address: str) -> str:
