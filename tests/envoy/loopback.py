@@ -172,13 +172,19 @@ def _running(place: Path) -> Iterator[None]:
             process.kill()
 
 
-def entrance(name: str, address: str, port: int, authority_: str, to: str) -> tuple[Json, Json]:
-    """A listener whose connections go through a tunnel to a proxy, with this authority, and the its cluster."""
+def entrance(
+    name: str, address: str, port: int, authority_: str, to: str, headers: Mapping[str, str] | None = None
+) -> tuple[Json, Json]:
+    """A listener whose connections go through a tunnel to a proxy, with this authority and these headers, and its
+    cluster."""
     tcp = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         "stat_prefix": name,
         "cluster": name,
-        "tunneling_config": {"hostname": authority_},
+        "tunneling_config": {
+            "hostname": authority_,
+            "headers_to_add": [{"header": {"key": key, "value": value}} for key, value in (headers or {}).items()],
+        },
     }
     source: Json = {"api_config_source": {}}
     tls = {

@@ -6,7 +6,7 @@ import pytest
 
 from isthmus.base.names import spiffe_id
 from isthmus.graph.mesh import Mesh
-from isthmus.model.policy import AuthorizationPolicy, Condition, PolicyRule
+from isthmus.model.policy import AuthorizationPolicy, Condition, PolicyAction, PolicyRule
 from isthmus.model.rows import Protocol, Row, labels
 from isthmus.xds.resource import CDS, LDS, RDS
 from tests.envoy.loopback import Answered, Proxy, application, authority, entrance, envoys, get
@@ -38,8 +38,8 @@ def only_friends() -> AuthorizationPolicy:
     )
 
 
-def ask(directory: Path, made: Mesh, identity: str, authority_: str) -> Answered:
-    """A request through a tunnel to the server's sidecar."""
+def ask(directory: Path, made: Mesh, identity: str, authority_: str, **headers: str) -> Answered:
+    """A request through a tunnel to the server's sidecar; the CONNECT has these headers."""
     proxy = HELLO.sidecar(network="net", hbone=True)
     made.connect(proxy)
     resources = {type_url: made.resources(proxy.id, type_url) for type_url in (CDS, LDS, RDS)}
@@ -49,7 +49,7 @@ def ask(directory: Path, made: Mesh, identity: str, authority_: str) -> Answered
         name: one for name, one in resources[LDS].items() if name in ("connect_terminate", "inbound_hbone")
     }
     (port,) = free_ports(1)
-    listener, cluster = entrance("in", CALLER, port, authority_, SERVER)
+    listener, cluster = entrance("in", CALLER, port, authority_, SERVER, headers)
     server = Proxy(SERVER, spiffe_id("cluster.local", "sample", "hello"), resources)
     caller = Proxy(CALLER, identity, {}, [listener], [cluster])
     with application(SERVER, 5000), application(SERVER, 5001), envoys(directory, authority(), server, caller):
@@ -86,3 +86,13 @@ def test_what_the_workload_is_asked_for_it_gets(tmp_path: Path, authority_: str,
 )
 def test_anything_else_is_refused(tmp_path: Path, identity: str, authority_: str, status: int) -> None:
     assert ask(tmp_path, mesh(only_friends()), identity, authority_) == Answered(status, {})
+
+
+@pytest.mark.parametrize("port", [5000, 5001])
+@pytest.mark.parametrize("key", ["source.ip", "remote.ip"])
+def test_where_a_caller_is_is_not_for_the_caller_to_say(tmp_path: Path, port: int, key: str) -> None:
+    here = PolicyRule(sources=((Condition(key, ("127.0.0.0/8",)),),))
+    near = AuthorizationPolicy(cluster="east", namespace="sample", name="near", action=PolicyAction.DENY, rules=(here,))
+    said = {"x-forwarded-for": "10.9.9.9"}
+    found = ask(tmp_path, mesh(near), FRIEND, f"{SERVER}:{port}", **said)
+    assert found == Answered(403 if port == 5000 else 0, {})

@@ -329,6 +329,15 @@ def test_callers_are_those_who_opened_the_tunnels(fields: dict[str, Any], at: st
     assert (refused(made, CALLER), refused(made, STRANGER)) == ((False, False), (True, True))
 
 
+@pytest.mark.parametrize(("at", "closed"), [("10.0.0.2", True), ("10.0.9.9", False), ("", False)])
+def test_callers_are_where_the_tunnel_was_opened(at: str, closed: bool) -> None:
+    to = {"targetRefs": [{"kind": "Service", "name": "web"}]}
+    made = world(USED, policy("p", "shop", **to, action="DENY", rules=[source(ipBlocks=["10.0.0.0/24"])]))
+    found = config(made, waypoint_proxy())
+    for authority in (f"{HOST}:80", f"{VIP}:9000"):
+        assert bool(found.tunnelled(authority, CALLER, source=at, host="web").closed) is closed
+
+
 @pytest.mark.parametrize(
     "row",
     [

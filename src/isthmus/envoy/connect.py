@@ -22,8 +22,8 @@ from envoy.type.metadata.v3 import metadata_pb2
 
 from isthmus.envoy import filters, naming, tls, upstream
 from isthmus.envoy.access_log import INBOUND, More, access_log
-from isthmus.envoy.build import Message, ads, metadata, packed, resource, seconds, socket_address
-from isthmus.envoy.rbac_conditions import PEER_PRINCIPAL
+from isthmus.envoy.build import Message, ads, boolean, metadata, packed, resource, seconds, socket_address
+from isthmus.envoy.rbac_conditions import PEER_ADDRESS, PEER_PRINCIPAL
 from isthmus.xds.resource import CDS, LDS, RDS, XdsResource
 
 ORIGINAL_DST = "envoy.filters.listener.original_dst"
@@ -60,6 +60,7 @@ def terminate(trust_domains: Iterable[str], *, direction: str = INBOUND) -> XdsR
         rds=hcm_pb2.Rds(config_source=ads(), route_config_name=naming.CONNECT_TERMINATE),
         access_log=[access_log(direction)],
         stream_idle_timeout=seconds(0),
+        use_remote_address=boolean(True),  # policies ask where callers are: not what they say of it
         http2_protocol_options=protocol_pb2.Http2ProtocolOptions(allow_connect=True),
         upgrade_configs=[manager.UpgradeConfig(upgrade_type="CONNECT")],
     )
@@ -84,6 +85,7 @@ def told_inside() -> Message:
     values = [
         _state(f"{ORIGINAL_DST}.local_ip", "%REQ(:AUTHORITY)%"),
         _state(f"{ORIGINAL_DST}.remote_ip", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+        _state(PEER_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", factory_key="envoy.network.ip"),
         _state(PEER_PRINCIPAL, "%DOWNSTREAM_PEER_URI_SAN%", factory_key=HASHABLE),
     ]
     config = set_filter_state_pb2.Config(on_request_headers=values)

@@ -46,6 +46,7 @@ def chain(port: int, trust_domains: Iterable[str]) -> bytes:
         GATEWAY,
         codec_type=manager.HTTP2,
         rds=hcm_pb2.Rds(config_source=ads(), route_config_name=name),
+        use_remote_address=boolean(True),
         http2_protocol_options=_http2(),
         upgrade_configs=[filters.upgrade(CONNECT)],
         forward_client_cert_details=manager.SANITIZE,

@@ -16,6 +16,7 @@ from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
 from isthmus.envoy.build import Message
 
 PEER_PRINCIPAL = "io.istio.peer_principal"
+PEER_ADDRESS = "io.istio.peer_address"
 HTTP = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 
@@ -109,11 +110,15 @@ def _principal(who: Message, asked: Asked) -> bool:
             return not _principal(who.not_id, asked)
         case "authenticated":
             return bool(asked.peer) and _text(who.authenticated.principal_name, asked.peer)
+        case "filter_state" if who.filter_state.key == PEER_ADDRESS:
+            ranges = who.filter_state.address_match.ranges
+            return bool(asked.tunnel_peer) and any(_within(asked.source, one) for one in ranges)
         case "filter_state":
             known = bool(asked.tunnel_peer) and who.filter_state.key == PEER_PRINCIPAL
             return known and _text(who.filter_state.string_match, asked.tunnel_peer)
         case "direct_remote_ip":
-            return _within(asked.source, who.direct_remote_ip)
+            # What came out of a tunnel came from within Envoy.
+            return not asked.tunnel_peer and _within(asked.source, who.direct_remote_ip)
         case "remote_ip":
             return _within(asked.headers.get("x-forwarded-for", asked.source), who.remote_ip)
         case "header":

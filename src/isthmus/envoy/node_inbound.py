@@ -91,7 +91,7 @@ def _manager(pod: AmbientPod, policies: tuple[AuthorizationPolicy, ...]) -> Mess
             allow_connect=True, connection_keepalive=upstream.keepalive()
         ),
         stream_idle_timeout=seconds(0),
-        use_remote_address=boolean(False),
+        use_remote_address=boolean(True),  # policies ask where callers are: not what they say of it
         access_log=[access_log(INBOUND, rbac.log_fields(policies, rbac.HTTP_FILTER))],
     )
     return listener_components_pb2.Filter(

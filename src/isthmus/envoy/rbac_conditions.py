@@ -8,7 +8,9 @@ from envoy.config.core.v3 import address_pb2
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
+from envoy.type.matcher.v3 import address_pb2 as address_matcher_pb2
 from envoy.type.matcher.v3 import filter_state_pb2, metadata_pb2, path_pb2, regex_pb2, string_pb2, value_pb2
+from xds.core.v3 import cidr_pb2
 
 from isthmus.envoy.build import Message, extension, u32
 
@@ -43,6 +45,10 @@ PEER_PRINCIPAL = "io.istio.peer_principal"
 """Filter state: the SPIFFE ID of who opened the tunnel that a connection came out of."""
 
 
+PEER_ADDRESS = "io.istio.peer_address"
+"""Filter state: the address of who opened the tunnel. Within Envoy a connection's own peer has none."""
+
+
 def principal(key: str, value: str, *, tunnelled: bool = False) -> Message:
     """One value of a condition about the caller. Raises KeyError for an unknown key.
 
@@ -50,6 +56,11 @@ def principal(key: str, value: str, *, tunnelled: bool = False) -> Message:
     """
     kind = rbac_pb2.Principal
     match key:
+        case "source.ip" if tunnelled:
+            block = _block(value)
+            ranges = [cidr_pb2.CidrRange(address_prefix=block.address_prefix, prefix_len=block.prefix_len)]
+            within = address_matcher_pb2.AddressMatcher(ranges=ranges)
+            return kind(filter_state=filter_state_pb2.FilterStateMatcher(key=PEER_ADDRESS, address_match=within))
         case "source.ip":
             return kind(direct_remote_ip=_block(value))
         case "remote.ip":
