@@ -114,6 +114,19 @@ def test_the_proxy_of_a_node_is_known_by_its_account(who: Caller, node: str) -> 
     check_node_proxy(who, node, trusted=TRUSTED, pods=Pods())
 
 
+def test_nobody_gets_the_identity_of_the_control_plane() -> None:
+    istiod = changed(SLEEP, namespace="istio-system", service_account="istiod")
+    with pytest.raises(ImpersonationError, match="is the control plane"):
+        ask(CALLER, "spiffe://td/ns/istio-system/sa/istiod", AGENT, istiod)
+    assert ask(CALLER, "spiffe://td/ns/sample/sa/istiod", AGENT, changed(SLEEP, service_account="istiod"))
+
+
+def test_whose_node_nobody_knows_must_come_again() -> None:
+    for who, rows in ((caller(node=""), (SLEEP,)), (caller(node="", pod_uid="u9"), (AGENT,))):
+        with pytest.raises(UnseenError, match="not seen yet"):
+            check_node_proxy(who, "n1", trusted=TRUSTED, pods=Pods(rows))
+
+
 @pytest.mark.parametrize(
     ("who", "node", "text"),
     [

@@ -7,7 +7,7 @@ says which node its pod is on is held against the node where the pod was seen.
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from isthmus.base.names import SpiffeId, spiffe_id
+from isthmus.base.names import CONTROL_PLANE_ACCOUNT, SpiffeId, spiffe_id
 from isthmus.model.rows import Workload
 from isthmus.trust.caller import Caller
 from isthmus.trust.errors import TrustError
@@ -50,6 +50,9 @@ def impersonated(
             f"Is the agent of the node meant? Then name its account in {SETTING}",
         )
     namespace, name = _account_of(wanted, trust_domain, caller.cluster)
+    if (namespace, name) == (caller.namespace, CONTROL_PLANE_ACCOUNT):
+        message = f"{wanted} is the control plane, by which peers know it"
+        raise ImpersonationError(message, "It is never ambient: nobody needs its certificate on a node")
     node = _node_of(caller, pods)
     for pod in pods.pods_on(caller.cluster, node):
         if (pod.namespace, pod.service_account) == (namespace, name) and not pod.entry:
@@ -71,7 +74,9 @@ def check_node_proxy(caller: Caller, node: str, *, trusted: Collection[Account],
         )
     seen = pods.pod(caller.cluster, caller.namespace, caller.pod)
     proved = caller.node or (seen.node if seen is not None and seen.uid == caller.pod_uid else "")
-    if node and proved and node != proved:
+    if node and not proved:
+        raise UnseenError(f"on which node {caller} is was not seen yet, but it claims {node}", "Ask again")
+    if node and node != proved:
         raise ImpersonationError(f"{caller} is on node {proved}, but claims {node}", "Set NODE_NAME from spec.nodeName")
 
 
