@@ -80,6 +80,11 @@ def test_everything_that_has_effect() -> None:
     )
 
 
+def test_names_and_ranges_that_take_nothing_from_anybody() -> None:
+    spec = GOOD | {"hosts": ["x.a.mesh.internal"], "addresses": ["0.0.0.0/0", "fd00::/8"]}
+    assert entry(spec).hosts == ("x.a.mesh.internal",)
+
+
 def test_defaults_are_istios() -> None:
     row = entry({"hosts": ["a.example.com"], "ports": [HTTP]})
     assert (row.internal, row.resolution, row.allocates, row.selector) == (False, Resolution.NONE, True, ())
@@ -100,6 +105,11 @@ def test_addresses_of_its_own_are_in_the_status() -> None:
         ({"hosts": ["a b"], "ports": [HTTP]}, ["spec.hosts[0]"]),
         (GOOD | {"addresses": ["10.0.0.300"]}, ["spec.addresses[0]"]),
         (GOOD | {"addresses": ["10.0.0.0/40"]}, ["spec.addresses[0]"]),
+        (GOOD | {"addresses": ["243.1.2.3"]}, ["spec.addresses[0]"]),
+        (GOOD | {"addresses": ["10.0.0.0/8", "243.1.2.0/24"]}, ["spec.addresses[1]"]),
+        (GOOD | {"hosts": ["web.shop.mesh.internal"]}, ["spec.hosts[0]"]),
+        (GOOD | {"hosts": ["web.a.mesh.internal", "Web.A2.Mesh.Internal"]}, ["spec.hosts[1]"]),
+        (GOOD | {"hosts": ["*.mesh.internal"], "resolution": "NONE"}, ["spec.hosts[0]"]),
         (GOOD | {"ports": [HTTP, HTTP | {"name": "b"}]}, ["spec.ports[1].number"]),
         (GOOD | {"ports": [HTTP, HTTP | {"number": 81}]}, ["spec.ports[1].name"]),
         (GOOD | {"ports": [{"name": "http"}]}, ["spec.ports[0].number"]),

@@ -14,6 +14,11 @@ TypeUrl = NewType("TypeUrl", str)
 DEFAULT_DOMAIN = "cluster.local"
 """DNS suffix of Kubernetes services and the default trust domain."""
 
+MESH_WIDE_DOMAIN = "mesh.internal"
+"""DNS suffix of services in all clusters where they are global (AM4): `<name>.<namespace>.mesh.internal`."""
+MESH_WIDE_ADDRESSES = "243.0.0.0/8"
+"""Where the addresses of these names are; nothing else has one of them."""
+
 
 def service_hostname(name: str, namespace: str, domain: str = DEFAULT_DOMAIN) -> Hostname:
     """The mesh-wide host name of a Kubernetes service (AG1): `<name>.<namespace>.svc.<domain>`."""

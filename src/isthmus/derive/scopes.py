@@ -15,6 +15,7 @@ from zlib import crc32
 
 import msgspec
 
+from isthmus.base.names import MESH_WIDE_ADDRESSES, MESH_WIDE_DOMAIN
 from isthmus.derive.services import EVERY_CLUSTER
 from isthmus.model.external import Resolution
 from isthmus.model.mesh import Endpoint, HostKey, MeshService, SliceEndpoints
@@ -23,9 +24,9 @@ from isthmus.model.peering import PeerService, ServiceScope, scope_said
 from isthmus.model.rows import Labels, Protocol, Service, ServicePort
 from isthmus.model.settings import MeshSettings
 
-DOMAIN = "mesh.internal"
+DOMAIN = MESH_WIDE_DOMAIN
 
-POOL = ip_network("243.0.0.0/8")
+POOL = ip_network(MESH_WIDE_ADDRESSES)
 """Addresses of mesh-wide names: not those that hosts of ServiceEntries get, so that neither moves the other."""
 
 MOST = 100_000

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 import msgspec
 
+from isthmus.base.names import MESH_WIDE_ADDRESSES, MESH_WIDE_DOMAIN
 from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.locality import distribution
 from isthmus.ingest.place import Place
@@ -29,6 +30,7 @@ from isthmus.model.rows import Labels, Locality, ServicePort, labels
 LOCATIONS = ("MESH_EXTERNAL", "MESH_INTERNAL")
 RESOLUTIONS = tuple(Resolution)
 ALLOCATE_LABEL = "networking.istio.io/enable-autoallocate-ip"
+_MESH_WIDE = IPv4Network(MESH_WIDE_ADDRESSES)
 HEALTHY = "Healthy"
 """Type of the status condition that says what a machine's agent found (VM6)."""
 
@@ -47,7 +49,7 @@ def service_entry(place: Place, obj: objects.Custom) -> Result:
         cluster=place.cluster,
         namespace=meta.namespace,
         name=meta.name,
-        hosts=_hosts(read, spec),
+        hosts=_hosts(read, spec, meta.namespace),
         addresses=_addresses(read, spec),
         ports=_ports(read, spec),
         internal=read.choice(spec.get("location"), "spec.location", LOCATIONS) == "MESH_INTERNAL",
@@ -65,14 +67,22 @@ def service_entry(place: Place, obj: objects.Custom) -> Result:
     return read.result(row)
 
 
-def _hosts(read: Reader, spec: Mapping[str, Any]) -> tuple[str, ...]:
+def _hosts(read: Reader, spec: Mapping[str, Any], namespace: str) -> tuple[str, ...]:
     hosts = read.strings(spec.get("hosts"), "spec.hosts")
     if not hosts and not read.is_refused():
         read.error("spec.hosts", "is empty", "Name at least one host, such as api.example.com")
     for i, host in enumerate(hosts):
         if host == "*" or not is_host(host):
             read.error(f"spec.hosts[{i}]", f"{host!r} is no host name", "Write a DNS name, or one like *.example.com")
+        elif _of_another_namespace(host.lower(), namespace):
+            read.error(f"spec.hosts[{i}]", f"{host!r} is a mesh-wide name of another namespace", "Take another domain")
     return tuple(dict.fromkeys(host.lower() for host in hosts))
+
+
+def _of_another_namespace(host: str, namespace: str) -> bool:
+    """Who may write ServiceEntries in one namespace must not answer for services of another one."""
+    base = host.removesuffix(f".{MESH_WIDE_DOMAIN}")
+    return base != host and base.rpartition(".")[2] != namespace
 
 
 def _addresses(read: Reader, spec: Mapping[str, Any]) -> tuple[str, ...]:
@@ -82,7 +92,16 @@ def _addresses(read: Reader, spec: Mapping[str, Any]) -> tuple[str, ...]:
             read.error(
                 f"spec.addresses[{i}]", f"{text!r} is no IP address or CIDR range", "Write 10.1.2.3 or 10.1.0.0/16"
             )
+        elif _is_mesh_wide(text):
+            message = f"{text} is among {MESH_WIDE_ADDRESSES}, where mesh-wide names have theirs"
+            read.error(f"spec.addresses[{i}]", message, "Leave addresses out, or take others")
     return tuple(dict.fromkeys(found))
+
+
+def _is_mesh_wide(text: str) -> bool:
+    """Wider ranges may be written: the exact address goes first."""
+    found = ip_network(text, strict=False)
+    return isinstance(found, IPv4Network) and found.subnet_of(_MESH_WIDE)
 
 
 def _is_range(text: str) -> bool:
