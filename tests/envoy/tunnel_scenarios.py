@@ -303,6 +303,7 @@ async def across_networks(*, apart: bool = False) -> None:
     two = Node("two", node_resources([server]), mesh.secrets(server.identity), 15100)
     gateway = Node("gw", gateway_resources(host, "10.0.0.1"), mesh.secrets(default=identity("gw", "west.local")), 15200)
     wrong = Node("one", node_resources([A], through, peers=west[1:]), mesh.secrets(A.identity), 15000)
+    unknown = Node("one", node_resources([A], through), mesh.secrets(A.identity), 15000)
     async with App("s").running() as s, two.running(), gateway.running():
         async with one.running():
             for _ in range(5):
@@ -311,13 +312,15 @@ async def across_networks(*, apart: bool = False) -> None:
         assert s.calls == 10
         async with wrong.running():
             assert await refused("a", VIP, 80)
+        async with unknown.running():
+            assert await refused("a", VIP, 80)
         assert s.calls == 10
     # What was asked for by the service's name is the pod's own port behind it.
     assert {(who, asked) for who, _, asked in came_in(two)} == {(A.identity, "10.0.0.1:8080")}
     assert {(who, asked) for who, _, asked in came_in(gateway)} == {(A.identity, f"{host}:80")}
     # Each call is a tunnel of its own, so that the gateway chooses each time, in few connections to the gateway.
     outer = [where for _, where, _ in came_in(gateway)]
-    assert len(outer) == 15, outer  # ten calls, and one that was tried five times
+    assert len(outer) == 20, outer  # ten calls, and two that were tried five times
     assert len(set(outer)) < 12, outer
 
 
