@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 import msgspec
 import pytest
 
+from isthmus.base.errors import Problem
 from isthmus.derive.gateway_status import Seen
 from isthmus.edge.clock import SystemClock
 from isthmus.edge.gateway_controller import DEPLOYMENTS, GATEWAY_CLASSES, GATEWAYS, GatewayController
@@ -16,8 +17,14 @@ from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.manifest_applier import ManifestApplier
 from isthmus.ingest.managed_gateway import managed_gateway
 from isthmus.ingest.place import Place
-from isthmus.install.manifests import control_plane
-from isthmus.install.values import ControlPlaneValues, MeshValues
+from isthmus.install.manifests import control_plane, remote
+from isthmus.install.values import (
+    READER_ACCOUNT,
+    ControlPlaneValues,
+    MeshValues,
+    RemoteControlPlane,
+    RemoteValues,
+)
 from isthmus.kube import objects
 from isthmus.kube.kubeconfig import Access
 from isthmus.kube.requests import NAMESPACES, SERVICE_ACCOUNTS, SERVICES, create_request
@@ -47,11 +54,31 @@ async def install(cluster: EmbeddedCluster) -> None:
         await client.create(NAMESPACES, {"metadata": {"name": SPACE}})
 
 
-async def own_access(cluster: EmbeddedCluster) -> Access:
+@pytest.fixture(scope="module")
+def west(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluster]:
+    """A cluster without a control plane."""
+    made = EmbeddedCluster("west", tmp_path_factory.mktemp("west"))
+    with asyncio.Runner() as runner:
+        runner.run(made.start())
+        yield made
+        runner.run(made.kill())
+
+
+async def entrusted(cluster: EmbeddedCluster, *, writes: bool) -> None:
+    """East's control plane serves the cluster, and may write there or not."""
+    planes = (RemoteControlPlane(name="shared", cluster="east", addresses=("192.0.2.1",), injects=writes),)
+    async with await cluster.client() as client:
+        manifests = remote(RemoteValues(mesh=MeshValues(cluster="west"), control_planes=planes, gateway_api_crds=True))
+        await ManifestApplier(client, report=lambda _: None).apply(manifests, within=20)
+        if await client.find(NAMESPACES, "", SPACE) is None:
+            await client.create(NAMESPACES, {"metadata": {"name": SPACE}})
+
+
+async def own_access(cluster: EmbeddedCluster, account: str = "istiod") -> Access:
     """What the control plane may do, and nothing else."""
     async with await cluster.client() as client:
         body = {"spec": {"expirationSeconds": 3600}}
-        ask = create_request(SERVICE_ACCOUNTS, body, namespace="istio-system", name="istiod", subresource="token")
+        ask = create_request(SERVICE_ACCOUNTS, body, namespace="istio-system", name=account, subresource="token")
         token = (await client.json(ask))["status"]["token"]
     admin = cluster.access
     return Access(server=admin.server, ca=admin.ca, ca_file=admin.ca_file, token=token)
@@ -103,7 +130,7 @@ class Bench:
         self.rows: list[ManagedGateway] = []
         self.seen = Seen()
         self.controller = GatewayController(
-            MESH, SystemClock(), rows=lambda: self.rows, seen=lambda _: self.seen, client=lambda: own
+            lambda: MESH, SystemClock(), rows=lambda: self.rows, seen=lambda _: self.seen, client=lambda: own
         )
 
     async def put(self, obj: Json) -> ManagedGateway:
@@ -125,8 +152,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(cluster: EmbeddedCluster) -> AsyncIterator[Bench]:
-    admin, own = await cluster.client(), await KubeClient.connect(await own_access(cluster))
+async def bench(cluster: EmbeddedCluster, account: str = "istiod") -> AsyncIterator[Bench]:
+    admin, own = await cluster.client(), await KubeClient.connect(await own_access(cluster, account))
     async with admin, own, asyncio.TaskGroup() as group:
         made = Bench(cluster, admin, own)
         task = group.create_task(made.controller.run())
@@ -212,3 +239,31 @@ async def test_what_is_somebody_elses_stays(east: EmbeddedCluster) -> None:
         assert "is there already and not ours" in told
         found = await made.admin.get(DEPLOYMENTS, SPACE, "taken")
         assert found["spec"]["template"]["metadata"]["labels"] == labels
+
+
+@in_loop
+async def test_a_cluster_without_a_control_plane_gets_its_gateways_run_by_the_one_it_lets_write(
+    west: EmbeddedCluster,
+) -> None:
+    """With the rights of its remote secret alone. Without them nothing is made, and the control plane says why."""
+    await entrusted(west, writes=False)
+    async with bench(west, READER_ACCOUNT) as made:
+        await made.put(gateway("far"))
+        [told] = await eventually(_problems_of(made), bool)
+        assert (told.where.cluster, told.where.kind, told.where.name) == ("east", "Gateway", "far")
+        assert "isthmus install" in told.remedy
+        assert await made.admin.find(DEPLOYMENTS, SPACE, "far") is None
+        await entrusted(west, writes=True)
+        made.controller.poke()
+        made.seen = Seen(None, (pod("a", ready=False),))
+        await made.status("far", lambda found: condition(found, "Programmed")[1] == "AddressNotAssigned")
+        found = await made.admin.get(DEPLOYMENTS, SPACE, "far")
+        assert found["metadata"]["ownerReferences"][0]["name"] == "far"
+        assert await eventually(_problems_of(made), lambda one: not one) == []
+
+
+def _problems_of(made: Bench) -> Callable[[], Awaitable[list[Problem]]]:
+    async def ask() -> list[Problem]:
+        return made.controller.problems()
+
+    return ask

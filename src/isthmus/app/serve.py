@@ -15,7 +15,7 @@ from isthmus.app.caller_reports import CallerReports
 from isthmus.app.cluster_settings import SYNCED, ClusterStatus
 from isthmus.app.clusters import ClusterManager
 from isthmus.app.debug import DebugPages, Replica
-from isthmus.app.gateways import GATEWAY_TABLES, gateway_controller
+from isthmus.app.gateways import Gateways
 from isthmus.app.host_names import HostNames
 from isthmus.app.inbox import Inbox
 from isthmus.app.joining import Joining
@@ -112,7 +112,7 @@ class ControlPlane:
         self.liveness = self._liveness_keeper()
         self.peering = self._peering(directory)
         self.addresses = AddressWriter(rows=self._service_entries, client=self._own_client)
-        self.gateways = gateway_controller(settings, self.mesh, self.clock, self._own_client)
+        self.gateways = Gateways(settings, self.mesh, self.clock, self.clusters.client)
         self.ports: dict[str, int] = {}
         self._webhook_tls = server_context()
         self._certificate: ServingCertificate | None = None
@@ -326,7 +326,10 @@ class ControlPlane:
         return server
 
     def _all_problems(self) -> list[Problem]:
-        parts = [part.problems() for part in (self.clusters, self.duties, self.mesh, self.liveness, self.peering)]
+        parts = [
+            part.problems()
+            for part in (self.clusters, self.duties, self.gateways, self.mesh, self.liveness, self.peering)
+        ]
         return sorted(problem for part in (*parts, self._trust_problems()) for problem in part)
 
     def _trust_domains(self) -> dict[str, str]:
@@ -374,8 +377,7 @@ class ControlPlane:
         self.inbox.put(changes)
         if any(change.table == ServiceEntry.TABLE for change in changes):
             self.addresses.poke()
-        if any(change.table in GATEWAY_TABLES for change in changes):
-            self.gateways.poke()
+        self.gateways.changed({(change.table, _cluster_of(change)) for change in changes})
 
     def _apply(self, batch: list[Change]) -> None:
         """One revision, and the streams it concerns."""

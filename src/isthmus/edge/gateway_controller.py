@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from isthmus.base.clock import Clock
-from isthmus.base.errors import IsthmusError
+from isthmus.base.errors import IsthmusError, ObjectRef, Problem
 from isthmus.base.labels import MANAGED_LABEL
 from isthmus.derive.gateway_status import Seen, class_status, gateway_status
 from isthmus.edge.kube_client import KubeClient, KubeError
@@ -39,7 +39,7 @@ INTERVAL = 30.0
 SETTLE = 0.2
 """Seconds in which changes are gathered."""
 
-NOT_FOUND, CONFLICT = 404, 409
+FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
 
 
 class GatewayController:
@@ -47,14 +47,14 @@ class GatewayController:
 
     def __init__(
         self,
-        mesh: MeshValues,
+        mesh: Callable[[], MeshValues],
         clock: Clock,
         *,
         rows: Callable[[], Sequence[ManagedGateway]],
         seen: Callable[[ManagedGateway], Seen],
         client: Callable[[], KubeClient | None],
     ) -> None:
-        """`rows` are the Gateways of our own cluster, `seen` is what runs of one; `client` is that cluster's."""
+        """`mesh` is what pods of the cluster are given, `rows` are its Gateways, `seen` is what runs of one."""
         self._mesh = mesh
         self._clock = clock
         self._rows = rows
@@ -63,6 +63,7 @@ class GatewayController:
         self._poked = asyncio.Event()
         self._done: dict[Key, tuple[ManagedGateway, Seen]] = {}
         self._errors: dict[Key, str] = {}
+        self._denied: dict[Key, Problem] = {}
 
     def poke(self) -> None:
         """A Gateway changed, or something that may run for one."""
@@ -92,6 +93,7 @@ class GatewayController:
         for gone in self._done.keys() - {row.key for row in rows}:
             del self._done[gone]
             self._errors.pop(gone, None)
+            self._denied.pop(gone, None)
         if everything or new:
             await self._attempt(self._keep_classes(client), "gateway classes")
         for row in rows:
@@ -99,22 +101,30 @@ class GatewayController:
             if everything or before != now:
                 same = before is not None and before[0] == row and before[1].service == now[1].service
                 make = everything or not same
-                if await self._attempt(self._look_after(client, row, make=make), f"gateway {row.namespace}/{row.name}"):
+                work = self._look_after(client, row, make=make)
+                if await self._attempt(work, f"gateway {row.namespace}/{row.name}", row):
                     self._done[row.key] = now
 
-    @staticmethod
-    async def _attempt(work: Coroutine[Any, Any, None], what: str) -> bool:
+    def problems(self) -> list[Problem]:
+        """Gateways that cannot be run, and not be told so either, for we may not write there."""
+        return list(self._denied.values())
+
+    async def _attempt(self, work: Coroutine[Any, Any, None], what: str, row: ManagedGateway | None = None) -> bool:
         """Do it, whatever comes; True if nothing did."""
         try:
             await work
         except KubeError as error:
             log.warning("not looked after", what=what, error=str(error))
+            if row is not None and error.status == FORBIDDEN:
+                self._denied[row.key] = _denied(row, error)
         except IsthmusError as error:
             log.debug("not looked after", what=what, error=str(error))
         except Exception:
             # An object of a form that nobody foresaw must not end the control plane.
             log.exception("not looked after", what=what)
         else:
+            if row is not None:
+                self._denied.pop(row.key, None)
             return True
         return False
 
@@ -160,7 +170,7 @@ class GatewayController:
     async def _make(self, client: KubeClient, row: ManagedGateway) -> str:
         """Apply what runs for a Gateway; why not, if something of that name is somebody else's."""
         mine = controller_label(row.class_name)
-        for wanted in managed_gateway(row, self._mesh):
+        for wanted in managed_gateway(row, self._mesh()):
             kind, resource = str(wanted["kind"]), _RESOURCES[str(wanted["kind"])]
             found = await client.find(resource, row.namespace, row.name)
             if found is not None and _labels(found).get(MANAGED_LABEL) != mine:
@@ -191,6 +201,12 @@ async def _write_status(client: KubeClient, resource: Resource, found: Mapping[s
             raise
         return False
     return True
+
+
+def _denied(row: ManagedGateway, error: KubeError) -> Problem:
+    where = ObjectRef(row.cluster, "Gateway", row.namespace, row.name)
+    remedy = "Apply isthmus install there again, for the rights of the account that its remote secret is of"
+    return Problem(where, "status", f"nothing can be run for it, nor told: {error.message}".rstrip("."), remedy)
 
 
 def _generation(found: Mapping[str, Any]) -> int:

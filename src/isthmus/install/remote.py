@@ -36,7 +36,7 @@ def remote_cluster(values: RemoteValues) -> list[Manifest]:
     extra: list[Manifest] = []
     if writers:
         system["metadata"]["annotations"] = {CONTROL_PLANE_CLUSTERS: ",".join(writers)}
-        extra = [*access.ROOT_RULES, *access.webhook_rules(webhook.NAME)]
+        extra = [*access.ROOT_RULES, *access.GATEWAY_RULES, *access.webhook_rules(webhook.NAME)]
     return [
         system,
         *access.reader(mesh.namespace, labels, extra),
