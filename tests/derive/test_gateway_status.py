@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from isthmus.derive.gateway_status import Seen, class_status, gateway_status
 from isthmus.model.managed import Listener, ManagedGateway
@@ -91,6 +92,51 @@ def test_the_date_of_a_condition_is_that_of_its_status_and_those_of_others_stay(
     dates = {one["type"]: one["lastTransitionTime"] for one in later["conditions"]}
     assert dates == {"Accepted": BEFORE, "Programmed": NOW, "example.com/Audited": BEFORE}
     assert gateway_status(gateway(), Seen(REACHED, pods(False)), 2, later, "later") == later
+
+
+@pytest.mark.parametrize(
+    ("fields", "seen", "accepted", "programmed"),
+    [
+        ({"fault": "UnsupportedAddress", "message": "two"}, Seen(REACHED, pods(True)), "UnsupportedAddress", "Invalid"),
+        ({}, Seen(REACHED, pods(True), parameters="no ConfigMap"), "InvalidParameters", "Invalid"),
+        ({"address": "198.18.0.9"}, Seen(REACHED, pods(True)), "Accepted", "Programmed"),
+        ({"address": "198.18.0.8"}, Seen(REACHED, pods(True)), "Accepted", "AddressNotUsable"),
+        ({"address": "198.18.0.8"}, Seen(service(), pods(True)), "Accepted", "AddressNotAssigned"),
+        ({"host": "theirs"}, Seen(REACHED), "Accepted", "Programmed"),
+        ({"host": "theirs"}, Seen(), "Accepted", "AddressNotAssigned"),
+        ({"host": "lb.example.com"}, Seen(), "Accepted", "Programmed"),
+    ],
+)
+def test_where_a_gateway_shall_be_reached(fields: dict[str, str], seen: Seen, accepted: str, programmed: str) -> None:
+    found = words(gateway_status(replace(gateway(), **fields), seen, 1, {}, NOW))
+    assert (found["Accepted"][1], found["Programmed"][1]) == (accepted, programmed)
+
+
+def test_a_waypoint_is_reached_once_it_served_and_then_for_good() -> None:
+    row, entry = gateway(kind="istio-waypoint"), service(type="ClusterIP", cluster_ips=("10.96.0.7",))
+    address = [{"type": "IPAddress", "value": "10.96.0.7"}]
+    before = gateway_status(row, Seen(entry, pods(False)), 1, {}, NOW)
+    assert before["addresses"] == []
+    ready = gateway_status(row, Seen(entry, pods(True)), 1, before, NOW)
+    assert ready["addresses"] == address
+    assert gateway_status(row, Seen(entry, pods(False)), 1, ready, NOW)["addresses"] == address
+
+
+@pytest.mark.parametrize(
+    ("listener", "kind", "told"),
+    [
+        (HBONE, "Conflicted", ("False", "NoConflicts")),
+        (replace(HBONE, fault="ProtocolConflict", message="m"), "Conflicted", ("True", "ProtocolConflict")),
+        (replace(HBONE, fault="HostnameConflict", message="m"), "Programmed", ("False", "Invalid")),
+        (HBONE, "ResolvedRefs", ("True", "ResolvedRefs")),
+        (replace(HBONE, refs=True), "ResolvedRefs", ("False", "InvalidCertificateRef")),
+    ],
+)
+def test_what_a_listener_is_told(listener: Listener, kind: str, told: tuple[str, str]) -> None:
+    status = gateway_status(gateway(listener), Seen(REACHED, pods(True)), 1, {}, NOW)
+    [one] = status["listeners"]
+    assert words(one)[kind] == told
+    assert all({"observedGeneration", "lastTransitionTime"} <= found.keys() for found in one["conditions"])
 
 
 def test_classes_are_accepted_once() -> None:

@@ -90,3 +90,73 @@ def test_the_type_of_the_service(said: str, kind: str, told: int) -> None:
     obj["metadata"]["annotations"] = {"networking.istio.io/service-type": said}
     assert managed(obj).service_type == kind
     assert len(complaints(check("KubernetesGateway", obj))) == told
+
+
+@pytest.mark.parametrize(
+    ("addresses", "found"),
+    [
+        ([], ("", "", "")),
+        ([{"value": "198.18.0.9"}], ("198.18.0.9", "", "")),
+        ([{"type": "IPAddress", "value": "198.18.0.9"}], ("198.18.0.9", "", "")),
+        ([{"type": "Hostname", "value": "theirs.gw"}], ("", "theirs.gw", "")),
+        ([{"type": "IPAddress", "value": "x"}], ("", "", "UnsupportedAddress")),
+        ([{"type": "NamedAddress", "value": "x"}], ("", "", "UnsupportedAddress")),
+        ([{"value": "198.18.0.9"}, {"value": "198.18.0.8"}], ("", "", "UnsupportedAddress")),
+    ],
+)
+def test_where_it_shall_be_reached(addresses: list[dict[str, Any]], found: tuple[str, str, str]) -> None:
+    obj = gateway(HBONE, addresses=addresses)
+    row = managed(obj)
+    assert (row.address, row.host, row.fault) == found
+    assert bool(row.message) is bool(row.fault) is bool(complaints(check("KubernetesGateway", obj)))
+
+
+@pytest.mark.parametrize(
+    ("reference", "found"),
+    [
+        ({"group": "", "kind": "ConfigMap", "name": "more"}, ("more", "")),
+        ({"kind": "Secret", "name": "more"}, ("more", "InvalidParameters")),
+        ({"kind": "ConfigMap"}, ("", "InvalidParameters")),
+    ],
+)
+def test_what_is_laid_over_it(reference: dict[str, Any], found: tuple[str, str]) -> None:
+    row = managed(gateway(HBONE, infrastructure={"parametersRef": reference}))
+    assert (row.parameters, row.fault) == found
+
+
+@pytest.mark.parametrize(
+    ("others", "faults"),
+    [
+        ([XDS], ["", ""]),
+        ([HBONE | {"name": "again"}], ["", "HostnameConflict"]),
+        ([XDS, XDS | {"name": "again", "hostname": "a.example"}], ["", "", ""]),
+        ([XDS, XDS | {"name": "again"}], ["", "", "HostnameConflict"]),
+    ],
+)
+def test_of_listeners_in_each_others_way_the_first_counts(others: list[dict[str, Any]], faults: list[str]) -> None:
+    assert [one.fault for one in managed(gateway(HBONE, *others)).listeners] == faults
+
+
+@pytest.mark.parametrize(
+    ("routes", "found"),
+    [
+        ({}, ("Same", ())),
+        ({"namespaces": {"from": "All"}}, ("All", ())),
+        ({"namespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}, ("Selector", (("a", "b"),))),
+        ({"namespaces": {"from": "Selector", "selector": {"matchExpressions": [{"key": "a"}]}}}, ("Same", ())),
+    ],
+)
+def test_whose_services_a_waypoint_takes(routes: dict[str, Any], found: tuple[str, Any]) -> None:
+    listener = {"name": "mesh", "port": 15008, "protocol": "HBONE", "allowedRoutes": routes}
+    [one] = managed(gateway(listener, kind="istio-waypoint")).listeners
+    assert (one.allowed, one.selector) == found
+
+
+def test_istios_name_of_the_class_is_the_same_class() -> None:
+    assert managed(gateway(HBONE, kind="istio-east-west")).class_name == "istio-eastwest"
+
+
+@pytest.mark.parametrize(("addresses", "unready"), [([], True), ([{"value": "10.96.0.9"}], False)])
+def test_a_waypoint_without_an_address_never_served(addresses: list[dict[str, str]], unready: bool) -> None:
+    obj = gateway({"name": "mesh", "port": 15008, "protocol": "HBONE"}, kind="istio-waypoint")
+    assert managed(obj | {"status": {"addresses": addresses}}).unready is unready

@@ -187,6 +187,7 @@ def test_the_control_plane_has_exactly_the_rights_to_what_it_does() -> None:
 def test_the_control_plane_makes_and_changes_what_gateways_ask_for_but_deletes_nothing() -> None:
     api = "gateway.networking.k8s.io"
     made = {("", "services"), ("", "serviceaccounts"), ("apps", "deployments"), (api, "gatewayclasses")}
+    made |= {("autoscaling", "horizontalpodautoscalers"), ("policy", "poddisruptionbudgets")}
     found = rights(access.GATEWAY_RULES)
     assert {(group, what) for group, what, verb in found if verb == "create"} == made
     assert {verb for _, _, verb in found} == {"get", "create", "patch"}

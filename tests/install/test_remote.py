@@ -81,7 +81,7 @@ def test_a_host_name_becomes_an_external_name_and_further_control_planes_have_na
     assert not [s for s in found if s["kind"] == "EndpointSlice" and s["metadata"]["name"].startswith("istiod-own")]
 
 
-def test_only_who_injects_may_write_and_only_roots_and_the_webhook() -> None:
+def test_only_who_injects_may_write_and_only_roots_the_webhook_and_what_gateways_ask_for() -> None:
     found = made(planes=[SHARED, OWN])
     system = one(found, "Namespace", "istio-system")["metadata"]
     assert system["annotations"] == {"topology.istio.io/controlPlaneClusters": "east"}
@@ -89,6 +89,7 @@ def test_only_who_injects_may_write_and_only_roots_and_the_webhook() -> None:
     rules = one(found, "ClusterRole", "istio-reader-clusterrole-istio-system")["rules"]
     assert [rule for rule in rules if rule not in access.READER_RULES] == [
         *access.ROOT_RULES,
+        *access.GATEWAY_RULES,
         *access.webhook_rules("istio-sidecar-injector"),
     ]
 

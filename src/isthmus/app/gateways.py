@@ -98,8 +98,15 @@ class Gateways:
 
         def seen(row: ManagedGateway) -> Seen:
             pods = (sources.workloads.get(key) for key in sources.pods_of_gateway.get(row.key))
-            return Seen(sources.services.get(row.key), tuple(pod for pod in pods if pod is not None))
+            at = (row.cluster, *_service_of(row)) if row.host else row.key
+            return Seen(sources.services.get(at), tuple(pod for pod in pods if pod is not None))
 
         return GatewayController(
             lambda: self._values(cluster), self._clock, rows=rows, seen=seen, client=lambda: self._client(cluster)
         )
+
+
+def _service_of(row: ManagedGateway) -> tuple[str, str]:
+    """The Service that a Gateway names which others run: `<name>`, `<name>.<namespace>` or in full."""
+    name, _, rest = row.host.partition(".")
+    return (rest.partition(".")[0] or row.namespace, name)

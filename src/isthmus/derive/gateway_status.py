@@ -6,7 +6,14 @@ from typing import Any
 import msgspec
 
 from isthmus.derive.networks import is_ip
-from isthmus.model.managed import EAST_WEST_CLASS, WAYPOINT_CLASS, Listener, ManagedGateway
+from isthmus.model.managed import (
+    EAST_WEST_CLASS,
+    HOSTNAME_CONFLICT,
+    PROTOCOL_CONFLICT,
+    WAYPOINT_CLASS,
+    Listener,
+    ManagedGateway,
+)
 from isthmus.model.rows import Service, Workload
 
 Json = dict[str, Any]
@@ -15,11 +22,15 @@ ACCEPTED, PROGRAMMED = "Accepted", "Programmed"
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What is there of what runs for a Gateway; `error` is why something cannot be made, if it cannot."""
+    """What is there of what runs for a Gateway; `error` is why something cannot be made, if it cannot.
+
+    `parameters`: the same, where what is laid over it is to blame.
+    """
 
     service: Service | None = None
     pods: tuple[Workload, ...] = ()
     error: str = ""
+    parameters: str = ""
 
 
 def class_status(generation: int, before: Mapping[str, Any], now: str) -> Json:
@@ -30,9 +41,9 @@ def class_status(generation: int, before: Mapping[str, Any], now: str) -> Json:
 
 def gateway_status(row: ManagedGateway, seen: Seen, generation: int, before: Mapping[str, Any], now: str) -> Json:
     """The status of a Gateway. Conditions of others in it stay; the date of one changes with its status only."""
-    addresses = addresses_of(seen.service)
+    addresses = addresses_of(seen.service) or ([row.host] if row.host and "." in row.host else [])
     told = addresses if row.class_name != WAYPOINT_CLASS or _served(seen, before) else []
-    fresh = [_accepted(row), _programmed(row, seen, addresses)]
+    fresh = [_accepted(row, seen), _programmed(row, seen, addresses)]
     listeners = before.get("listeners")
     known = {one.get("name"): one for one in listeners if isinstance(one, dict)} if isinstance(listeners, list) else {}
     return {
@@ -64,7 +75,10 @@ def addresses_of(service: Service | None) -> list[str]:
     return list(dict.fromkeys((*service.external_ips, *service.cluster_ips)))
 
 
-def _accepted(row: ManagedGateway) -> Json:
+def _accepted(row: ManagedGateway, seen: Seen) -> Json:
+    if row.fault or seen.parameters:
+        reason, text = (row.fault, row.message) if row.fault else ("InvalidParameters", seen.parameters)
+        return condition(ACCEPTED, reason, text, good=False)
     broken = [one for one in row.listeners if one.fault]
     if broken and len(broken) == len(row.listeners):
         text = "; ".join(f"{one.name}: {one.message}" for one in broken)
@@ -80,11 +94,20 @@ def _programmed(row: ManagedGateway, seen: Seen, addresses: Sequence[str]) -> Js
     ready = sum(pod.ready for pod in seen.pods)
     if row.listeners and all(one.fault for one in row.listeners):
         return condition(PROGRAMMED, "Invalid", "No listener can be used", good=False)
-    if seen.error:
-        return condition(PROGRAMMED, "Invalid", seen.error, good=False)
+    wrong = row.message or seen.parameters or seen.error
+    if wrong:
+        return condition(PROGRAMMED, "Invalid", wrong, good=False)
     if row.class_name == EAST_WEST_CLASS and not row.network:
         text = "The label topology.istio.io/network is missing: it names the network that this is the way into"
         return condition(PROGRAMMED, "Invalid", text, good=False)
+    if row.host:
+        if not addresses:
+            text = f"Service {row.host} has no address: nothing is run for a Gateway that names one"
+            return condition(PROGRAMMED, "AddressNotAssigned", text, good=False)
+        return condition(PROGRAMMED, PROGRAMMED, f"Run by others, reached at {', '.join(addresses)}")
+    if row.address and addresses and row.address not in addresses:
+        text = f"Service {name} was given {', '.join(addresses)}, not {row.address}: the cluster cannot give that"
+        return condition(PROGRAMMED, "AddressNotUsable", text, good=False)
     if not addresses:
         text = f"Service {name} has no address yet: the cluster must give it a load balancer"
         return condition(PROGRAMMED, "AddressNotAssigned", text, good=False)
@@ -95,19 +118,21 @@ def _programmed(row: ManagedGateway, seen: Seen, addresses: Sequence[str]) -> Js
 
 
 def _of_listener(one: Listener, programmed: Json) -> list[Json]:
+    refs = condition("ResolvedRefs", "ResolvedRefs", "It refers to nothing")
+    if one.refs:
+        text = "tls.certificateRefs has no effect: the mesh's own certificates are shown, leave it out"
+        refs = condition("ResolvedRefs", "InvalidCertificateRef", text, good=False)
+    apart = condition("Conflicted", "NoConflicts", "No other listener is in its way", good=False)
+    if one.fault in (PROTOCOL_CONFLICT, HOSTNAME_CONFLICT):
+        apart = condition("Conflicted", one.fault, one.message)
     if one.fault:
         return [
             condition(ACCEPTED, one.fault, one.message, good=False),
             condition(PROGRAMMED, "Invalid", one.message, good=False),
-            condition("Conflicted", "NoConflicts", "No other listener is in its way", good=False),
-            condition("ResolvedRefs", "ResolvedRefs", "It refers to nothing"),
+            apart,
+            refs,
         ]
-    return [
-        condition(ACCEPTED, ACCEPTED, "Listener accepted"),
-        {**programmed},
-        condition("Conflicted", "NoConflicts", "No other listener is in its way", good=False),
-        condition("ResolvedRefs", "ResolvedRefs", "It refers to nothing"),
-    ]
+    return [condition(ACCEPTED, ACCEPTED, "Listener accepted"), {**programmed}, apart, refs]
 
 
 def condition(kind: str, reason: str, message: str, *, good: bool = True) -> Json:

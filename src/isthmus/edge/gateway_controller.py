@@ -12,13 +12,14 @@ from typing import Any
 import structlog
 
 from isthmus.base.clock import Clock
-from isthmus.base.errors import IsthmusError, ObjectRef, Problem
+from isthmus.base.errors import IsthmusError, ObjectRef, Problem, UsageError
 from isthmus.base.labels import MANAGED_LABEL
 from isthmus.derive.gateway_status import Seen, class_status, gateway_status
 from isthmus.edge.kube_client import KubeClient, KubeError
 from isthmus.install.managed_gateway import controller_label, gateway_classes, managed_gateway
-from isthmus.install.values import MeshValues
-from isthmus.kube.requests import SERVICE_ACCOUNTS, SERVICES, Resource
+from isthmus.install.overlay import overlays
+from isthmus.install.values import Manifest, MeshValues
+from isthmus.kube.requests import CONFIG_MAPS, SERVICE_ACCOUNTS, SERVICES, Resource
 from isthmus.model.managed import ManagedGateway
 from isthmus.tables.changes import Key
 
@@ -29,7 +30,13 @@ Json = dict[str, Any]
 GATEWAYS = Resource("gateway.networking.k8s.io", "v1", "gateways")
 GATEWAY_CLASSES = Resource("gateway.networking.k8s.io", "v1", "gatewayclasses", namespaced=False)
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
-_RESOURCES = {"ServiceAccount": SERVICE_ACCOUNTS, "Service": SERVICES, "Deployment": DEPLOYMENTS}
+_RESOURCES = {
+    "ServiceAccount": SERVICE_ACCOUNTS,
+    "Service": SERVICES,
+    "Deployment": DEPLOYMENTS,
+    "HorizontalPodAutoscaler": Resource("autoscaling", "v2", "horizontalpodautoscalers"),
+    "PodDisruptionBudget": Resource("policy", "v1", "poddisruptionbudgets"),
+}
 
 MANAGER = "isthmus-gateways"
 
@@ -63,6 +70,7 @@ class GatewayController:
         self._poked = asyncio.Event()
         self._done: dict[Key, tuple[ManagedGateway, Seen]] = {}
         self._errors: dict[Key, str] = {}
+        self._blamed: dict[Key, str] = {}
         self._denied: dict[Key, Problem] = {}
 
     def poke(self) -> None:
@@ -93,6 +101,7 @@ class GatewayController:
         for gone in self._done.keys() - {row.key for row in rows}:
             del self._done[gone]
             self._errors.pop(gone, None)
+            self._blamed.pop(gone, None)
             self._denied.pop(gone, None)
         if everything or new:
             await self._attempt(self._keep_classes(client), "gateway classes")
@@ -155,12 +164,12 @@ class GatewayController:
             if error and self._errors.get(row.key) != error:
                 log.warning("gateway cannot be run", gateway=(row.namespace, row.name), error=error)
             self._errors[row.key] = error
-        error = self._errors.get(row.key, "")
+        error, blamed = self._errors.get(row.key, ""), self._blamed.get(row.key, "")
         found = await client.find(GATEWAYS, row.namespace, row.name)
         if found is None or (found.get("metadata") or {}).get("uid") != row.uid:
             return
         seen = self._seen(row)
-        seen = Seen(seen.service, seen.pods, error) if error else seen
+        seen = Seen(seen.service, seen.pods, error, blamed)
         status = gateway_status(row, seen, _generation(found), found.get("status") or {}, self._now())
         if await _write_status(client, GATEWAYS, found, status):
             programmed = next(one for one in status["conditions"] if one["type"] == "Programmed")
@@ -169,8 +178,18 @@ class GatewayController:
 
     async def _make(self, client: KubeClient, row: ManagedGateway) -> str:
         """Apply what runs for a Gateway; why not, if something of that name is somebody else's."""
+        self._blamed.pop(row.key, None)
+        if row.fault or row.host:
+            return ""
+        parts: dict[str, Manifest] = {}
+        if row.parameters:
+            try:
+                parts = await self._parameters(client, row)
+            except UsageError as error:
+                self._blamed[row.key] = f"ConfigMap {row.namespace}/{row.parameters}: {error.message}. {error.remedy}"
+                return ""
         mine = controller_label(row.class_name)
-        for wanted in managed_gateway(row, self._mesh()):
+        for wanted in managed_gateway(row, self._mesh(), parts):
             kind, resource = str(wanted["kind"]), _RESOURCES[str(wanted["kind"])]
             found = await client.find(resource, row.namespace, row.name)
             if found is not None and _labels(found).get(MANAGED_LABEL) != mine:
@@ -179,6 +198,14 @@ class GatewayController:
                 return f"{kind} {row.namespace}/{row.name} is there already and not ours: rename the Gateway"
             await client.apply(resource, wanted, manager=MANAGER)
         return ""
+
+    @staticmethod
+    async def _parameters(client: KubeClient, row: ManagedGateway) -> dict[str, Manifest]:
+        """What is laid over what is made. Raises UsageError for a ConfigMap that is not there or not understood."""
+        found = await client.find(CONFIG_MAPS, row.namespace, row.parameters)
+        if found is None:
+            raise UsageError("does not exist", "Create it, or take spec.infrastructure.parametersRef away")
+        return overlays(found.get("data") or {})
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

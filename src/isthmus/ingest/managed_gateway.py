@@ -1,15 +1,20 @@
 """Gateways of the classes that this mesh runs proxies for."""
 
+from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from isthmus.ingest.api_gateway import passes_mtls
-from isthmus.ingest.finding import Reader, Result
+from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
 from isthmus.model.managed import (
     EAST_WEST_CLASS,
     EVERYWHERE,
+    HOSTNAME_CONFLICT,
+    PROTOCOL_CONFLICT,
     SAME,
     SELECTED,
     WAYPOINT_CLASS,
@@ -27,6 +32,7 @@ _SERVICE_TYPES = ("ClusterIP", "LoadBalancer", "NodePort")
 
 UNSUPPORTED_PROTOCOL = "UnsupportedProtocol"
 PORT_UNAVAILABLE = "PortUnavailable"
+UNSUPPORTED_ADDRESS, INVALID_PARAMETERS = "UnsupportedAddress", "InvalidParameters"
 
 _OWN_PORTS = (15000, 15001, 15006, 15020, 15021, 15053, 15090)
 """Where the proxy listens itself."""
@@ -51,13 +57,67 @@ def managed_gateway(place: Place, obj: objects.Custom) -> Result:
         uid=meta.uid,
         network=marks.get(NETWORK_LABEL, ""),
         labels=labels(marks),
-        listeners=tuple(_listener(read, value, i, kind, marks) for i, value in enumerate(found)),
+        listeners=tuple(_apart(read, [_listener(read, value, i, kind, marks) for i, value in enumerate(found)])),
         service_type=_service_type(read, notes.get(SERVICE_TYPE)),
         extra_labels=read.labels(infrastructure.get("labels"), "spec.infrastructure.labels"),
         extra_annotations=read.labels(infrastructure.get("annotations"), "spec.infrastructure.annotations"),
+        **_gateway_fault(read, spec.get("addresses"), infrastructure),
         unready=kind == WAYPOINT_CLASS and not read.mapping(obj.status, "status").get("addresses"),
     )
     return read.result(row)
+
+
+def _gateway_fault(read: Reader, addresses: Any, infrastructure: dict[str, Any]) -> dict[str, str]:
+    """Where it shall be reached, what is laid over what is made for it, and what is wrong with either."""
+    made: dict[str, str] = {}
+    found = [read.mapping(one, f"spec.addresses[{i}]") for i, one in enumerate(read.items(addresses, "spec.addresses"))]
+    if len(found) > 1:
+        made |= {
+            "fault": UNSUPPORTED_ADDRESS,
+            "message": "spec.addresses: one address is supported; make more Gateways",
+        }
+    elif found:
+        made |= _address(found[0])
+    reference = read.mapping(infrastructure.get("parametersRef"), "spec.infrastructure.parametersRef")
+    if reference:
+        made["parameters"] = read.text(reference.get("name"), "spec.infrastructure.parametersRef.name")
+        if (reference.get("group") or "", reference.get("kind")) != ("", "ConfigMap") or not made["parameters"]:
+            text = "spec.infrastructure.parametersRef: name a ConfigMap (group empty) of this namespace"
+            made |= {"fault": INVALID_PARAMETERS, "message": text}
+    if "fault" in made:
+        field, _, message = made["message"].partition(": ")
+        read.warn(field, message, "Correct it; nothing is run for the Gateway")
+    return made
+
+
+def _address(part: dict[str, Any]) -> dict[str, str]:
+    """One entry of `spec.addresses`: an address for the load balancer, or where somebody else runs the gateway."""
+    kind, value = part.get("type") or "IPAddress", str(part.get("value") or "")
+    if kind == "IPAddress" and is_address(value):
+        return {"address": value}
+    if kind == "Hostname" and is_host(value):
+        return {"host": value}
+    text = f"spec.addresses[0]: {kind} {value!r} is not supported; write an IPAddress, or the Hostname of a Service"
+    return {"fault": UNSUPPORTED_ADDRESS, "message": text}
+
+
+def _apart(read: Reader, found: list[Listener]) -> Iterator[Listener]:
+    """Of listeners in each other's way the first has its effect."""
+    taken: dict[int, str] = {}
+    names: set[tuple[int, str]] = set()
+    for i, one in enumerate(found):
+        fault = ""
+        if not one.fault and taken.setdefault(one.port, one.protocol) != one.protocol:
+            fault, message = PROTOCOL_CONFLICT, f"port {one.port} is taken by a listener for {taken[one.port]}"
+        elif not one.fault and (one.port, one.hostname) in names:
+            fault, message = HOSTNAME_CONFLICT, f"port {one.port} is taken by another listener for the same names"
+        if fault:
+            read.warn(f"spec.listeners[{i}]", message, "Correct the listener; the others count")
+            yield msgspec.structs.replace(one, fault=fault, message=message)
+            continue
+        if not one.fault:
+            names.add((one.port, one.hostname))
+        yield one
 
 
 def _service_type(read: Reader, value: Any) -> str:
@@ -88,6 +148,7 @@ def _listener(read: Reader, value: Any, index: int, kind: str, marks: dict[str, 
         and bool(marks.get(NETWORK_LABEL)),
         fault=fault,
         message=message,
+        refs=bool(tls.get("certificateRefs")),
         **_attaching(read, listener.get("allowedRoutes"), f"{field}.allowedRoutes"),
     )
 

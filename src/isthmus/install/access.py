@@ -40,6 +40,9 @@ GATEWAY_RULES: tuple[Manifest, ...] = (
     _rule(_GATEWAY_API, ["gatewayclasses"], ["get", "create", "patch"]),
     _rule(_GATEWAY_API, ["gatewayclasses/status", "gateways/status"], ["patch"]),
     _rule(["apps"], ["deployments"], ["get", "create", "patch"]),
+    _rule(["autoscaling"], ["horizontalpodautoscalers"], ["get", "create", "patch"]),
+    _rule(["policy"], ["poddisruptionbudgets"], ["get", "create", "patch"]),
+    _rule([""], ["configmaps"], ["get"]),  # what users lay over that, wherever a Gateway is
     _rule([""], ["serviceaccounts"], ["get", "create", "patch"]),
     _rule([""], ["services"], ["create", "patch"]),
 )

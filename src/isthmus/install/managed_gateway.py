@@ -3,10 +3,13 @@
 They are owned by the Gateway, so that nobody has to look for what a deleted one left behind.
 """
 
+from collections.abc import Mapping
+
 from isthmus.base.labels import DATAPLANE_MODE_LABEL, GATEWAY_NAME_LABEL, MANAGED_LABEL, NETWORK_LABEL
 from isthmus.install.access import service_account
 from isthmus.install.eastwest import Router, router_pod_spec
 from isthmus.install.istiod import common_labels
+from isthmus.install.overlay import laid_over
 from isthmus.install.proxy import STATUS_PORT
 from isthmus.install.values import Manifest, MeshValues, Scaling
 from isthmus.install.workload import Workload, deployment, service
@@ -43,8 +46,11 @@ def controller_label(class_name: str) -> str:
     return CONTROLLERS[class_name][0].replace("/", "-")
 
 
-def managed_gateway(row: ManagedGateway, mesh: MeshValues) -> list[Manifest]:
-    """Account, Service, Deployment. The pods are in the network that the Gateway names, or in the cluster's."""
+def managed_gateway(row: ManagedGateway, mesh: MeshValues, parts: Mapping[str, Manifest] = {}) -> list[Manifest]:
+    """Account, Service, Deployment. The pods are in the network that the Gateway names, or in the cluster's.
+
+    `parts` are laid over objects by kind; an autoscaler or a disruption budget is made only where they have one.
+    """
     east_west = row.class_name == EAST_WEST_CLASS
     network = row.network or mesh.network
     labels = {
@@ -74,10 +80,33 @@ def managed_gateway(row: ManagedGateway, mesh: MeshValues) -> list[Manifest]:
     ports = {"status-port": (STATUS_PORT, STATUS_PORT), **{taken[port]: (port, port) for port in sorted(taken)}}
     pods = deployment(workload, router_pod_spec(mesh, router), annotations=dict(row.extra_annotations), surge="100%")
     entry = service(workload, ports, kind=row.service_type or ("LoadBalancer" if east_west else "ClusterIP"))
+    if row.address:
+        entry["spec"]["loadBalancerIP"] = row.address
     if not east_west:  # or it would pass for an entrance of the network
         entry["metadata"]["labels"].pop(NETWORK_LABEL, None)
     account = service_account(row.name, row.namespace, workload.metadata["labels"])
-    return [_owned(item, row) for item in (account, entry, pods)]
+    found = [account, entry, pods, *(_scaling(workload, kind) for kind in _SCALING if kind in parts)]
+    return [_owned(_kept(laid_over(item, parts.get(item["kind"], {})), item), row) for item in found]
+
+
+_SCALING = ("HorizontalPodAutoscaler", "PodDisruptionBudget")
+
+
+def _scaling(workload: Workload, kind: str) -> Manifest:
+    """What there is to lay something over."""
+    if kind == "PodDisruptionBudget":
+        spec: Manifest = {"selector": {"matchLabels": workload.selector}}
+        return {"apiVersion": "policy/v1", "kind": kind, "metadata": workload.metadata, "spec": spec}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload.name}
+    spec = {"scaleTargetRef": target, "maxReplicas": 1}
+    return {"apiVersion": "autoscaling/v2", "kind": kind, "metadata": workload.metadata, "spec": spec}
+
+
+def _kept(item: Manifest, made: Manifest) -> Manifest:
+    """Nobody lays something over what an object is, and whose."""
+    labels = {**item["metadata"].get("labels", {}), **made["metadata"]["labels"]}
+    same = {"name": made["metadata"]["name"], "namespace": made["metadata"]["namespace"], "labels": labels}
+    return {**item, "apiVersion": made["apiVersion"], "kind": made["kind"], "metadata": {**item["metadata"], **same}}
 
 
 def _owned(item: Manifest, row: ManagedGateway) -> Manifest:
@@ -89,5 +118,6 @@ def _owned(item: Manifest, row: ManagedGateway) -> Manifest:
         "controller": True,
         "blockOwnerDeletion": False,
     }
-    extra = {"annotations": dict(row.extra_annotations)} if row.extra_annotations else {}
+    notes = {**dict(row.extra_annotations), **item["metadata"].get("annotations", {})}
+    extra = {"annotations": notes} if notes else {}
     return {**item, "metadata": {**item["metadata"], **extra, "ownerReferences": [owner]}}

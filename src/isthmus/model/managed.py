@@ -16,6 +16,9 @@ MANAGED_CLASSES = (EAST_WEST_CLASS, WAYPOINT_CLASS)
 CLASS_ALIASES = {"istio-east-west": EAST_WEST_CLASS}
 """Other names of classes: Istio's own for its east-west gateway."""
 
+PROTOCOL_CONFLICT, HOSTNAME_CONFLICT = "ProtocolConflict", "HostnameConflict"
+"""`Listener.fault` where another listener is in the way."""
+
 SAME, EVERYWHERE, SELECTED = "Same", "All", "Selector"
 """Whose services may go through a waypoint: those of its namespace, all, or those of namespaces with some labels."""
 
@@ -30,7 +33,8 @@ class Listener(msgspec.Struct, frozen=True, gc=False):
     """One listener. `tls` is `Terminate`, `Passthrough` or empty; `auto`: it passes mutual TLS on by its SNI (NW10).
 
     `fault` is the Gateway API's word for why it has no effect, `message` says it in full; both are empty if it has one.
-    `allowed` and `selector` say from which namespaces something may be attached to it.
+    `allowed` and `selector` say from which namespaces something may be attached to it. `refs`: it names certificates,
+    which no listener of ours takes.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Listener(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
     allowed: str = SAME
     selector: Labels = ()
+    refs: bool = False
 
 
 class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
@@ -50,6 +55,10 @@ class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
 
     `extra_labels` and `extra_annotations` (`spec.infrastructure`) go on everything that is made for it. `unready`: a
     waypoint that never served so far, so that its status names no address.
+
+    `address` is the one that its load balancer shall have. With `host`, somebody else runs it, at that Service or name.
+    `parameters` is the ConfigMap of its namespace that is laid over what is made. `fault` and `message` are why
+    nothing is run for it, as those of a listener.
     """
 
     TABLE: ClassVar[str] = "managed_gateways"
@@ -62,6 +71,11 @@ class ManagedGateway(Row, frozen=True, kw_only=True, gc=False):
     extra_labels: Labels = ()
     extra_annotations: Labels = ()
     unready: bool = False
+    address: str = ""
+    host: str = ""
+    parameters: str = ""
+    fault: str = ""
+    message: str = ""
 
     def label(self, name: str) -> str:
         """The value of a label, empty if absent."""
