@@ -439,7 +439,7 @@ async def restart() -> None:
 
             await until(captured)
             await check_captured(here)
-        assert [mark for _, mark in here.orders] == ["pending", "enabled"] * 2
+        assert [mark for _, mark in here.orders] == ["pending", "enabled"] * 2, here.orders
 
 
 async def removal() -> None:

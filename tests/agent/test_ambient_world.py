@@ -22,3 +22,11 @@ def test_shared_ztunnel() -> None:
     command = [sys.executable, "-m", "tests.agent.ztunnel_world"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("scenario", ["open", "around"])
+def test_open_connections_and_ways_around(scenario: str) -> None:
+    command = [sys.executable, "-m", "tests.agent.ambient_open", scenario]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -127,3 +127,30 @@ def test_rejection_is_told(tmp_path: Path, variant: str) -> None:
             assert rejected[0].message == "bad key"
 
     run(scenario())
+
+
+def workload(name: str) -> XdsResource:
+    """The secret of a workload on the node."""
+    return XdsResource(SDS, name, b"\n" + bytes([len(name)]) + name.encode())
+
+
+def test_a_workloads_secret_that_is_not_there_yet_is_kept_by_an_envoy_that_has_one(tmp_path: Path) -> None:
+    """An agent that starts again has no certificates of workloads: Envoy must not be told that there are none."""
+
+    async def scenario() -> None:
+        store = SecretStore(patient=True)
+        store.replace(secrets("1"))
+        async with served(tmp_path, store, "DeltaSecrets") as (stream, _):
+            await stream.ask("shop/a", "shop/b", "default", initial_resource_versions={"shop/a": "of the last agent"})
+            first = await stream.read()
+            assert ([r.name for r in first.resources], list(first.removed_resources)) == (["default"], [])
+            await stream.ask(response_nonce=first.nonce)
+            store.put(workload("shop/a"))
+            second = await stream.read()
+            assert ([r.name for r in second.resources], list(second.removed_resources)) == (["shop/a"], [])
+            await stream.ask(response_nonce=second.nonce)
+            store.drop("shop/a")
+            third = await stream.read()
+            assert ([r.name for r in third.resources], list(third.removed_resources)) == ([], ["shop/a"])
+
+    run(scenario())

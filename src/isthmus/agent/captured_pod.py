@@ -218,12 +218,13 @@ class CapturedPod:
     async def _prepare(self) -> None:
         pod = self.pod
         identity = spiffe_id(self._tools.trust_domain, pod.namespace, pod.service_account)
+        # Names first: a pod that an agent before this one captured asks for some already.
+        if self._tools.names is not None:
+            await self._tools.names.serve(pod, self._namespace)
         if self._tools.identities is not None:
             await self._tools.identities.ensure(pod.uid, identity)
         if self._tools.ztunnel is not None:
             await self._tools.ztunnel.add(handed(pod, str(self._link)))
-        if self._tools.names is not None:
-            await self._tools.names.serve(pod, self._namespace)
         self._prepared = True
 
     async def _look(self, looks: int) -> int:

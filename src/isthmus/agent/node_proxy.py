@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -39,6 +40,15 @@ SPARE = 15.0
 
 RELEASE_PATIENCE = 20.0
 """Seconds for all pods of the node to leave when the node proxy is removed."""
+
+RESTARTS = 5
+"""How often Envoy may end at once after its start, one time after the other, before that is the kubelet's to tell."""
+
+SHORT_LIFE = 10.0
+"""Seconds of life below which an end counts as one of these."""
+
+FIRST_PAUSE = 0.1
+"""Seconds before the second attempt, doubling with each further one; the first is made at once."""
 
 GRACE = 10.0
 """Seconds that Envoy has for what is open when it is stopped."""
@@ -108,19 +118,18 @@ class NodeProxy:
         return self.proxy.resolv_conf()
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Serve until `stop` is set or Envoy ends; Envoy's exit code. Raises IsthmusError.
+        """Serve until `stop` is set, or Envoy ends again and again; Envoy's exit code. Raises IsthmusError.
 
         What is captured stays captured, without a proxy until the next agent is there, unless the DaemonSet is gone.
         """
         await self.proxy.start()
         try:
-            await self._serve(stop)
+            return await self._serve(stop)
         except BaseException:
             await self.proxy.stop(0)
             raise
-        return await self.proxy.stop(GRACE)
 
-    async def _serve(self, stop: asyncio.Event) -> None:
+    async def _serve(self, stop: asyncio.Event) -> int:
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(await KubeClient.connect(self._access))
             identities = self._identities()
@@ -133,6 +142,8 @@ class NodeProxy:
             installer = plugin_installer(self._settings, self._log)
             await stack.enter_async_context(serve_lines(self._settings.proxy.state_dir / SOCKET, pods.handle))
             await self._until(stop, pods, installer, client)
+            # Names are answered until nobody can call any more.
+            return await self.proxy.stop(GRACE)
 
     async def _until(
         self, stop: asyncio.Event, pods: AmbientPods, installer: CniInstaller | None, client: KubeClient
@@ -141,7 +152,7 @@ class NodeProxy:
             work = [group.create_task(pods.run())]
             if installer is not None:
                 work.append(group.create_task(installer.keep()))
-            ends = [group.create_task(stop.wait()), group.create_task(self.proxy.ended())]
+            ends = [group.create_task(stop.wait()), group.create_task(keep_running(self.proxy, self._clock, self._log))]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set() and await is_removed(client, self._settings.proxy.namespace):
                 self._log.info("the node proxy is removed: all pods leave ambient")
@@ -179,6 +190,34 @@ class NodeProxy:
             clock=self._clock,
             log=self._log,
         )
+
+
+class Ending(Protocol):
+    """A process that may end, and can be started again."""
+
+    async def ended(self) -> int:
+        """Its exit code, once it ended."""
+
+    async def revive(self, log_file: Path | None) -> None:
+        """Start it again."""
+
+
+async def keep_running(proxy: Ending, clock: Clock, log: FilteringBoundLogger) -> None:
+    """Start the node's Envoy again whenever it ends: all its pods wait for it, and everything else is still there.
+
+    Returns when it does not stay: then there is more wrong than a new process mends. Raises IsthmusError.
+    """
+    failures, begun = 0, clock.monotonic()
+    while True:
+        code = await proxy.ended()
+        failures = failures + 1 if clock.monotonic() - begun < SHORT_LIFE else 0
+        log.error("envoy ended", exit_code=code, soon_after_its_start=failures)
+        if failures >= RESTARTS:
+            return
+        if failures > 1:
+            await asyncio.sleep(FIRST_PAUSE * 2.0 ** (failures - 2))
+        begun = clock.monotonic()
+        await proxy.revive(None)
 
 
 async def is_removed(client: KubeClient, namespace: str) -> bool:

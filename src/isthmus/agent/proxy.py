@@ -89,7 +89,7 @@ class Proxy:
         self._log_file = log_file
         self._clock = clock
         self._log = log
-        self.secrets = SecretStore()
+        self.secrets = SecretStore(patient=settings.kind == "node")
         self._on_names = on_names
         self._admin = LoopbackClient(namespace)
         self._dns = self._make_dns(settings.ports.dns)

@@ -23,7 +23,10 @@ OnRejected = Callable[[Rejected], None]
 class SecretStore:
     """The secrets of one proxy: its own, and those of workloads that it serves. Streams wait for its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        """`patient`: a name without a secret is that of a workload whose secret is still being got."""
+        self._patient = patient
+        self._dropped: set[str] = set()
         self._own: Mapping[str, XdsResource] = {}
         self._others: Mapping[str, XdsResource] = {}
         self._secrets: Mapping[str, XdsResource] = {}
@@ -38,10 +41,12 @@ class SecretStore:
 
     def put(self, secret: XdsResource) -> None:
         """This secret is served beside the others."""
+        self._dropped.discard(secret.name)
         self._set({**self._others, secret.name: secret})
 
     def drop(self, name: str) -> None:
         """A secret that was put is served no more."""
+        self._dropped.add(name)
         self._set({known: secret for known, secret in self._others.items() if known != name})
 
     def _set(self, others: Mapping[str, XdsResource]) -> None:
@@ -52,6 +57,13 @@ class SecretStore:
         self._secrets = {**self._others, **self._own}
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def expects(self, name: str) -> bool:
+        """True if nobody knows yet whether there is such a secret.
+
+        An Envoy that outlived the agent before this one has secrets of that one: it is to keep them meanwhile.
+        """
+        return self._patient and name not in self._secrets and name not in self._dropped
 
     def next_change(self) -> asyncio.Event:
         """Set when the secrets are replaced the next time."""
@@ -119,10 +131,13 @@ class SecretService:
             work.set()
             await change.wait()
 
-    @staticmethod
-    async def _write(context: Context, session: Session[Any], work: asyncio.Event) -> None:
+    async def _write(self, context: Context, session: Session[Any], work: asyncio.Event) -> None:
         while True:
             await work.wait()
             work.clear()
+            for subscription in session.subscriptions.values():
+                expected = set(filter(self._store.expects, subscription.dirty))
+                subscription.dirty -= expected
+                subscription.forced -= expected
             while push := session.next(time.time()):
                 await context.write(push.data)

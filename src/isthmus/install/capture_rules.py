@@ -69,7 +69,7 @@ def capture_chains(capture: Capture) -> list[nft.Chain]:
 
 
 _GUARD_PRIORITY = -120
-"""Before capture, while packets still have the port that they were sent to."""
+"""Before capture, while packets still have the port that they were sent to, but belong to a connection already."""
 
 
 PROBE_SOURCE = "169.254.7.127"
@@ -80,14 +80,16 @@ PROBE_SOURCE = "169.254.7.127"
 class NodeCapture:
     """What the agent of a node redirects, in the namespace of an ambient pod, to the proxy of the node.
 
-    `dns_port` None: names are not captured. `keeps_source`: the proxy calls the applications of its pods from the
-    addresses of their callers, as a ztunnel does; the namespace needs `route_messages`, too.
+    `dns_port` None: names are not captured. `inbound` False: what comes in is the application's, but for HBONE
+    (annotation ambient.istio.io/bypass-inbound-capture). `keeps_source`: the proxy calls the applications of its pods
+    from the addresses of their callers, as a ztunnel does; the namespace needs `route_messages`, too.
     """
 
     outbound_port: int = 15001
     inbound_port: int = 15006
     hbone_port: int = 15008
     dns_port: int | None = 15053
+    inbound: bool = True
     keeps_source: bool = False
 
     @property
@@ -100,33 +102,79 @@ def node_capture_chains(capture: NodeCapture) -> list[nft.Chain]:
     """Rules for the namespace of an ambient pod.
 
     Only the mark tells the proxy's packets: every user of the pod is the application's. What the proxy sends to the
-    pod's own address is for the application, so unlike in a sidecar it is never led back to the inbound port. Nobody
-    outside reaches the ports that expect redirected connections.
+    pod's own address is for the application, so unlike in a sidecar it is never led back to the inbound port.
+
+    Only packets that open a connection are redirected. The kernel may come to know a connection in its middle, when it
+    begins to track those of a pod; it would take that for new, and redirected it would be reset.
+
+    The proxy does not listen for IPv6: there past it connections would neither be secured nor checked.
     """
-    accept = nft.verdict(nft.ACCEPT)
-    outbound: list[nft.Rule] = [
-        nft.rule(nft.mark(PROXY_MARK), accept),
-        nft.rule(nft.interface("out", "lo"), accept),
+    return [
+        nft.Chain("guard", "filter", "prerouting", _GUARD_PRIORITY, tuple(_guard(capture))),
+        nft.Chain("refuse-in", "filter", "input", 0, tuple(_refused("in") if capture.inbound else ())),
+        nft.Chain("refuse-out", "filter", "output", 0, tuple(_refused("out"))),
+        nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(_out(capture))),
+        nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(_in(capture))),
+        *(_answer_chains() if capture.keeps_source else ()),
+    ]
+
+
+_ACCEPT = nft.verdict(nft.ACCEPT)
+_TRACK = nft.rule(nft.established(), _ACCEPT)
+"""Matches nothing that is translated, but whatever asks for a connection's state makes the kernel keep them."""
+
+
+def _out(capture: NodeCapture) -> list[nft.Rule]:
+    rules: list[nft.Rule] = [
+        _TRACK,
+        nft.rule(nft.mark(PROXY_MARK), _ACCEPT),
+        nft.rule(nft.interface("out", "lo"), _ACCEPT),
     ]
     if capture.dns_port is not None:
         dns = nft.redirect(capture.dns_port)
-        outbound += [nft.rule(nft.protocol(protocol), nft.port(53), dns) for protocol in ("udp", "tcp")]
-    outbound.append(nft.rule(nft.protocol("tcp"), nft.redirect(capture.outbound_port)))
+        rules += [nft.rule(nft.protocol(protocol), nft.port(53), dns) for protocol in ("udp", "tcp")]
+    rules.append(nft.rule(nft.protocol("tcp"), nft.opening(), nft.redirect(capture.outbound_port)))
+    return rules
 
-    inbound = [nft.rule(nft.interface("in", "lo"), accept)]
-    inbound.append(nft.rule(nft.protocol("tcp"), nft.port(capture.hbone_port), accept))
-    inbound.append(nft.rule(nft.address("src", PROBE_SOURCE), accept))
-    inbound.append(nft.rule(nft.protocol("tcp"), nft.redirect(capture.inbound_port)))
 
+def _in(capture: NodeCapture) -> list[nft.Rule]:
+    rules = [_TRACK, nft.rule(nft.interface("in", "lo"), _ACCEPT)]
+    if not capture.inbound:
+        return rules
+    rules.append(nft.rule(nft.address("src", PROBE_SOURCE), _ACCEPT))
+    rules.append(nft.rule(nft.protocol("tcp"), nft.port(capture.hbone_port), _ACCEPT))
+    rules.append(nft.rule(nft.protocol("tcp"), nft.opening(), nft.redirect(capture.inbound_port)))
+    return rules
+
+
+def _guard(capture: NodeCapture) -> list[nft.Rule]:
+    """Nobody outside reaches the ports that expect redirected connections, or opens one in the guise of another.
+
+    For the kernel a new connection between the ports of one that the application has just reset belongs to that one;
+    which may be older than the capture, and is not redirected.
+    """
     outside = nft.interface("in", "lo", op=nft.NEQ)
-    guarded = (capture.outbound_port, capture.inbound_port)
-    guard = [nft.rule(outside, nft.protocol("tcp"), nft.port(port), nft.verdict(nft.DROP)) for port in guarded]
-    return [
-        nft.Chain("guard", "filter", "prerouting", _GUARD_PRIORITY, tuple(guard)),
-        nft.Chain("output", "nat", "output", _CAPTURE_PRIORITY, tuple(outbound)),
-        nft.Chain("prerouting", "nat", "prerouting", _CAPTURE_PRIORITY, tuple(inbound)),
-        *(_answer_chains() if capture.keeps_source else ()),
-    ]
+    drop = nft.verdict(nft.DROP)
+    rules: list[nft.Rule] = []
+    for version in (4, 6):
+        tcp = nft.protocol("tcp", version=version)
+        closed = (capture.outbound_port, capture.inbound_port)
+        rules += [nft.rule(outside, tcp, nft.port(port), drop) for port in closed]
+        if capture.inbound:
+            known = nft.connection(nft.SEEN_REPLY | nft.TRANSLATED, nft.SEEN_REPLY)
+            others = nft.rule(nft.port(capture.hbone_port, op=nft.NEQ), *_but_probes(version))
+            rules.append(nft.rule(outside, tcp, nft.opening(), others, known, drop))
+    return rules
+
+
+def _but_probes(version: int) -> list[nft.Rule]:
+    return [nft.address("src", PROBE_SOURCE, op=nft.NEQ)] if version == 4 else []
+
+
+def _refused(direction: str) -> list[nft.Rule]:
+    opening = nft.rule(nft.protocol("tcp", version=6), nft.opening(), nft.reject(tcp=True))
+    passing = [nft.rule(nft.mark(PROXY_MARK), _ACCEPT)] if direction == "out" else []
+    return [*passing, nft.rule(nft.interface(direction, "lo"), _ACCEPT), opening]
 
 
 ANSWER_MARK = 0x111
@@ -163,8 +211,10 @@ def probe_chains(addresses: Iterable[str]) -> list[nft.Chain]:
 def released_chains(capture: NodeCapture) -> list[nft.Chain]:
     """The same chains without rules, for a pod that is being let go: new connections go by themselves.
 
-    The chains stay, because without any chain that translates the kernel forgets, in that namespace, where connections
-    were redirected that are still open: these would hang. So would those whose answers go back to the proxy.
+    The chains stay, and one rule that does nothing. Without any chain that translates the kernel forgets, in that
+    namespace, where connections were redirected that are still open; and without any rule that asks for a connection's
+    state it follows none at all: either way these would hang. So would those whose answers go back to the proxy.
     """
-    captured = [replace(chain, rules=()) for chain in node_capture_chains(replace(capture, keeps_source=False))]
-    return [*captured, *(_answer_chains() if capture.keeps_source else ())]
+    kept = [replace(chain, rules=()) for chain in node_capture_chains(replace(capture, keeps_source=False))]
+    released = [replace(chain, rules=(_TRACK,)) if chain.kind == "nat" else chain for chain in kept]
+    return [*released, *(_answer_chains() if capture.keeps_source else ())]

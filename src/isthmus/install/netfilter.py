@@ -20,7 +20,7 @@ _REQUEST, _ACK, _CREATE, _APPEND = 0x1, 0x4, 0x400, 0x800
 _NLMSG_ERROR = 2
 _NESTED = 0x8000
 _INET = 1  # NFPROTO_INET
-_IPV4 = 2
+_IPV4, _IPV6 = 2, 10
 
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 
@@ -84,10 +84,30 @@ def _immediate(register: int, value: bytes) -> Expression:
     return _expr("immediate", _u32(1, register), _data(2, value))
 
 
-def protocol(name: str) -> Rule:
-    """Match tcp or udp over IPv4."""
+def protocol(name: str, *, version: int = 4) -> Rule:
+    """Match tcp or udp over IPv4, or over IPv6 with `version` 6."""
     number = {"tcp": 6, "udp": 17}[name]
-    return (_load("meta", 15), _compare(bytes([_IPV4])), _load("meta", 16), _compare(bytes([number])))
+    family = {4: _IPV4, 6: _IPV6}[version]
+    return (_load("meta", 15), _compare(bytes([family])), _load("meta", 16), _compare(bytes([number])))
+
+
+def opening() -> Rule:
+    """Match the packet that opens a TCP connection: SYN, and neither ACK, RST nor FIN."""
+    flags = _payload(2, 13, 1)
+    mask = _expr("bitwise", _u32(1, 1), _u32(2, 1), _u32(3, 1), _data(4, b"\x17"), _data(5, b"\0"))
+    return (flags, mask, _compare(b"\x02"))
+
+
+SEEN_REPLY, TRANSLATED = 0x2, 0x20
+"""What the kernel notes of a connection: the other side has answered; its destination was translated."""
+
+
+def connection(mask: int, value: int) -> Rule:
+    """Match packets of a connection of which, of the bits in `mask`, just those of `value` hold."""
+    kept = _expr(
+        "bitwise", _u32(1, 1), _u32(2, 1), _u32(3, 4), _data(4, struct.pack("=I", mask)), _data(5, b"\0\0\0\0")
+    )
+    return (_load("ct", 2), kept, _compare(struct.pack("=I", value)))
 
 
 def mark(value: int) -> Rule:
@@ -143,9 +163,9 @@ def address(direction: str, cidr: str, *, op: int = EQ) -> Rule:
     return (load, mask, _compare(net.network_address.packed, op))
 
 
-def port(number: int) -> Rule:
+def port(number: int, *, op: int = EQ) -> Rule:
     """Match the destination port."""
-    return (_payload(2, 2, 2), _compare(struct.pack(">H", number)))
+    return (_payload(2, 2, 2), _compare(struct.pack(">H", number), op))
 
 
 def one_in(total: int) -> Rule:
