@@ -1,6 +1,6 @@
 """Run as a program: what open connections meet when pods are captured and let go, and who gets around capture.
 
-`python -m tests.agent.ambient_open open|around`
+`python -m tests.agent.ambient_open open|around|annotations`
 """
 
 import asyncio
@@ -12,7 +12,8 @@ import sys
 from collections.abc import AsyncIterator
 
 from isthmus.edge.netns import NetworkNamespace
-from tests.agent.ambient_world import World, agent, answers, make_node, world
+from isthmus.kube.requests import PODS
+from tests.agent.ambient_world import MESH_ADDRESS, NAMESPACE, World, agent, answers, make_node, world
 from tests.agent.fakes import until
 from tests.agent.namespaces import enter
 from tests.agent.world import run
@@ -104,17 +105,18 @@ async def open_connections() -> None:
         for name in "ab":
             await here.label(name, "none")
             await here.until_mark(name, "pending")
-            await until(functools.partial(is_released, here, name))
+            # a's are still captured where they come in to b
+            caller, callee, still = ("a", "b", 1) if name == "a" else ("b", "a", 0)
+            await until(functools.partial(is_released, here, callee, caller=caller, still=still))
             assert await captured.works(), name
             assert await before.works(), name
 
 
-async def is_released(here: World, name: str) -> bool:
-    """A new connection out of the pod goes by itself; a's are still captured where they come in to b."""
+async def is_released(here: World, callee: str, *, caller: str, still: int = 0) -> bool:
+    """A new connection goes by itself, but for as many proxies as are `still` on its way."""
     before = await here.passed()
-    callee = "b" if name == "a" else "a"
-    assert await here.call(name, callee) == callee
-    return await here.passed() - before == (1 if name == "a" else 0)
+    assert await here.call(caller, callee) == callee
+    return await here.passed() - before == still
 
 
 async def around() -> None:
@@ -135,6 +137,40 @@ async def around() -> None:
         with contextlib.suppress(TimeoutError, OSError):
             assert await (await connect(here, "a", "b", port=OWN_PORT)).works()
             assert await here.passed() - before == 2, "it reached the application by itself"
+
+
+async def annotations() -> None:
+    """A pod says what it keeps for itself, also while it is captured."""
+    async with node("", "ambient") as here:
+        before = await here.passed()
+        assert await here.call("a", "b") == "b"
+        assert await here.passed() - before == 1
+        assert await names_are_captured(here)
+        await annotate(here, "ambient.istio.io/bypass-inbound-capture", "true")
+        await until(functools.partial(is_released, here, "b", caller="a"))
+        assert await here.peer_identity("b") == "spiffe://cluster.local/ns/shop/sa/b"
+        await annotate(here, "ambient.istio.io/dns-capture", "false")
+
+        async def own_servers() -> bool:
+            return not await names_are_captured(here)
+
+        await until(own_servers)
+        assert await here.mark("b") == "enabled"
+        assert here.orders == [("b", "pending"), ("b", "enabled")]
+
+
+async def annotate(here: World, annotation: str, value: str) -> None:
+    """Of pod b."""
+    body = {"metadata": {"annotations": {annotation: value}}}
+    await here.client.patch(PODS, body, namespace=NAMESPACE, name="b")
+
+
+async def names_are_captured(here: World) -> bool:
+    """Whether b's questions for names are answered by the mesh."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(1):
+            return await here.resolve("b") == MESH_ADDRESS
+    return False
 
 
 async def link_local(namespace: NetworkNamespace) -> str:
@@ -179,4 +215,4 @@ async def over_ipv6(here: World, address: str) -> bool:
 if __name__ == "__main__":
     enter()
     make_node()
-    run({"open": open_connections, "around": around}[sys.argv[1]](), 60)
+    run({"open": open_connections, "around": around, "annotations": annotations}[sys.argv[1]](), 60)

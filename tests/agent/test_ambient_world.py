@@ -25,7 +25,7 @@ def test_shared_ztunnel() -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("scenario", ["open", "around"])
+@pytest.mark.parametrize("scenario", ["open", "around", "annotations"])
 def test_open_connections_and_ways_around(scenario: str) -> None:
     command = [sys.executable, "-m", "tests.agent.ambient_open", scenario]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)

@@ -67,6 +67,26 @@ def test_what_is_read_of_a_pod() -> None:
     assert pod(spec={"dnsPolicy": "ClusterFirst", "dnsConfig": {"nameservers": ["9.9.9.9"]}}).name_servers == ()
 
 
+BYPASS, NAMES = "ambient.istio.io/bypass-inbound-capture", "ambient.istio.io/dns-capture"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "bypasses_inbound", "captures_names"),
+    [
+        ({}, False, True),
+        ({BYPASS: "true"}, True, True),
+        ({BYPASS: "True", NAMES: "True"}, True, True),
+        ({BYPASS: "false", NAMES: "false"}, False, False),
+        ({BYPASS: "yes", NAMES: "no"}, False, True),
+    ],
+)
+def test_what_a_pod_keeps_from_the_proxy(
+    annotations: dict[str, str], bypasses_inbound: bool, captures_names: bool
+) -> None:
+    found = pod(annotations=annotations)
+    assert (found.bypasses_inbound, found.captures_names) == (bypasses_inbound, captures_names)
+
+
 EFFECTS: dict[Step, dict[str, Any]] = {
     Step.MARK_PENDING: {"mark": "pending"},
     Step.PREPARE: {"prepared": True},

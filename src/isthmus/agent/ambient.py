@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,16 @@ class AmbientPods:
         *,
         node: str,
         netns_dir: Path,
+        excluded: Collection[str] = (),
         runtime_dir: Path = Path(RUNTIME_NETNS_DIR),
     ) -> None:
         """`netns_dir` holds a link to the network namespace of each pod, by its uid: Envoy opens them there.
 
+        `excluded` are namespaces whose pods are never ambient: the mesh's own, and what the node cannot do without.
         `runtime_dir` is where the container runtime keeps them: pods that were there before are looked for there.
         """
         self._runtime_dir = runtime_dir
+        self._excluded = frozenset(excluded)
         self._client = client
         self._tools = tools
         self._node = node
@@ -148,7 +151,7 @@ class AmbientPods:
         captured = self._captured(pod)
         await captured.enter()
         self._decide(pod.uid)
-        if not wants_ambient(pod, self._namespaces[pod.namespace]):
+        if not self._wants(pod):
             return False
         if not await captured.settled(PATIENCE) or not captured.captured:
             raise _RefusedError(
@@ -175,12 +178,16 @@ class AmbientPods:
 
     def _check(self, request: CniRequest) -> bool:
         pod = self._pods.get(request.uid)
-        if pod is None or not wants_ambient(pod, self._namespaces.get(pod.namespace, {})):
+        if pod is None or not self._wants(pod):
             return False
         captured = self._captured(pod)
         if not captured.captured:
             raise _RefusedError(f"pod {pod.key} is not captured: {captured.obstacle}", "See the log of isthmus-node")
         return True
+
+    def _wants(self, pod: Pod) -> bool:
+        labels = self._namespaces.get(pod.namespace, {})
+        return pod.namespace not in self._excluded and wants_ambient(pod, labels)
 
     async def _read(self, namespace: str, name: str) -> NodePod:
         """The pod as it is now: the watch may not have come to it."""
@@ -258,7 +265,7 @@ class AmbientPods:
         pod = self._pods[uid]
         if uid not in self._running or ("namespaces" not in self._listed and pod.namespace not in self._namespaces):
             return
-        wanted = wants_ambient(pod, self._namespaces.get(pod.namespace, {})) and not self._leaving
+        wanted = self._wants(pod) and not self._leaving
         searched = uid in self._searches or uid in self._left
         if wanted and pod.addresses and not searched and not (self._netns_dir / uid).exists():
             self._searches.add(uid)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -87,6 +87,7 @@ class CapturedPod:
         self._step = Step.NOTHING
         self._error = ""
         self._news = asyncio.Event()
+        self._told = asyncio.Event()
         self._settled = asyncio.Event()
 
     @property
@@ -109,9 +110,18 @@ class CapturedPod:
         else:
             known = self._mark
         changed = wanted != self._wanted or known != self._mark
+        if self._redirected and self._capture_of(pod) != self._capture_of(self.pod):
+            self._redirected, changed = None, True
         self.pod, self._wanted = pod, wanted
+        self._told.set()
         if changed:
             self._wake()
+
+    def _capture_of(self, pod: Pod) -> NodeCapture:
+        """What is redirected of this pod, by its annotations."""
+        capture = self._tools.capture
+        names = capture.dns_port if pod.captures_names else None
+        return replace(capture, dns_port=names, inbound=not pod.bypasses_inbound)
 
     async def enter(self) -> None:
         """Its network namespace is a new one."""
@@ -130,7 +140,8 @@ class CapturedPod:
         return False
 
     async def run(self) -> None:
-        """Never ends by itself."""
+        """Never ends by itself. Nothing happens before it is known what is wanted: it may be captured already."""
+        await self._told.wait()
         failures, looks = 0, 0
         while True:
             self._news.clear()
@@ -160,6 +171,7 @@ class CapturedPod:
     async def leave(self) -> None:
         """Its network namespace is about to go: nothing may listen there, or be wanted there, any more."""
         self._gone = True
+        self._told.set()
         self._wake()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_PATIENCE):
@@ -197,7 +209,7 @@ class CapturedPod:
                 await self._tools.probes.allow(self.pod, self._namespace)
                 if self._tools.capture.keeps_source:
                     await self._namespace.run(local_routes.add)
-                await self._commit(table_messages(CAPTURE_TABLE, node_capture_chains(self._tools.capture)))
+                await self._commit(table_messages(CAPTURE_TABLE, node_capture_chains(self._capture_of(self.pod))))
                 self._redirected, self._drained = True, False
                 self._tools.log.info("pod captured", pod=self.pod.key)
             case Step.STOP_REDIRECT:

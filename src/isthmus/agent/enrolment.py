@@ -12,7 +12,12 @@ from enum import Enum, auto
 
 import msgspec
 
-from isthmus.base.labels import DATAPLANE_MODE_LABEL, REDIRECTION_ANNOTATION
+from isthmus.base.labels import (
+    BYPASS_INBOUND_ANNOTATION,
+    DATAPLANE_MODE_LABEL,
+    DNS_CAPTURE_ANNOTATION,
+    REDIRECTION_ANNOTATION,
+)
 from isthmus.kube.objects import KubeObject, Part, PodIP
 
 PENDING, ENABLED = "pending", "enabled"
@@ -66,6 +71,10 @@ class Pod:
     addresses: tuple[str, ...] = ()
     name_servers: tuple[str, ...] = ()
     """The pod's own, where it does not ask the cluster's."""
+    captures_names: bool = True
+    """False: the pod asks its name servers itself, whatever the mesh has captured of others."""
+    bypasses_inbound: bool = False
+    """True: only what it calls goes through the proxy; what comes in without HBONE is its own."""
 
     @property
     def key(self) -> str:
@@ -90,6 +99,8 @@ def read_pod(found: NodePod) -> Pod:
         able=not (spec.host_network or sidecar or found.status.phase in _OVER),
         addresses=tuple(one.ip for one in found.status.pod_ips or () if one.ip),
         name_servers=tuple(own_servers),
+        captures_names=annotations.get(DNS_CAPTURE_ANNOTATION, "").lower() != "false",
+        bypasses_inbound=annotations.get(BYPASS_INBOUND_ANNOTATION, "").lower() == "true",
     )
 
 

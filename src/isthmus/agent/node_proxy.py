@@ -137,7 +137,11 @@ class NodeProxy:
             if self._names is not None:
                 stack.push_async_callback(self._names.close)
             pods = AmbientPods(
-                client, self._tools(client, identities), node=self._settings.node, netns_dir=self._settings.netns_dir
+                client,
+                self._tools(client, identities),
+                node=self._settings.node,
+                netns_dir=self._settings.netns_dir,
+                excluded=self._settings.excluded,
             )
             installer = plugin_installer(self._settings, self._log)
             await stack.enter_async_context(serve_lines(self._settings.proxy.state_dir / SOCKET, pods.handle))

@@ -38,7 +38,13 @@ class ZtunnelNode:
         settings.proxy.state_dir.mkdir(parents=True, exist_ok=True)
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(await KubeClient.connect(self._access))
-            pods = AmbientPods(client, self._tools(client), node=settings.node, netns_dir=settings.netns_dir)
+            pods = AmbientPods(
+                client,
+                self._tools(client),
+                node=settings.node,
+                netns_dir=settings.netns_dir,
+                excluded=settings.excluded,
+            )
             installer = plugin_installer(settings, self._log)
             await stack.enter_async_context(serve_lines(settings.proxy.state_dir / SOCKET, pods.handle))
             async with asyncio.TaskGroup() as group:

@@ -24,6 +24,12 @@ DATAPLANE_MODE_LABEL = "istio.io/dataplane-mode"
 REDIRECTION_ANNOTATION = "ambient.istio.io/redirection"
 """On a pod, by the agent of its node: `pending` (its listeners are wanted) or `enabled` (its traffic is captured)."""
 
+BYPASS_INBOUND_ANNOTATION = "ambient.istio.io/bypass-inbound-capture"
+"""On an ambient pod, `true`: what comes in without HBONE is not captured, as for gateways of others."""
+
+DNS_CAPTURE_ANNOTATION = "ambient.istio.io/dns-capture"
+"""On an ambient pod, `false`: its questions for names go to its own name servers."""
+
 ADDRESSES_ANNOTATION = "ambient.isthmus.dev/addresses"
 """On a pod, by the agent of its node: the addresses it was given. Its kubelet tells them only after it was captured."""
 
