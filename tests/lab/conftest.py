@@ -19,7 +19,7 @@ class Stage:
 
     def lab(self, example: str) -> Lab:
         """The running lab of an example."""
-        if self._lab is None or self._lab.example.name != example:
+        if self._lab is None or self._lab.name != example:
             self.clear()
             # The directory is not pytest's: another run might clear that away under a living lab.
             directory = tempfile.TemporaryDirectory(prefix="isthmus-lab-", ignore_cleanup_errors=True)

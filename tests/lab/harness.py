@@ -102,6 +102,7 @@ class Lab:
     """A running lab, driven as a user drives it."""
 
     def __init__(self, example: str, state: Path) -> None:
+        self.name = example
         self.example = REPOSITORY / "examples" / example
         self.state = state
         self.kubeconfig = state.parent / "kubeconfig"

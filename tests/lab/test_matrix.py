@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from isthmus.base.labels import SERVICE_SCOPE_LABEL, TRAFFIC_DISTRIBUTION_ANNOTATION, USE_WAYPOINT_LABEL
 from isthmus_lab.world import MACHINES
 from tests.lab.conftest import Stage
 from tests.lab.harness import Lab, eventually
@@ -27,6 +28,7 @@ RESULTS = os.environ.get("ISTHMUS_MATRIX", "")
 """Where to write the results; empty: nowhere."""
 
 CASES = [(model, kind) for model in MODELS for kind in faults(model.survey().paper)]
+SPACE = "istio-gateways"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,8 @@ def targets(survey: Survey, fault: Fault) -> list[str]:
     world = survey.paper.world
     machines = {machine.name for machine in world.machines}
     found = [f"{MACHINES if node in machines else cluster + '/node'}/{node}" for cluster, node in sorted(fault.nodes)]
+    found += [f"{cluster}/node/{node}/proxy" for cluster, node in sorted(fault.node_proxies)]
+    found += [f"{name}/waypoint" for name in sorted(fault.waypoints)]
     found += [f"{name}/apiserver" for name in sorted(fault.api_servers)]
     if not fault.nodes:
         found += [f"{world.plane(name).cluster}/istiod" for name in sorted(fault.planes)]
@@ -86,19 +90,64 @@ def answering(lab: Lab, model: Model, survey: Survey, cluster: str) -> set[str]:
     return {homes.get(call.cluster, call.cluster) if call.ok else "" for call in calls.calls}
 
 
+def made(lab: Lab, model: Model) -> None:
+    """Make the lab what the model is; what is so already stays."""
+    if not model.linked:
+        return
+    clusters = [cluster.name for cluster in model.survey().paper.world.clusters]
+    name, namespace, *_ = model.host.split(".")
+    for cluster in clusters:
+        lab.run("multicluster", "expose", "--context", cluster, "--namespace", SPACE)
+    lab.run("multicluster", "link", "--contexts", ",".join(clusters), "--namespace", SPACE)
+    distribution = f"{TRAFFIC_DISTRIBUTION_ANNOTATION}{f'={model.distribution}' if model.distribution else '-'}"
+    through = f"{USE_WAYPOINT_LABEL}{'=waypoint' if model.waypoint else '-'}"
+    for cluster in clusters:
+        service = ("service", name, "-n", namespace, "--overwrite")
+        lab.kubectl(cluster, "label", *service, f"{SERVICE_SCOPE_LABEL}=global")
+        lab.kubectl(cluster, "annotate", *service, distribution)
+        if model.waypoint:
+            lab.run("waypoint", "apply", "--context", cluster, "--namespace", namespace, "--wait")
+            ends = ("service", "waypoint", "-n", namespace, "--overwrite")
+            lab.kubectl(cluster, "label", *ends, f"{SERVICE_SCOPE_LABEL}=global")
+        lab.kubectl(cluster, "label", "namespace", namespace, "--overwrite", through)
+
+
 def running(lab: Lab) -> list[dict[str, Any]]:
     """The pods that kubelets know of now."""
     clusters = lab.status()["clusters"]
     return [{**pod, "cluster": name} for name, cluster in clusters.items() for pod in cluster["pods"]]
 
 
+def callers(lab: Lab, model: Model) -> dict[str, set[str]]:
+    """The nodes of the callers by cluster."""
+    found: dict[str, set[str]] = {}
+    for pod in running(lab):
+        if pod["name"].rpartition("-")[0].rpartition("-")[0] == model.app[1]:
+            found.setdefault(pod["cluster"], set()).add(pod["node"])
+    return found
+
+
+def of_mute(lab: Lab, model: Model, survey: Survey) -> dict[str, set[str]]:
+    """Who answers callers of clusters where the proxy of some node is dead: nobody, if it is that of their node."""
+    found = {}
+    at = callers(lab, model)
+    for client in survey.clients():
+        if any(cluster == client.cluster for cluster, _ in survey.fault.node_proxies):
+            mute = any((client.cluster, node) in survey.fault.node_proxies for node in at[client.cluster])
+            found[client.cluster] = {""} if mute else {way.cluster for way in survey.call_beside(client)}
+    return found
+
+
 def becomes(lab: Lab, model: Model, survey: Survey) -> dict[str, set[str]]:
     """Wait until every living caller is answered as on paper."""
     expected = {cluster: {way.cluster for way in ways} or {""} for cluster, ways in survey.ways().items()}
+    # The lab may have put a caller on another node than paper did.
     if survey.fault.nodes:
-        # The lab may have put a caller on another node than paper did: whoever died with the node asks nobody.
-        alive = {pod["cluster"] for pod in running(lab) if pod["name"].startswith(f"{model.app[1]}-")}
+        # Whoever died with the node asks nobody.
+        alive = callers(lab, model).keys()
         expected = {cluster: wanted for cluster, wanted in expected.items() if cluster in alive}
+    if survey.fault.node_proxies:
+        expected |= of_mute(lab, model, survey)
     for cluster, wanted in expected.items():
         seen: list[set[str]] = []
 
@@ -118,19 +167,20 @@ def becomes(lab: Lab, model: Model, survey: Survey) -> dict[str, set[str]]:
     return expected
 
 
-@pytest.mark.parametrize(("model", "kind"), CASES, ids=[f"{model.example}-{kind}" for model, kind in CASES])
+@pytest.mark.parametrize(("model", "kind"), CASES, ids=[f"{model.name}-{kind}" for model, kind in CASES])
 def test_what_is_promised_is_kept(stage: Stage, results: list[str], model: Model, kind: str) -> None:
     lab, calm = stage.lab(model.example), model.survey()
+    made(lab, model)
     becomes(lab, model, calm)
     for fault in faults(calm.paper)[kind]:
         survey = replace(calm, fault=fault)
         with broken(lab, survey):
             found = becomes(lab, model, survey)
-        results.append(line(model.example, kind, fault.name, found))
+        results.append(line(model.title, kind, fault.name, found))
         becomes(lab, model, calm)
 
 
 def line(example: str, kind: str, name: str, found: dict[str, set[str]]) -> str:
     """One row of the table."""
     words = [f"{cluster}: {', '.join(sorted(who)) or 'nobody'}" for cluster, who in found.items()]
-    return f"| `{example}` | {kind} | {name} | {'; '.join(words) or 'no caller is left'} |"
+    return f"| {example} | {kind} | {name} | {'; '.join(words) or 'no caller is left'} |"

@@ -4,21 +4,21 @@ Proxies hold what they held before the fault and notice by themselves which endp
 answered then needs nobody to tell them.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from isthmus.envoy.match import ClientTls, Connection, Target
-from tests.models.paper import Paper, PaperProxy
-
-_MTLS_PORTS = (15443, 15445)
+from isthmus.envoy.match import Connection
+from tests.models.ambient import PaperCaptured
+from tests.models.follow import Follower, Ways
+from tests.models.paper import Paper
+from tests.models.proxies import PaperProxy
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Parts that are dead: API servers and gateways by cluster, control planes by name, nodes, links of networks,
-    and all pods of a cluster with an `app` label.
+    """Parts that are dead: API servers, gateways and waypoints by cluster, control planes by name, nodes, their proxies
+    of ambient pods, links of networks, and all pods of a cluster with an `app` label.
 
     `cluster` is the one where the dead part is, if it is in one.
     """
@@ -31,6 +31,8 @@ class Fault:
     nodes: frozenset[tuple[str, str]] = frozenset()
     links: frozenset[tuple[str, str]] = frozenset()
     apps: frozenset[tuple[str, str]] = frozenset()
+    node_proxies: frozenset[tuple[str, str]] = frozenset()
+    waypoints: frozenset[str] = frozenset()
 
 
 NOTHING = Fault("nothing")
@@ -43,7 +45,7 @@ def faults(paper: Paper) -> dict[str, list[Fault]]:
     links = [tuple(sorted(pair)) for pair in combinations((n.name for n in world.networks), 2)]
     nodes = [(c.name, n.name) for c in world.clusters for n in c.nodes]
     nodes += [(m.cluster, m.name) for m in world.machines if m.group]
-    return {
+    found = {
         "API server": [Fault(c.name, c.name, api_servers=frozenset({c.name})) for c in world.clusters],
         "control plane": [Fault(p.name, p.cluster, planes=frozenset({p.name})) for p in world.control_planes],
         "gateway": [Fault(name, name, gateways=frozenset({name})) for name in sorted(gateways)],
@@ -51,6 +53,11 @@ def faults(paper: Paper) -> dict[str, list[Fault]]:
         "node": [Fault(f"{c}/{n}", c, nodes=frozenset({(c, n)})) for c, n in nodes],
         "cluster": [lost_cluster(paper, c.name) for c in world.clusters],
     }
+    if paper.nodes:
+        found["node proxy"] = [Fault(f"{c}/{n}", c, node_proxies=frozenset({(c, n)})) for c, n in sorted(paper.nodes)]
+    if waypoints := sorted({one.cluster for one in paper.proxies.values() if one.is_waypoint}):
+        found["waypoint"] = [Fault(name, name, waypoints=frozenset({name})) for name in waypoints]
+    return found
 
 
 def lost_cluster(paper: Paper, name: str) -> Fault:
@@ -64,19 +71,6 @@ def lost_cluster(paper: Paper, name: str) -> Fault:
         gateways=frozenset({name}),
         nodes=frozenset((name, node.name) for node in world.cluster(name).nodes),
     )
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a call ends: which cluster answers, through the gateways of which clusters, shown which identity."""
-
-    cluster: str
-    gateways: tuple[str, ...] = ()
-    identity: str = ""
-
-
-Ways = dict[Way, float]
-"""Each way with its share of the calls; nothing: no call is answered."""
 
 
 @dataclass
@@ -101,73 +95,31 @@ class Survey:
 
     def alive(self, one: PaperProxy) -> bool:
         """Whether that proxy runs."""
+        if one.is_waypoint and one.cluster in self.fault.waypoints:
+            return False
         app = one.pod["metadata"]["labels"].get("app", "")
         if (one.cluster, one.node) in self.fault.nodes or (one.cluster, app) in self.fault.apps:
             return False
         return not (one.wan and one.cluster in self.fault.gateways)
 
+    def speaks(self, one: PaperProxy) -> bool:
+        """Whether somebody speaks for that workload: an ambient pod is mute without the proxy of its node."""
+        return not (isinstance(one, PaperCaptured) and (one.cluster, one.node) in self.fault.node_proxies)
+
     def ways(self) -> dict[str, Ways]:
         """Who answers, by the caller's cluster."""
         return {client.cluster: self.call(client) for client in self.clients()}
 
+    def joined(self, here: str, there: str) -> bool:
+        """Whether two networks reach each other."""
+        return (min(here, there), max(here, there)) not in self.fault.links
+
     def call(self, client: PaperProxy) -> Ways:
         """Every way that calls of one workload take once its proxy has noticed what is dead."""
-        host = self.host
-        config = client.config
-        connection = Connection(address=client.resolve(host), port=self.port, http="http/1.1")
-        found: dict[tuple[str, int], Ways] = {}
-        for target in config.leaving(connection, host=host).targets:
-            found[target.address, target.port] = self._follow(client, client, target, ())
-        left = config.without(lambda member: not found[member.address, member.port])
-        return _mixed(found, left.leaving(connection, host=host).targets)
+        return self.call_beside(client) if self.speaks(client) else {}
 
-    def _follow(self, client: PaperProxy, hop: PaperProxy, target: Target, path: tuple[str, ...]) -> Ways:
-        server = self.paper.proxies.get((hop.network, target.address))
-        gateway = self.paper.gateways.get(target.address) or server
-        if gateway is not None and gateway.wan and target.port in _MTLS_PORTS:
-            return self._pass(client, hop, gateway, target, path)
-        if server is None or not self.alive(server):
-            return {}
-        arrived = server.config.arriving(_hello(target, client.identity), at=15006, host=self.host, path="/hello")
-        if arrived.closed:
-            return {}
-        tls = arrived.server_tls
-        identity = client.identity if tls is not None and tls.client_certificate else ""
-        if identity and tls is not None and not identity.startswith(tls.peer_prefixes):
-            return {}
-        return {Way(server.cluster, path, identity): 1.0}
-
-    def _pass(
-        self, client: PaperProxy, hop: PaperProxy, gateway: PaperProxy, target: Target, path: tuple[str, ...]
-    ) -> Ways:
-        pair = (min(hop.network, gateway.network), max(hop.network, gateway.network))
-        if not self.alive(gateway) or pair in self.fault.links:
-            return {}
-        hello = _hello(target, client.identity)
-        found: dict[tuple[str, int], Ways] = {}
-        for behind in gateway.config.arriving(hello, at=target.port).targets:
-            through = _with_tls(behind, target.tls)
-            found[behind.address, behind.port] = self._follow(client, gateway, through, (*path, gateway.cluster))
-        left = gateway.config.without(lambda member: not found[member.address, member.port])
-        return _mixed(found, left.arriving(hello, at=target.port).targets)
-
-
-def _mixed(found: dict[tuple[str, int], Ways], targets: tuple[Target, ...]) -> Ways:
-    mixed: Counter[Way] = Counter()
-    for target in targets:
-        for way, share in found[target.address, target.port].items():
-            mixed[way] += share * target.share  # type: ignore[assignment]
-    return {way: share for way, share in mixed.items() if share > 0}
-
-
-def _hello(target: Target, peer: str) -> Connection:
-    """The first bytes that a target is sent, with the caller's certificate if they are TLS."""
-    tls = target.tls
-    if tls is None:
-        return Connection(address=target.address, port=target.port, http="http/1.1")
-    return Connection(address=target.address, port=target.port, tls=True, sni=tls.sni, alpn=tls.alpn, peer=peer)
-
-
-def _with_tls(target: Target, tls: ClientTls | None) -> Target:
-    """A gateway passes bytes on: the client's TLS goes through to the server."""
-    return Target(address=target.address, port=target.port, share=target.share, priority=target.priority, tls=tls)
+    def call_beside(self, client: PaperProxy) -> Ways:
+        """The same for a workload like that one, which somebody speaks for."""
+        connection = Connection(address=client.resolve(self.host), port=self.port, http="http/1.1")
+        follower = Follower(self.paper, self.host, lambda one: self.alive(one) and self.speaks(one), self.joined)
+        return follower.call(client, connection)

@@ -8,26 +8,57 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isthmus_lab.world import ControlPlane
-from tests.models.faults import Fault, Survey, Ways, faults
+from tests.models.faults import Fault, Survey, faults
+from tests.models.follow import Ways
+from tests.models.linking import linked, shared, through_waypoint
 from tests.models.paper import Paper
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "deployment-models.md"
 BEGIN, END = "<!-- guarantees: begin -->", "<!-- guarantees: end -->"
-KINDS = ("API server", "control plane", "gateway", "link", "node", "cluster")
+KINDS = ("API server", "control plane", "gateway", "link", "node", "cluster", "node proxy", "waypoint")
 
 
 @dataclass(frozen=True)
 class Model:
-    """An example with the call that is asked of every cluster's callers."""
+    """An example with the call that is asked of every cluster's callers.
+
+    `linked`: all clusters are linked first, and the service is global everywhere, with this `distribution` if one is
+    said. `waypoint`: calls of it go through one.
+    """
 
     example: str
     host: str = "helloworld.sample"
     port: int = 5000
     app: tuple[str, str] = ("sample", "sleep")
+    linked: bool = False
+    distribution: str = ""
+    waypoint: bool = False
+
+    @property
+    def name(self) -> str:
+        """The example, and how the call differs."""
+        return ", ".join(filter(None, (self.example, self.distribution, "waypoint" * self.waypoint)))
+
+    @property
+    def title(self) -> str:
+        """The name as tables have it."""
+        return self.name.replace(self.example, f"`{self.example}`", 1)
 
     def survey(self) -> Survey:
         """The example on paper, with that call."""
-        return Survey(Paper(self.example), self.host, self.port, self.app)
+        paper = Paper(self.example)
+        if self.linked:
+            linked(paper)
+            shared(paper, self.host, self.distribution)
+        if self.waypoint:
+            through_waypoint(paper, self.host.split(".")[1])
+        return Survey(paper, self.host, self.port, self.app)
+
+
+def ambient(example: str, distribution: str = "", *, waypoint: bool = False) -> Model:
+    """An ambient example whose clusters are linked, and call each other by the mesh-wide name."""
+    host = "hello-world.app.mesh.internal"
+    return Model(example, host, app=("app", "sleep"), linked=True, distribution=distribution, waypoint=waypoint)
 
 
 MODELS: tuple[Model, ...] = (
@@ -44,6 +75,10 @@ MODELS: tuple[Model, ...] = (
     Model("vm", "inventory.sample", 80),
     Model("three-regions", "nearest.sample"),
     Model("tenancy", "catalog.shared", app=("shop", "storefront")),
+    ambient("ambient"),
+    ambient("ambient", "Any"),
+    ambient("ambient", "Any", waypoint=True),
+    ambient("ambient/mixed.yaml", "Any"),
 )
 
 
@@ -52,7 +87,10 @@ def table(models: Iterable[Model] = MODELS) -> str:
     lines = ["| example | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
     for model in models:
         cells = row(model)
-        lines.append(f"| `{model.example}` | " + " | ".join(cells[kind] for kind in KINDS) + " |")
+        example, *marks = model.name.split(", ")
+        lines.append(
+            f"| {', '.join((f'`{example}`', *marks))} | " + " | ".join(cells.get(kind, "-") for kind in KINDS) + " |"
+        )
     return "\n".join(lines)
 
 

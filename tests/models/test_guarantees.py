@@ -1,12 +1,18 @@
 """Deployment models on paper: who answers whom by which path with which identity, and what is lost with what."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.models.faults import Fault, Survey, lost_cluster
-from tests.models.guarantees import DOCUMENT, MODELS, Model, row, table, written
+from tests.models.follow import Way
+from tests.models.guarantees import DOCUMENT, MODELS, Model, ambient, row, table, written
 from tests.models.paper import Paper
 
 DIRECT: tuple[str, ...] = ()
+
+AMBIENT = ("east", "west", "north")
+EVERYWHERE = {here: {(there, DIRECT if there == here else (there,)): 1 / 3 for there in AMBIENT} for here in AMBIENT}
 
 WAYS = {
     "single-cluster": {"east": {("east", DIRECT): 1.0}},
@@ -51,6 +57,10 @@ WAYS = {
     "replicated": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
     "blue-green": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
     "blue-green-isolated": {"east": {("east", DIRECT): 1.0}, "west": {("west", DIRECT): 1.0}},
+    "ambient": {name: {(name, DIRECT): 1.0} for name in AMBIENT},
+    "ambient, Any": EVERYWHERE,
+    "ambient, Any, waypoint": EVERYWHERE,
+    "ambient/mixed.yaml, Any": EVERYWHERE,
 }
 """For callers of each cluster: (answering cluster, gateways on the way) and its share."""
 
@@ -60,17 +70,22 @@ def test_the_document_says_what_the_resources_do() -> None:
     assert text == written(text, table()), "run python -m tests.models.guarantees and look at what changed"
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.example)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_who_answers_by_which_path_with_which_identity(model: Model) -> None:
     survey = model.survey()
     found = {
         cluster: {(way.cluster, way.gateways): pytest.approx(share) for way, share in ways.items()}
         for cluster, ways in survey.ways().items()
     }
-    assert found == WAYS[model.example]
+    assert found == WAYS[model.name]
     for client in survey.clients():
         assert client.identity.endswith(f"/ns/{model.app[0]}/sa/{model.app[1]}")
-        assert {way.identity for way in survey.call(client)} == {client.identity}
+        shown: dict[str, tuple[str, ...]] = {client.identity: ()}
+        if model.waypoint:
+            # Who asks a waypoint is told to the application; the proxy of the server sees who asks on.
+            space = client.identity.rpartition("/sa/")[0]
+            shown = {f"{space}/sa/waypoint": (client.cluster,)}
+        assert {way.identity: way.waypoints for way in survey.call(client)} == shown
 
 
 @pytest.mark.parametrize(
@@ -98,6 +113,54 @@ def test_global_names_lead_from_gateway_to_gateway() -> None:
     survey.fault = Fault(apps=frozenset({("east", "helloworld")}))
     ways = {cluster: {(way.cluster, way.gateways) for way in found} for cluster, found in survey.ways().items()}
     assert ways == {"east": {("west", ("east", "west"))}, "west": {("west", DIRECT)}}
+
+
+@pytest.mark.parametrize("example", ["ambient", "ambient/mixed.yaml"])
+def test_what_is_gone_at_home_is_answered_elsewhere_under_the_caller_s_own_identity(example: str) -> None:
+    survey = ambient(example).survey()
+    survey.fault = Fault(apps=frozenset({("east", "hello-world")}))
+    ways = survey.ways()
+    identity = "spiffe://east.example/ns/app/sa/sleep"
+    assert set(ways["east"]) == {Way("west", ("west",), identity), Way("north", ("north",), identity)}
+    assert {way.cluster for way in ways["west"]} == {"west"}
+    survey.fault = replace(survey.fault, gateways=frozenset({"west"}))
+    assert set(survey.ways()["east"]) == {Way("north", ("north",), identity)}
+
+
+def test_a_service_that_is_global_nowhere_stays_at_home() -> None:
+    survey = replace(ambient("ambient").survey(), host="hello-world.app")
+    survey.fault = Fault(apps=frozenset({("east", "hello-world")}))
+    assert {cluster: {way.cluster for way in ways} for cluster, ways in survey.ways().items()} == {
+        "east": set(),
+        "west": {"west"},
+        "north": {"north"},
+    }
+
+
+def test_unlinked_clusters_know_nothing_of_each_other() -> None:
+    survey = replace(ambient("ambient"), linked=False).survey()
+    assert survey.ways() == {name: {} for name in AMBIENT}
+    survey.host = "hello-world.app"
+    assert all({way.cluster for way in ways} == {name} for name, ways in survey.ways().items())
+
+
+def test_a_pod_is_mute_without_the_proxy_of_its_node_and_only_it() -> None:
+    survey = ambient("ambient").survey()
+    (caller,) = [client for client in survey.clients() if client.cluster == "east"]
+    survey.fault = Fault(node_proxies=frozenset({("east", caller.node)}))
+    assert survey.call(caller) == {}
+    beside = survey.call_beside(caller)
+    assert beside[Way("east", DIRECT, caller.identity)] > 0
+
+
+def test_a_dead_waypoint_is_no_way_around_its_policies() -> None:
+    survey = replace(ambient("ambient"), waypoint=True).survey()
+    survey.fault = Fault(waypoints=frozenset({"east"}))
+    assert {cluster: bool(ways) for cluster, ways in survey.ways().items()} == {
+        "east": False,
+        "west": True,
+        "north": True,
+    }
 
 
 def test_a_table_tells_of_what_is_lost() -> None:

@@ -8,7 +8,7 @@ documentation of filter chain matching and of virtual host domains.
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
@@ -71,7 +71,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One place the connection may go: `share` of all such connections, from 0 to 1, with what is gone left out.
 
     `locality` is region/zone/sub-zone as the assignment has it. `tunnel` is the internal listener that takes it there,
-    `peers` are the identities one of which must be at its end.
+    behind a `;` the waypoint where that ends instead; `peers` are the identities one of which must be at its end.
+    `authority` is what is asked for beyond a gateway.
     """
 
     address: str
@@ -85,6 +86,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     workload: str = ""
     tunnel: str = ""
     peers: tuple[str, ...] = ()
+    authority: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,13 +113,13 @@ class Config:
         self._resources = resources
         self._gone = gone
 
-    def without(self, gone: Gone) -> "Config":
+    def without(self, gone: Gone) -> Self:
         """The same proxy once it knows that these endpoints do not answer: shares move as Envoy moves them.
 
         `config.without(lambda m: m.network == "net-west").leaving(call)` says where calls go without that network.
         See `spread` for the rules; several losses are one predicate. Endpoints that are gone stay with share 0.
         """
-        return Config(self._resources, gone)
+        return type(self)(self._resources, gone)
 
     @cached_property
     def listeners(self) -> dict[str, Message]:
@@ -290,6 +292,7 @@ class Config:
                 network=member.network,
                 workload=member.workload,
                 peers=member.peers,
+                authority=member.authority,
             )
 
 

@@ -14,14 +14,15 @@ Not modelled: panic thresholds above 1 %, weights of localities, degraded endpoi
 the first three, and slow start passes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from isthmus.envoy.build import Message
-from isthmus.envoy.tunnels import PEERS, TO_PLAIN
+from isthmus.envoy.tunnels import DOUBLE_HBONE, PEERS, TARGET, TO_PLAIN
 from isthmus.model.mesh import MAPPED
 
 OVERPROVISIONING = 140
@@ -37,7 +38,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     `weight` counts within the priority; `healthy` is what the control plane says; `locality` is region/zone/sub-zone.
     `cluster`, `network` and `workload` are those of the metadata, empty if it has none. `tunnel`: the internal listener
-    that reaches it, which is told this address.
+    that reaches it, which is told this address; for a gateway, `authority` is the service that is asked for beyond it.
     """
 
     address: str
@@ -51,6 +52,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     workload: str = ""
     peers: tuple[str, ...] = ()
     tunnel: str = ""
+    authority: str = ""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -93,7 +95,13 @@ def members(assignment: Message) -> Iterator[Member]:
                 workload=str(about.get("workload", "")),
                 peers=tuple(one for one in str(about.get(PEERS, "")).split(",") if one),
                 tunnel=tunnel,
+                authority=str(_struct(about, DOUBLE_HBONE).get(TARGET, "")),
             )
+
+
+def _struct(about: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = about.get(key)
+    return {} if found is None else dict(found.items())
 
 
 def place_of(address: Message) -> tuple[str, int, str]:

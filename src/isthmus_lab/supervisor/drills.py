@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from isthmus.base.errors import UnreachableError, UsageError
+from isthmus.base.labels import MANAGED_LABEL
 from isthmus.install.node import NODE_NAME
 from isthmus_lab.net import fabric
 from isthmus_lab.net.plan import Plan
@@ -15,9 +16,12 @@ from isthmus_lab.supervisor.processes import Processes
 from isthmus_lab.world import World
 
 _ROLES = {
-    "istiod": ("istio-system", "app=istiod"),
-    "gateway": ("istio-system", "istio=eastwestgateway"),
+    "istiod": {("app", "istiod")},
+    "gateway": {("istio", "eastwestgateway"), (MANAGED_LABEL, "istio.io-eastwest-controller")},
+    "waypoint": {(MANAGED_LABEL, "istio.io-mesh-controller")},
 }
+"""Labels one of which its pods have, whatever their namespace."""
+
 _NODE, _NODE_PROXY = "node/", "/proxy"
 """`node/<n>/proxy` is the proxy of a node's ambient pods, and its agent: they live and die together."""
 
@@ -54,7 +58,8 @@ class Drills:
         return sorted([*children, *self._pods])
 
     async def kill(self, target: str, seconds: float | None) -> list[str]:
-        """SIGKILL `<cluster>/<apiserver|istiod|gateway|node/<n>|node/<n>/proxy|[<namespace>/]<pod>>`; what was killed.
+        """SIGKILL `<cluster>/<apiserver|istiod|gateway|waypoint|node/<n>|node/<n>/proxy|[<namespace>/]<pod>>`; what was
+        killed.
 
         It stays dead until `restore`, or for `seconds`. UsageError: no such thing.
         """
@@ -146,9 +151,7 @@ class Drills:
         cluster = self._clusters[self._world.cluster(cluster_name).name]
         pods = list((await cluster.pods_on_nodes()).values())
         if rest in _ROLES:
-            namespace, selector = _ROLES[rest]
-            key, _, value = selector.partition("=")
-            found = [p for p in pods if p["namespace"] == namespace and p["labels"].get(key) == value]
+            found = [p for p in pods if _ROLES[rest] & p["labels"].items()]
         elif rest.startswith(_NODE) and rest.endswith(_NODE_PROXY):
             node = rest.removeprefix(_NODE).removesuffix(_NODE_PROXY)
             found = [p for p in pods if p["node"] == node and p["labels"].get("app") == NODE_NAME]
