@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+from envoy.config.listener.v3 import listener_pb2
 from msgspec.structs import replace
 
-from isthmus.base.labels import GATEWAY_NAME_LABEL, USE_WAYPOINT_LABEL
+from isthmus.base.labels import GATEWAY_NAME_LABEL, USE_WAYPOINT_LABEL, WAYPOINT_FOR_LABEL
 from isthmus.base.names import spiffe_id
+from isthmus.envoy import hbone
+from isthmus.envoy.build import resource, socket_address
+from isthmus.envoy.filter_state import INSTEAD, SERVER_NAMES, Entry, setter
 from isthmus.graph.mesh import Mesh
 from isthmus.model.managed import WAYPOINT_CLASS, Listener, ManagedGateway
 from isthmus.model.rows import Namespace, Protocol, Row, labels
@@ -33,7 +37,7 @@ def identity(app: world.App) -> str:
     return spiffe_id("cluster.local", app.namespace, app.name)
 
 
-def mesh(*rows: Row, waypoint: bool) -> Mesh:
+def mesh(*rows: Row, waypoint: bool, serves: str = "") -> Mesh:
     """A shop whose pods take HBONE; its namespace goes through a waypoint, or not."""
     gateway = ManagedGateway(
         cluster="east",
@@ -41,6 +45,7 @@ def mesh(*rows: Row, waypoint: bool) -> Mesh:
         name="gate",
         class_name=WAYPOINT_CLASS,
         listeners=(Listener("mesh", 15008, "HBONE"),),
+        labels=labels({WAYPOINT_FOR_LABEL: serves} if serves else {}),
     )
     marks = {USE_WAYPOINT_LABEL: "gate"} if waypoint else {}
     shop = [
@@ -126,3 +131,33 @@ def test_the_waypoint_looks_into_requests(tmp_path: Path, path: str, status: int
     rule = operation(methods=["GET"], paths=["/open/*"])
     row = policy("p", "shop", targetRefs=[{"kind": "Service", "name": "web"}], rules=[rule])
     assert call(tmp_path, mesh(row, waypoint=True), path=path).status == status
+
+
+def directly(directory: Path, made: Mesh, path: str) -> Answered:
+    """A call of the pod's own address, as the proxy of a node makes it: by the waypoint's address, for the pod's."""
+    end = held(made, WEB.sidecar(hbone=True), ("connect_terminate", "inbound_hbone"))
+    end[CDS] = {name: one for name, one in end[CDS].items() if name.startswith(("inbound", "Inbound", "BlackHole"))}
+    gate = GATE.sidecar(type="waypoint", labels=labels({"app": "gate", GATEWAY_NAME_LABEL: "gate"}))
+    (port,) = free_ports(1)
+    mine = held(made, SLEEP.sidecar(hbone=True), ("connect_originate",))
+    who = setter(Entry(SERVER_NAMES, identity(GATE)), Entry(INSTEAD, f"{WAYPOINT}:15008"))
+    listener = listener_pb2.Listener(name="direct", address=socket_address(CALLER, port))
+    listener.filter_chains.add(filters=[who, hbone.tunnel("connect_originate", f"{SERVER}:5000")])
+    mine[LDS]["direct"] = resource(LDS, "direct", listener)
+    proxies = [
+        Proxy(SERVER, identity(WEB), end),
+        Proxy(WAYPOINT, identity(GATE), held(made, gate)),
+        Proxy(CALLER, identity(SLEEP), mine),
+    ]
+    with application(SERVER, 5000), envoys(directory, authority(), *proxies):
+        return get(CALLER, port, path, host=f"{SERVER}:5000")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/open/x", 200), ("/closed", 403)])
+def test_the_waypoint_looks_into_requests_for_a_pods_own_address(tmp_path: Path, path: str, status: int) -> None:
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gate"}
+    row = policy("p", "shop", targetRefs=[target], rules=[operation(methods=["GET"], paths=["/open/*"])])
+    answered = directly(tmp_path, mesh(row, waypoint=True, serves="workload"), path)
+    assert answered.status == status
+    if status == 200:
+        assert (answered.seen["at"], answered.caller) == ([SERVER, 5000], identity(GATE))

@@ -8,7 +8,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from msgspec.structs import replace
 
 from isthmus.base.labels import GATEWAY_NAME_LABEL, USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
-from isthmus.envoy.match import Config, Connection, Verdict
+from isthmus.envoy.match import Config, Connection, Verdict, select_chain
 from isthmus.graph.mesh import Mesh
 from isthmus.model.managed import WAYPOINT_CLASS, Listener, ManagedGateway
 from isthmus.model.routing import Destination, HttpMatch, HttpRoute, MatchKind, StringMatch, VirtualService, Weighted
@@ -395,3 +395,70 @@ def test_a_mesh_wide_name_is_no_way_around_a_waypoint_and_its_policies() -> None
     assert at_waypoint(made, f"{name}:80", host=name).closed == at_waypoint(made).closed != ""
     made.apply([put(namespace())])
     assert at_waypoint(made, f"{name}:80", host=name).closed == f"404: {name}:80 is not taken"
+
+
+# -- calls of pods' own addresses ---------------------------------------------------------------------------------
+
+NODE = Proxy(cluster="east", namespace="istio-system", name="node-1", type="node", node="east-node")
+POD = "10.0.0.11"
+FOR_ALL = gate(**{WAYPOINT_FOR_LABEL: "all"})
+
+
+def labelled_pods(**marks: str) -> list[Row]:
+    return [replace(pod, redirection="enabled", labels=labels({"app": "web", **marks})) for pod in WEB.pod_rows()]
+
+
+def way_of_pod(made: Mesh, address: str = POD) -> str:
+    """The chain by which the proxy of a node sends to a pod's own address."""
+    found = config(made, NODE).listeners["workloads"]
+    chain = select_chain(found, Connection(address=address, port=8080))
+    return chain.name if chain is not None else ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "through"),
+    [
+        pytest.param([FOR_ALL], False, id="nobody says so"),
+        pytest.param([USED, FOR_ALL], True, id="its namespace, a waypoint for everything"),
+        pytest.param([USED, gate(**{WAYPOINT_FOR_LABEL: "workload"})], True, id="a waypoint for workloads"),
+        pytest.param([USED, gate()], False, id="a waypoint for services"),
+        pytest.param([FOR_ALL, *labelled_pods(**{USE_WAYPOINT_LABEL: "gate"})], True, id="the pod itself"),
+        pytest.param([USED, FOR_ALL, *labelled_pods(**{USE_WAYPOINT_LABEL: "none"})], False, id="the pod says none"),
+        pytest.param([USED, replace(FOR_ALL, unready=True)], False, id="a waypoint that never served"),
+        pytest.param([USED, replace(FOR_ALL, cluster="west")], False, id="a waypoint of another cluster"),
+    ],
+)
+def test_who_goes_through_a_waypoint_to_a_pods_own_address(rows: list[Row], through: bool) -> None:
+    made = world(*rows)
+    identity = "spiffe://cluster.local/ns/shop/sa/web"
+    assert way_of_pod(made) == ("waypoint/shop/gate" if through else identity)
+    taken = at_waypoint(made, f"{POD}:8080")
+    assert (taken.cluster, taken.closed) == (("workloads", "") if through else ("", f"404: {POD}:8080 is not taken"))
+    if through:
+        inner = select_chain(config(made, waypoint_proxy()).listeners["workloads"], Connection(address=POD, port=8080))
+        assert inner is not None
+        assert inner.name == identity
+
+
+def test_a_service_goes_by_its_own_waypoint_whatever_its_pods_say() -> None:
+    made = world(FOR_ALL, *labelled_pods(**{USE_WAYPOINT_LABEL: "gate"}))
+    assert members(made, CLIENT, f"outbound|80||{HOST}")[0] == ("connect_originate", f"{POD}:80", "")
+
+
+def test_pods_of_waypoints_are_behind_none() -> None:
+    made = world(USED, FOR_ALL, *(replace(pod, redirection="enabled") for pod in WAYPOINT.pod_rows()))
+    assert not way_of_pod(made, "10.0.0.31").startswith("waypoint/")
+
+
+@pytest.mark.parametrize(("peer", "refused_"), [(CALLER, False), (STRANGER, True)])
+def test_policies_of_the_waypoint_hold_for_pods_too(peer: str, refused_: bool) -> None:
+    row = policy("p", "shop", targetRefs=[GATEWAY], rules=[source(principals=["cluster.local/ns/client/sa/sleep"])])
+    assert bool(at_waypoint(world(USED, FOR_ALL, row), f"{POD}:8080", peer).closed) is refused_
+
+
+def test_the_address_of_a_pod_that_leaves_is_nobodys() -> None:
+    made = world(USED, FOR_ALL)
+    assert way_of_pod(made) == "waypoint/shop/gate"
+    made.apply([put(replace(pod, redirection="")) for pod in WEB.pod_rows()])
+    assert way_of_pod(made) == "nobody"
+    assert at_waypoint(made, f"{POD}:8080").closed == f"404: {POD}:8080 is not taken"

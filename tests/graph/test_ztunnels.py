@@ -11,6 +11,7 @@ from msgspec.structs import replace as changed
 
 from isthmus.graph.mesh import Mesh
 from isthmus.model.liveness import ClusterStanding
+from isthmus.model.managed import WAYPOINT_CLASS, Listener, ManagedGateway
 from isthmus.model.mesh_config import MeshConfig, ServiceSetting
 from isthmus.model.peering import PeerEndpoints, PeerLink, PeerService
 from isthmus.model.policy import EVERYTHING, AuthorizationPolicy, PolicyAction
@@ -112,6 +113,29 @@ def test_a_captured_pod_takes_hbone() -> None:
     assert workload(world, "east//Pod/sample/helloworld-east-1").tunnel_protocol == workload_pb2.NONE
     world.apply([put(changed(pod, redirection="pending"))])
     assert workload(world, "east//Pod/sample/helloworld-east-0").tunnel_protocol == workload_pb2.NONE
+
+
+@pytest.mark.parametrize(
+    ("serves", "redirection", "through"),
+    [("all", "enabled", True), ("workload", "enabled", True), ("service", "enabled", False), ("all", "", False)],
+)
+def test_a_captured_pods_own_address_is_behind_its_waypoint(serves: str, redirection: str, through: bool) -> None:
+    listener = Listener("mesh", 15008, "HBONE")
+    marks = labels({"istio.io/waypoint-for": serves})
+    gate = ManagedGateway(
+        cluster="east", namespace="sample", name="gate", class_name=WAYPOINT_CLASS, listeners=(listener,), labels=marks
+    )
+    entry = App("east", "gate", ["10.0.0.41"], vip="10.96.0.41", ports=(port(15008, Protocol.TCP),))
+    pod = changed(
+        helloworld("east", "10.0.0.11").pod_rows()[0],
+        redirection=redirection,
+        labels=labels({"app": "helloworld", "istio.io/use-waypoint": "gate"}),
+    )
+    world = one_network(gate, *entry.rows(), pod)
+    follow(world)
+    found = workload(world, "east//Pod/sample/helloworld-east-0")
+    assert found.waypoint.hostname.hostname == ("gate.sample.svc.cluster.local" if through else "")
+    assert not service(world).waypoint.hostname.hostname
 
 
 def test_a_pod_of_the_nodes_own_network_is_not_found_by_its_address() -> None:

@@ -50,6 +50,14 @@ def test_other_classes_are_not_ours(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "told"), [("istio-east", True), ("istio-remote", False), ("istio", False), ("cloud", False)]
+)
+def test_a_class_that_looks_like_ours_is_told_to_be_none(kind: str, told: bool) -> None:
+    found = [field for field, _ in complaints(check("KubernetesGateway", gateway(HBONE, kind=kind)))]
+    assert found == (["spec.gatewayClassName"] if told else [])
+
+
+@pytest.mark.parametrize(
     ("listener", "kind", "fault"),
     [
         (HBONE, "istio-eastwest", ""),

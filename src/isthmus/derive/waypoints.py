@@ -39,6 +39,10 @@ def chosen(namespace: str, labels: Sequence[Labels]) -> HostKey | None:
     return None
 
 
+FOR_WORKLOADS = (WORKLOAD, ALL)
+"""Kinds of traffic that calls of pods' own addresses are among."""
+
+
 class Reason(StrEnum):
     """Why a waypoint that is named is not gone through."""
 

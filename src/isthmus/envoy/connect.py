@@ -166,12 +166,17 @@ def internal_socket(passed: Sequence[str] = ()) -> Message:
     return base_pb2.TransportSocket(name="envoy.transport_sockets.internal_upstream", typed_config=packed(config))
 
 
-def internal_listener(name: str, chains: Iterable[Message], **fields: Any) -> XdsResource:
-    """A listener that only this Envoy reaches; it restores where the caller wanted to go, and from where."""
+def internal_listener(
+    name: str, chains: Iterable[Message], *, before: Sequence[Message] = (), **fields: Any
+) -> XdsResource:
+    """A listener that only this Envoy reaches; it restores where the caller wanted to go, and from where.
+
+    `before` are further listener filters.
+    """
     message = listener_pb2.Listener(
         name=name,
         internal_listener=listener_pb2.Listener.InternalListenerConfig(),
-        listener_filters=[filters.original_dst()],
+        listener_filters=[filters.original_dst(), *before],
         filter_chains=list(chains),
         traffic_direction=base_pb2.INBOUND,
         **fields,

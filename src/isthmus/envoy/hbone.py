@@ -246,7 +246,7 @@ def bind_config(mark: int, *, many: bool, source: str = "") -> Message:
 # -- ways to internal listeners -----------------------------------------------------------------------------------
 
 
-def internal_cluster(name: str, listener_name: str, origin: Origin) -> XdsResource:
+def internal_cluster(name: str, listener_name: str, origin: Origin, **fields: Any) -> XdsResource:
     """A cluster that is an internal listener; what the connection shares goes with it."""
     message = _base(
         name,
@@ -254,6 +254,7 @@ def internal_cluster(name: str, listener_name: str, origin: Origin) -> XdsResour
         type=Cluster.STATIC,
         load_assignment=internal_assignment(name, listener_name),
         transport_socket=internal_socket(),
+        **fields,
     )
     return resource(CDS, name, message)
 

@@ -20,7 +20,16 @@ from isthmus.envoy import clusters, filters, hbone, naming, node_tunnels, tls, u
 from isthmus.envoy.access_log import OUTBOUND, access_log
 from isthmus.envoy.build import Message, metadata, resource, seconds, u32
 from isthmus.envoy.clusters import Destination
-from isthmus.envoy.filter_state import IDENTITY, LOCAL_ADDRESS, NETNS, REMOTE_ADDRESS, SERVER_NAMES, Entry, setter
+from isthmus.envoy.filter_state import (
+    IDENTITY,
+    INSTEAD,
+    LOCAL_ADDRESS,
+    NETNS,
+    REMOTE_ADDRESS,
+    SERVER_NAMES,
+    Entry,
+    setter,
+)
 from isthmus.envoy.node_inbound import in_pod
 from isthmus.model.mesh import AmbientPod
 from isthmus.model.settings import MeshSettings
@@ -38,8 +47,8 @@ Cluster = cluster_pb2.Cluster
 FilterChain = listener_components_pb2.FilterChain
 FilterChainMatch = listener_components_pb2.FilterChainMatch
 
-_MEANT = Entry(LOCAL_ADDRESS, "%DOWNSTREAM_LOCAL_ADDRESS%", once=True)
-_CAME_FROM = Entry(REMOTE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", once=True)
+MEANT = Entry(LOCAL_ADDRESS, "%DOWNSTREAM_LOCAL_ADDRESS%", once=True)
+CAME_FROM = Entry(REMOTE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", once=True)
 
 
 def pod_listener(name: str, pod: AmbientPod) -> XdsResource:
@@ -50,7 +59,7 @@ def pod_listener(name: str, pod: AmbientPod) -> XdsResource:
         filter_chain_match=FilterChainMatch(destination_port={"value": naming.OUTBOUND_PORT}),
         filters=[_proxy(naming.BLACK_HOLE)],
     )
-    leaving = FilterChain(name="leaving", filters=[setter(*carried, _MEANT, _CAME_FROM), _proxy(SERVICES)])
+    leaving = FilterChain(name="leaving", filters=[setter(*carried, MEANT, CAME_FROM), _proxy(SERVICES)])
     message = listener_pb2.Listener(
         name=name,
         address=in_pod(pod, naming.OUTBOUND_PORT),
@@ -93,7 +102,7 @@ def _range(address: str) -> Message:
 
 def services_listener(chains: Iterable[bytes]) -> XdsResource:
     """Which service has the address; the rest goes on to `workloads`."""
-    rest = FilterChain(name=WORKLOADS, filters=[setter(_MEANT, _CAME_FROM), _proxy(WORKLOADS)])
+    rest = FilterChain(name=WORKLOADS, filters=[setter(MEANT, CAME_FROM), _proxy(WORKLOADS)])
     return _matching(SERVICES, chains, rest, tunnels=False)
 
 
@@ -107,6 +116,20 @@ def identity_chain(identity: str, addresses: Iterable[str]) -> bytes:
         filter_chain_match=FilterChainMatch(prefix_ranges=[_range(address) for address in addresses]),
         filters=[
             setter(Entry(SERVER_NAMES, identity)),
+            hbone.tunnel(naming.CONNECT_ORIGINATE, "%DOWNSTREAM_LOCAL_ADDRESS%"),
+        ],
+    )
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
+
+
+def waypoint_chain(name: str, identities: Iterable[str], at: str, addresses: Iterable[str]) -> bytes:
+    """The encoded filter chain of pods that are called through a waypoint: it must answer, at that address and port."""
+    message = FilterChain(
+        name=f"waypoint/{name}",
+        filter_chain_match=FilterChainMatch(prefix_ranges=[_range(address) for address in addresses]),
+        filters=[
+            setter(Entry(SERVER_NAMES, ",".join(identities) or hbone.NOBODY), Entry(INSTEAD, at)),
             hbone.tunnel(naming.CONNECT_ORIGINATE, "%DOWNSTREAM_LOCAL_ADDRESS%"),
         ],
     )

@@ -111,7 +111,7 @@ def place_of(address: Message) -> tuple[str, int, str]:
         place, _, waypoint = inner.endpoint_id.partition(";")
         host, _, port = place.rpartition(":")
         name = "" if inner.server_listener_name == TO_PLAIN else inner.server_listener_name
-        return host.strip("[]"), int(port), f"{name};{waypoint}" if waypoint else name
+        return host.strip("[]"), int(port or 0), f"{name};{waypoint}" if waypoint else name
     return address.socket_address.address, address.socket_address.port_value, ""
 
 

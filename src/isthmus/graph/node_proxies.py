@@ -173,9 +173,25 @@ class NodeProxies:
         if name == node_outbound.SERVICES:
             return node_outbound.services_listener(self._services(get, view, hosts))
         if name == node_outbound.WORKLOADS:
-            chains = [node_outbound.identity_chain(who, where) for who, where in get(self.captured, view.network)]
+            chains = list(self._pods_called(get, view))
             return node_outbound.workloads_listener(chains, get(self.meshwide.effective, ALL))
         return None
+
+    def _pods_called(self, get: Get, view: OutboundView) -> Iterator[bytes]:
+        """The chains of pods that are called by their own addresses: through their waypoint, or as they are."""
+        pods = self.meshwide.pod_waypoints
+        behind: dict[HostKey, list[str]] = {}
+        for waypoint, _, addresses in pods.within(get, view.cluster):
+            behind.setdefault(waypoint, []).extend(addresses)
+        for waypoint, addresses_ in sorted(behind.items()):
+            who = get(self.meshwide.local_identities, waypoint)
+            at = pods.address(get, view.cluster, waypoint)
+            yield node_outbound.waypoint_chain("/".join(waypoint), who, at, sorted(addresses_))
+        taken = {address for addresses_ in behind.values() for address in addresses_}
+        for who_, where in get(self.captured, view.network):
+            free = [address for address in where if address not in taken]
+            if free:
+                yield node_outbound.identity_chain(who_, free)
 
     def _services(self, get: Get, view: OutboundView, hosts: Iterable[HostKey]) -> Iterator[bytes]:
         """The chains of all services. What two claim the first by name keeps: Envoy refuses equal matches."""

@@ -20,6 +20,7 @@ from isthmus.graph.assignments import Assignments
 from isthmus.graph.entrances import Entrances
 from isthmus.graph.externals import Externals
 from isthmus.graph.places import Grounds, Places
+from isthmus.graph.pod_waypoints import PodWaypoints
 from isthmus.graph.service_scopes import ServiceScopes
 from isthmus.graph.sources import ALL, Sources, host_of
 from isthmus.graph.visible import Seen, Visible
@@ -92,6 +93,7 @@ class Meshwide:
         self.entrances = Entrances(graph, sources, self)
         self.rules: Derived[tuple[str, HostKey], Rule] = derived("derive.rules", self._rule, rules.NO_RULE)
         self.waypoints = Waypoints(graph, sources, self)
+        self.pod_waypoints = PodWaypoints(graph, sources, self)
         self.visible = Visible(graph, self._seen())
         self.places = Places(graph, self._grounds())
         self.assignments = Assignments(graph, sources, self)

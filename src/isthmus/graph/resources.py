@@ -24,6 +24,7 @@ from isthmus.envoy.build import config_path
 from isthmus.envoy.clusters import Destination
 from isthmus.envoy.tunnels import FROM_WAYPOINT
 from isthmus.envoy.tunnels import NAMES as TUNNELS
+from isthmus.envoy.waypoint import OF_PODS
 from isthmus.graph.names import Existing, ScopedName, client_of, outbound_of, unbound
 from isthmus.graph.places import ANYBODY
 from isthmus.graph.routing import Choice
@@ -136,7 +137,7 @@ class Resources:
             return self._inbound_cluster(scope, name)
         if isinstance(scope, TunnelEnd):
             return tunnel_end.cluster(scope, name)
-        if isinstance(scope, WaypointView) and naming.is_passed_on(name):
+        if isinstance(scope, WaypointView) and (naming.is_passed_on(name) or name in OF_PODS):
             return self.existing.waypoints.inside(get, scope, name)
         if isinstance(scope, OutboundView) and scope.node:
             return self._node_cluster(get, scope, name)

@@ -1,6 +1,6 @@
 """The observed tables, and the ways to find rows in them."""
 
-from isthmus.base.labels import GATEWAY_NAME_LABEL, NETWORK_LABEL, USE_WAYPOINT_LABEL
+from isthmus.base.labels import GATEWAY_NAME_LABEL, NETWORK_LABEL, USE_WAYPOINT_LABEL, WAYPOINT_FOR_LABEL
 from isthmus.derive import globals as global_names
 from isthmus.derive import (
     networks,
@@ -101,6 +101,8 @@ class Sources:
         self.waypoints_at = graph.index("waypoints.by_name", self.managed_gateways, _waypoint_name)
         self.services_with_waypoint = graph.index("services.with_waypoint", self.services, _waypoint_entry)
         self.namespaces_with_waypoint = graph.index("namespaces.with_waypoint", self.namespaces, _waypoint_entry)
+        self.pods_with_waypoint = graph.index("workloads.with_waypoint", self.workloads, _waypoint_pod)
+        self.workload_waypoints = graph.index("waypoints.for_workloads", self.managed_gateways, _for_workloads)
         self.scoped_services = graph.index("services.scoped", self.services, _scoped_entry)
         self.scoped_namespaces = graph.index("namespaces.scoped", self.namespaces, _scoped_entry)
         self.private_services = graph.index(
@@ -163,6 +165,18 @@ def _selector_entry(row: Service) -> list[Key]:
 
 def _waypoint_entry(row: Service | Namespace) -> list[Key]:
     return [ALL] if networks.label(row.labels, USE_WAYPOINT_LABEL) else []
+
+
+def _waypoint_pod(row: Workload) -> list[Key]:
+    """Captured pods that say something of waypoints themselves: by namespace, and by cluster."""
+    said = row.redirection and networks.label(row.labels, USE_WAYPOINT_LABEL)
+    return [(row.cluster, row.namespace), (row.cluster,)] if said else []
+
+
+def _for_workloads(row: ManagedGateway) -> list[Key]:
+    """Waypoints that take calls of pods' own addresses, by cluster."""
+    said = row.class_name == WAYPOINT_CLASS and networks.label(row.labels, WAYPOINT_FOR_LABEL) in ("workload", "all")
+    return [(row.cluster,)] if said else []
 
 
 def _waypoint_name(row: ManagedGateway) -> list[Key]:

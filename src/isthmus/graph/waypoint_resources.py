@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from isthmus.derive import routing
 from isthmus.envoy import connect, naming, waypoint
+from isthmus.envoy.hbone import Origin
+from isthmus.envoy.node_outbound import WORKLOADS, identity_chain, workloads_listener
 from isthmus.envoy.routes import Rules
 from isthmus.envoy.tunnels import NAMES as TUNNELS
 from isthmus.envoy.waypoint import Taken
 from isthmus.graph.observed import Meshwide
 from isthmus.graph.places import targets, tcp_ports
+from isthmus.graph.pod_waypoints import Behind
 from isthmus.graph.routing import Choice, Routing
 from isthmus.graph.sources import ALL
 from isthmus.model.mesh import HostKey, MeshService
@@ -72,13 +77,22 @@ class WaypointResources:
     def names(self, get: Get, view: WaypointView, type_url: str) -> Names:
         """The resources of a type that there are."""
         taken = [one.name for one in self._taken(get, view)]
+        pods = (waypoint.PODS, WORKLOADS) if self._pods(get, view) else ()
         if type_url == LDS:
-            return frozenset((naming.CONNECT_TERMINATE, *TUNNELS, *taken))
+            return frozenset((naming.CONNECT_TERMINATE, *TUNNELS, *taken, *pods))
         if type_url == RDS:
             http = (one.name for one in self._taken(get, view) if one.port.protocol.is_http)
-            return frozenset((naming.CONNECT_TERMINATE, *http))
+            return frozenset((naming.CONNECT_TERMINATE, *http, *pods[:1]))
         found = get(self.clusters, view)
-        return found if type_url == EDS else found.union(TUNNELS, taken)
+        return found if type_url == EDS else found.union(TUNNELS, taken, pods)
+
+    def _pods(self, get: Get, view: WaypointView) -> tuple[Behind, ...]:
+        """The pods whose own addresses are called through the waypoint."""
+        return get(self.meshwide.pod_waypoints.behind, (view.view.cluster, view.key))
+
+    def _held(self, get: Get, view: WaypointView) -> tuple[AuthorizationPolicy, ...]:
+        """The policies for everything that the waypoint takes."""
+        return self.meshwide.policies(get, self.waypoints.own_policies(get, view.key))
 
     def _clusters(self, get: Get, view: WaypointView) -> Names:
         """Every destination that the waypoint's services and their rules have, if it exists."""
@@ -104,18 +118,37 @@ class WaypointResources:
         """A listener, but for those by which it makes HBONE itself."""
         if name == naming.CONNECT_TERMINATE:
             return connect.terminate(get(self.meshwide.accepted_domains, ALL))
+        if name == waypoint.PODS:
+            return waypoint.pods_listener(self._held(get, view))
+        if name == WORKLOADS:
+            return self._workloads(get, view)
         taken = self._found(get, view, name)
         return None if taken is None else waypoint.listener(taken, self.policies(get, view, taken.view.service))
 
+    def _workloads(self, get: Get, view: WaypointView) -> XdsResource:
+        """Which pod has an address. Only those that tunnels may ask for come here."""
+        found: dict[str, list[str]] = {}
+        for _, identity, addresses in self._pods(get, view):
+            found.setdefault(identity, []).extend(addresses)
+        chains = [identity_chain(who, sorted(where)) for who, where in sorted(found.items())]
+        return workloads_listener(chains, msgspec.structs.replace(self.meshwide.settings, allow_any=False))
+
     def inside(self, get: Get, view: WaypointView, name: str) -> XdsResource | None:
-        """The cluster that leads to the listener of a port."""
+        """The cluster that leads to the listener of a port, or to those of pods."""
+        if name == waypoint.PODS:
+            return connect.inside(name, name)
+        if name == WORKLOADS:
+            return waypoint.pods_cluster(Origin(msgspec.structs.replace(self.meshwide.settings, mark=0)))
         taken = self._found(get, view, name)
         return None if taken is None else waypoint.inside(taken)
 
     def routes(self, get: Get, view: WaypointView, name: str) -> XdsResource | None:
         """What tunnels may ask for, or the routes of one port."""
         if name == naming.CONNECT_TERMINATE:
-            return waypoint.ways(self._taken(get, view))
+            pods = [address for _, _, addresses in self._pods(get, view) for address in addresses]
+            return waypoint.ways(self._taken(get, view), pods)
+        if name == waypoint.PODS:
+            return waypoint.pods_routes(self._held(get, view))
         taken = self._found(get, view, name)
         if taken is None:
             return None

@@ -17,7 +17,7 @@ from isthmus.model.rows import EndpointSlice, Labels, Locality, MtlsMode, Servic
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.ztunnel import policies, workloads
-from isthmus.ztunnel.build import service_name
+from isthmus.ztunnel.build import Waypoint, service_name
 from isthmus.ztunnel.workloads import Around, Ports
 
 Serving = tuple[tuple[HostKey, Ports], ...]
@@ -155,8 +155,15 @@ class Workloads:
             locality=self._locality(get, row),
             healthy=row.ready and not any(row.name in get(self.leaving, piece) for piece in pieces),
             tunnel=_tunnel(row),
+            waypoint=self._waypoint(get, key) if at_home else None,
         )
         return workloads.pod(row, around)
+
+    def _waypoint(self, get: Get, key: Key) -> Waypoint | None:
+        """The waypoint of a pod's own address. It is for callers of its cluster: its Service's address is there."""
+        found = get(self.meshwide.pod_waypoints.of_pod, key)
+        service = get(self.meshwide.services, found) if found is not None else None
+        return Waypoint(service.namespace, service.host) if service is not None else None
 
     def _entry(self, get: Get, key: Key, at_home: bool) -> bytes:
         row = get(self.sources.external.workload_entries, key)

@@ -11,10 +11,13 @@ from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
 from isthmus.model.managed import (
+    CLASS_ALIASES,
     EAST_WEST_CLASS,
     EVERYWHERE,
     HOSTNAME_CONFLICT,
+    MANAGED_CLASSES,
     PROTOCOL_CONFLICT,
+    REMOTE_CLASS,
     SAME,
     SELECTED,
     WAYPOINT_CLASS,
@@ -42,7 +45,12 @@ def managed_gateway(place: Place, obj: objects.Custom) -> Result:
     """What a Gateway of a managed class asks for; no row for any other."""
     read = Reader(place.cluster, "KubernetesGateway", obj)
     spec = read.mapping(obj.spec, "spec")
-    kind = managed_class(read.text(spec.get("gatewayClassName"), "spec.gatewayClassName"))
+    said = read.text(spec.get("gatewayClassName"), "spec.gatewayClassName")
+    kind = managed_class(said)
+    if not kind and said.startswith("istio-") and said != REMOTE_CLASS:
+        known = ", ".join((*MANAGED_CLASSES, *CLASS_ALIASES, REMOTE_CLASS))
+        read.warn("spec.gatewayClassName", f"{said!r} is no class of this mesh: nothing runs for it", f"Use {known}")
+        return read.result()
     if not kind:
         return (), ()
     meta = obj.metadata

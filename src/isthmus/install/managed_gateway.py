@@ -53,20 +53,7 @@ def managed_gateway(row: ManagedGateway, mesh: MeshValues, parts: Mapping[str, M
     """
     east_west = row.class_name == EAST_WEST_CLASS
     network = row.network or mesh.network
-    labels = {
-        **common_labels(mesh),
-        **dict(row.extra_labels),
-        MANAGED_LABEL: controller_label(row.class_name),
-        DATAPLANE_MODE_LABEL: "none",
-        **({NETWORK_LABEL: network} if network else {}),
-    }
-    workload = Workload(
-        name=row.name,
-        namespace=row.namespace,
-        labels=labels,
-        selector={GATEWAY_NAME_LABEL: row.name},
-        scaling=Scaling(replicas=1, maximum=2),  # the number of pods is somebody else's: it is not applied
-    )
+    workload = _workload(row, mesh, network)
     taken = {one.port: one.name for one in reversed(row.listeners) if not one.fault}
     router = Router(
         name=row.name,
@@ -87,6 +74,23 @@ def managed_gateway(row: ManagedGateway, mesh: MeshValues, parts: Mapping[str, M
     account = service_account(row.name, row.namespace, workload.metadata["labels"])
     found = [account, entry, pods, *(_scaling(workload, kind) for kind in _SCALING if kind in parts)]
     return [_owned(_kept(laid_over(item, parts.get(item["kind"], {})), item), row) for item in found]
+
+
+def _workload(row: ManagedGateway, mesh: MeshValues, network: str) -> Workload:
+    labels = {
+        **common_labels(mesh),
+        **dict(row.extra_labels),
+        MANAGED_LABEL: controller_label(row.class_name),
+        DATAPLANE_MODE_LABEL: "none",
+        **({NETWORK_LABEL: network} if network else {}),
+    }
+    return Workload(
+        name=row.name,
+        namespace=row.namespace,
+        labels=labels,
+        selector={GATEWAY_NAME_LABEL: row.name},
+        scaling=Scaling(replicas=1, maximum=2),  # the number of pods is somebody else's: it is not applied
+    )
 
 
 _SCALING = ("HorizontalPodAutoscaler", "PodDisruptionBudget")
