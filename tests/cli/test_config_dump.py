@@ -243,6 +243,22 @@ ROUTES = section(
 )
 
 
+def test_listeners_of_a_node_s_proxy_are_told_apart_by_their_pods() -> None:
+    def bound(name: str, port: int) -> dict[str, Any]:
+        address = {"socket_address": {"address": "0.0.0.0", "port_value": port}}
+        return {"name": name, "address": address, "default_filter_chain": {}}
+
+    inside = {"name": "to_hbone", "internal_listener": {}, "filter_chains": [{}]}
+    found = (bound("pod/a/outbound", 15001), bound("pod/b/outbound", 15001), inside)
+    dump = section("ListenersConfigDump", static_listeners=[{"listener": one} for one in found])
+    assert [row[:2] for row in config_dump.listener_rows(dump)] == [
+        ("envoy://to_hbone", "0"),
+        ("pod/a/outbound", "15001"),
+        ("pod/b/outbound", "15001"),
+    ]
+    assert [row[0] for row in config_dump.listener_rows(dump, pod="b")] == ["envoy://to_hbone", "pod/b/outbound"]
+
+
 def test_routes_have_a_row_for_each_match() -> None:
     domains = "hello, hello.sample + 2 more..."
     assert config_dump.route_rows(ROUTES) == [

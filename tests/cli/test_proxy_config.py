@@ -95,9 +95,9 @@ def test_a_proxy_is_asked_for_what_the_command_needs(
 ) -> None:
     asked = []
 
-    async def ask(path: str, source: proxy_config._Source) -> bytes:
+    async def ask(path: str, source: proxy_config._Source) -> tuple[bytes, str]:
         asked.append((path, source.proxy, source.namespace))
-        return json.dumps(STATUSES if path.startswith("/clusters") else DUMP).encode()
+        return json.dumps(STATUSES if path.startswith("/clusters") else DUMP).encode(), ""
 
     monkeypatch.setattr(proxy_config, "_ask", ask)
     assert run("endpoint", "a.b") == ExitCode.GOOD

@@ -24,6 +24,9 @@ SECRET_HEADERS = ("RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBE
 
 SHOWN_DOMAINS = 2
 
+_IN_POD = "pod/"
+"""How the names of listeners begin that the proxy of a node has in pods: `pod/<uid>/<kind>`, shown as their address."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterName:
@@ -174,22 +177,34 @@ def host_address(address: Json) -> str:
     return "-"
 
 
-def listener_rows(dump: Json, *, address: str = "", port: int = 0) -> list[tuple[str, ...]]:
-    """Rows of `proxy-config listener`: one for each way through a listener."""
+def is_of_pod(listener: Json, uid: str) -> bool:
+    """False for what the proxy of a node has in the network namespace of another pod; an empty uid means all."""
+    name = str(listener.get("name", ""))
+    return not uid or not name.startswith(_IN_POD) or name.startswith(f"{_IN_POD}{uid}/")
+
+
+def listener_rows(dump: Json, *, address: str = "", port: int = 0, pod: str = "") -> list[tuple[str, ...]]:
+    """Rows of `proxy-config listener`: one for each way through a listener. `pod`: see `is_of_pod`."""
     rows: list[tuple[str, ...]] = []
     for listener in listeners(dump):
         hosts, number = _listener_address(listener)
         if (address and address not in hosts.split(",")) or (port and number != str(port)):
             continue
+        if not is_of_pod(listener, pod):
+            continue
+        name = str(listener.get("name", ""))
+        shown = name if name.startswith(_IN_POD) else hosts
         chains = list(listener.get("filter_chains", ()))
-        rows += [(hosts, number, chain_match(chain), chain_target(chain)) for chain in chains]
+        rows += [(shown, number, chain_match(chain), chain_target(chain)) for chain in chains]
         if "default_filter_chain" in listener:
-            rows.append((hosts, number, "ALL", chain_target(listener["default_filter_chain"])))
+            rows.append((shown, number, "ALL", chain_target(listener["default_filter_chain"])))
     order = {row: index for index, row in enumerate(rows)}
     return sorted(rows, key=lambda row: (row[0], int(row[1] or 0), order[row]))
 
 
 def _listener_address(listener: Json) -> tuple[str, str]:
+    if "internal_listener" in listener:
+        return f"envoy://{listener.get('name', '')}", "0"
     addresses = [listener.get("address", {}), *(more["address"] for more in listener.get("additional_addresses", ()))]
     sockets = [address["socket_address"] for address in addresses if "socket_address" in address]
     if not sockets:

@@ -1,4 +1,7 @@
-"""How commands name a proxy and ask it: `<pod>[.<namespace>]`, `deploy/<name>`, `ds/<name>`, over exec."""
+"""How commands name a proxy and ask it: `<pod>[.<namespace>]`, `deploy/<name>`, `ds/<name>`, over exec.
+
+An ambient pod has no proxy of its own: the proxy of its node is asked instead, and people are told so.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,9 +9,12 @@ from typing import Annotated
 import typer
 
 from isthmus.base.errors import UnreachableError, UsageError
+from isthmus.base.labels import REDIRECTION_ANNOTATION
+from isthmus.cli.output import warn
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.kube_exec import Target, execute
 from isthmus.install.node import CONTAINER as NODE_CONTAINER
+from isthmus.install.node import NODE_NAME
 from isthmus.kube.requests import PODS, Resource, Scope
 
 ProxyName = Annotated[str, typer.Argument(help="<pod>[.<namespace>], deploy/<name>[.<namespace>] or ds/….")]
@@ -22,10 +28,11 @@ KINDS |= {"ds": "ds", "daemonset": "ds", "daemonsets": "ds"}
 
 @dataclass(frozen=True, slots=True)
 class PodName:
-    """A pod that has a proxy."""
+    """A pod that has a proxy. `speaks_for` is the uid of the ambient pod that was meant, if it is its node's."""
 
     name: str
     namespace: str
+    speaks_for: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}.{self.namespace}"
@@ -47,7 +54,7 @@ async def resolve(client: KubeClient, text: str, namespace: str) -> PodName:
     """The pod that is meant; of a Deployment or DaemonSet the first that runs. Raises UnreachableError for none."""
     kind, wanted = split_name(text, namespace)
     if kind == "pod":
-        return wanted
+        return await _speaker(client, wanted)
     owner = await client.get(OWNERS[kind], wanted.namespace, wanted.name)
     labels = ((owner.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
@@ -55,7 +62,23 @@ async def resolve(client: KubeClient, text: str, namespace: str) -> PodName:
     running = sorted(pod["metadata"]["name"] for pod in pods if (pod.get("status") or {}).get("phase") == "Running")
     if not running:
         raise UnreachableError(f"no pod of {text} runs", f"See kubectl get pods -n {wanted.namespace}")
-    return PodName(running[0], wanted.namespace)
+    return await _speaker(client, PodName(running[0], wanted.namespace))
+
+
+async def _speaker(client: KubeClient, pod: PodName) -> PodName:
+    """The pod itself; of an ambient one the proxy of its node. Raises UnreachableError if that is not there."""
+    found = await client.find(PODS, pod.namespace, pod.name) or {}
+    meta = found.get("metadata") or {}
+    if not (meta.get("annotations") or {}).get(REDIRECTION_ANNOTATION):
+        return pod
+    node = str(found["spec"].get("nodeName", ""))
+    scope = Scope(label_selector=f"app={NODE_NAME}", field_selector=f"spec.nodeName={node}")
+    proxies = [one["metadata"] for one in await client.list(PODS, scope)]
+    if not proxies:
+        raise UnreachableError(f"{pod} is ambient, and node {node} has no proxy", "See kubectl get pods -A -o wide")
+    speaker = PodName(proxies[0]["name"], proxies[0]["namespace"], str(meta["uid"]))
+    warn(f"{pod} is ambient: this is the proxy of its node {node}, {speaker}")
+    return speaker
 
 
 async def ask_proxy(client: KubeClient, pod: PodName, path: str) -> bytes:

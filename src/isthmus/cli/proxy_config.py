@@ -106,12 +106,17 @@ def listener(  # noqa: PLR0917
     context: Context = "",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Addresses on which the proxy takes connections, and where they lead to."""
-    dump = _get(DUMP, _Source(proxy, namespace, file, kubeconfig, context))
+    """Addresses on which the proxy takes connections, and where they lead to.
+
+    Of the listeners that the proxy of a node has in pods, those of the ambient pod that is named; all if it is itself.
+    """
+    source = _Source(proxy, namespace, file, kubeconfig, context)
+    dump, speaks_for = _asked(DUMP, source)
     if output is Format.JSON:
-        json(list(config_dump.listeners(dump)))
+        json([one for one in config_dump.listeners(dump) if config_dump.is_of_pod(one, speaks_for)])
     else:
-        _print(config_dump.LISTENER_HEADERS, config_dump.listener_rows(dump, address=address, port=port))
+        rows = config_dump.listener_rows(dump, address=address, port=port, pod=speaks_for)
+        _print(config_dump.LISTENER_HEADERS, rows)
 
 
 @app.command("route", no_args_is_help=True)
@@ -176,12 +181,18 @@ class _Source:
 
 
 def _get(path: str, source: _Source) -> Json:
+    return _asked(path, source)[0]
+
+
+def _asked(path: str, source: _Source) -> tuple[Json, str]:
+    """A dump, and the uid of the ambient pod for which the proxy that was asked speaks, if one was named."""
     if source.file is not None:
         data = sys.stdin.buffer.read() if str(source.file) == "-" else _read(source.file)
-        return config_dump.parse(data, str(source.file))
+        return config_dump.parse(data, str(source.file)), ""
     if not source.proxy:
         raise UsageError("no proxy is named", "Give <pod>.<namespace>, or a dump with --file")
-    return config_dump.parse(run(_ask(path, source)), f"the answer of {source.proxy}")
+    answer, speaks_for = run(_ask(path, source))
+    return config_dump.parse(answer, f"the answer of {source.proxy}"), speaks_for
 
 
 def _read(file: Path) -> bytes:
@@ -191,9 +202,10 @@ def _read(file: Path) -> bytes:
         raise UsageError(f"cannot read {file} ({error.strerror})", "Give the file of a config dump") from error
 
 
-async def _ask(path: str, source: _Source) -> bytes:
+async def _ask(path: str, source: _Source) -> tuple[bytes, str]:
     async with await connect(source.kubeconfig, source.context) as client:
-        return await ask_proxy(client, await resolve(client, source.proxy, source.namespace), path)
+        pod = await resolve(client, source.proxy, source.namespace)
+        return await ask_proxy(client, pod, path), pod.speaks_for
 
 
 def _print(headers: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:

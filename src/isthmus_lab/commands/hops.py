@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.base.labels import MANAGED_LABEL
+from isthmus.base.labels import GATEWAY_NAME_LABEL, MANAGED_LABEL
 from isthmus_lab.commands import talk
 from isthmus_lab.commands.talk import LabError
 from isthmus_lab.supervisor.state import StateDirectory
@@ -21,6 +21,8 @@ _LOG_SECONDS = 12.0
 _POLL = 0.2
 _GATEWAY_LABEL = "eastwestgateway"
 _HBONE_GATEWAY = "istio.io-eastwest-controller"
+_WAYPOINT = "istio.io-mesh-controller"
+_CONNECT_ORIGINATE = "connect_originate"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,7 +47,8 @@ class Hop:
 class ProxyLog:
     """A proxy and how many lines it had written before.
 
-    `served`: the pods of a node that its proxy serves, by address; empty where the proxy is a pod's own.
+    `served`: the pods of a node that its proxy serves, by address; empty where the proxy is a pod's own. `waypoint` is
+    the SPIFFE ID under which it calls on, if it is one.
     """
 
     cluster: str
@@ -59,17 +62,37 @@ class ProxyLog:
     seen: int
     container: str = PROXY
     served: tuple[tuple[str, str], ...] = ()
+    waypoint: str = ""
+
+    @property
+    def title(self) -> str:
+        """As paths name it."""
+        return f"{self.cluster}/{self.pod}"
+
+    @property
+    def says_of_ways(self) -> bool:
+        """True for what calls go through, whoever answers them."""
+        return self.gateway or bool(self.waypoint)
+
+    def pods(self) -> tuple[tuple[str, str], ...]:
+        """The pods that its proxy serves, by address."""
+        return self.served if self.container == NODE_PROXY else ((self.ip, self.pod),)
+
+    def serves(self, pods: set[str]) -> bool:
+        """True if one of these is served."""
+        return any(name in pods for _, name in self.pods())
 
 
 def networks_of(world: World) -> dict[str, str]:
-    """The network of each cluster and of each machine, for `mark_logs`."""
+    """The network of each cluster and of each machine (`vm/<name>`)."""
     machines = {f"{MACHINES}/{machine.name}": machine.network for machine in world.machines}
     return {**{cluster.name: cluster.network for cluster in world.clusters}, **machines}
 
 
-def mark_logs(state: StateDirectory, networks: Mapping[str, str]) -> list[ProxyLog]:
-    """Remember where each proxy's log ends now; `networks` has the network of each cluster and of `vm/<machine>`."""
-    marks = []
+def mark_logs(state: StateDirectory, world: World) -> list[ProxyLog]:
+    """Remember where each proxy's log ends now."""
+    marks, networks = [], networks_of(world)
+    domains = {cluster.name: cluster.trust_domain for cluster in world.clusters}
     clusters = dict.fromkeys(MACHINES if name.startswith(f"{MACHINES}/") else name for name in networks)
     for cluster in clusters:
         pods = talk.pods_of(state, cluster)
@@ -88,6 +111,7 @@ def mark_logs(state: StateDirectory, networks: Mapping[str, str]) -> list[ProxyL
                     seen=0,
                     container=container,
                     served=served_by(pod["node"], pods) if container == NODE_PROXY else (),
+                    waypoint=waypoint_identity(pod, domains.get(cluster, "")),
                 )
                 marks.append(_with_seen(log, len(_lines(state, log))))
     return marks
@@ -101,6 +125,14 @@ def served_by(node: str, pods: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, 
 def is_gateway(labels: Mapping[str, str]) -> bool:
     """True for a pod through which other networks are entered."""
     return labels.get("istio") == _GATEWAY_LABEL or labels.get(MANAGED_LABEL) == _HBONE_GATEWAY
+
+
+def waypoint_identity(pod: Mapping[str, Any], trust_domain: str) -> str:
+    """The SPIFFE ID of a waypoint's pod, whose account is named like its Gateway; empty for any other pod."""
+    labels = pod["labels"]
+    if labels.get(MANAGED_LABEL) != _WAYPOINT:
+        return ""
+    return f"spiffe://{trust_domain}/ns/{pod['namespace']}/sa/{labels.get(GATEWAY_NAME_LABEL, '')}"
 
 
 def _with_seen(log: ProxyLog, seen: int) -> ProxyLog:
@@ -145,13 +177,13 @@ def host_of(address: object) -> str:
 
 
 def follow_calls(state: StateDirectory, marks: list[ProxyLog], report: Document) -> list[Hop]:
-    """Count what servers' proxies logged since `mark_logs`, by pod, path and identity.
+    """Count what servers' proxies, and waypoints, logged since `mark_logs`, by pod, path and identity.
 
     An inbound entry whose caller's address is a gateway's came through that gateway; one in the log of a node's proxy
     is for the pod whose address was called. Proxies write their logs now and then, so this waits until every call that
     such a pod answered is found, or some seconds.
     """
-    proxied = {log.pod for log in marks} | {name for log in marks for _, name in log.served}
+    proxied = {name for log in marks for _, name in log.pods()}
     instances = [item["body"].get("instance") for item in report["calls"] if item["body"]]
     answered = Counter(instance for instance in instances if instance in proxied)
     deadline = time.monotonic() + _LOG_SECONDS
@@ -163,23 +195,89 @@ def follow_calls(state: StateDirectory, marks: list[ProxyLog], report: Document)
 
 
 def _count(state: StateDirectory, marks: list[ProxyLog], answered: set[str]) -> Counter[tuple[str, str, str]]:
-    gateways = [log for log in marks if log.gateway]
-    at = {(log.network, log.ip): log for log in gateways}
-    carried = {log.pod: _carried(state, log) for log in gateways}
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for log in marks:
-        if not answered & {log.pod, *(name for _, name in log.served)}:
-            continue
-        for entry in new_entries(_lines(state, log)[log.seen :]):
-            server = server_of(log, entry)
-            if server in answered:
-                caller = str(entry.get("downstream_remote_address"))
-                last = at.get((log.network, host_of(caller)))
-                names = [f"{gateway.cluster}/{gateway.pod}" for gateway in before(last, caller, gateways, carried)]
-                path = f"through gateway {', '.join(names)}" if names else "direct"
-                identity = str(entry.get("downstream_peer_uri_san") or "none (plain text)")
-                counts[(f"{log.cluster}/{server}", path, identity)] += 1
-    return counts
+    lines = {log.title: _lines(state, log) for log in marks if log.says_of_ways or log.serves(answered)}
+    whole = {log.title: new_entries(lines[log.title]) for log in marks if log.gateway}
+    fresh = {log.title: new_entries(lines[log.title][log.seen :]) for log in marks if log.title in lines}
+    return Trail(marks, whole, fresh).calls(answered)
+
+
+_Found = tuple[tuple[str, str], list[ProxyLog], str]
+"""((cluster, pod), what the call went through, who called)."""
+
+
+class Trail:
+    """The logs of proxies joined: by `title`, the whole ones of gateways, and of all what is new."""
+
+    def __init__(
+        self,
+        marks: Iterable[ProxyLog],
+        whole: Mapping[str, list[Document]],
+        fresh: Mapping[str, list[Document]],
+    ) -> None:
+        self._marks = list(marks)
+        self._gateways = [log for log in self._marks if log.gateway]
+        self._waypoints = [log for log in self._marks if log.waypoint]
+        self._at = {(log.network, log.ip): log for log in (*self._gateways, *self._waypoints)}
+        self._servers = {(log.network, at): (log.cluster, name) for log in self._marks for at, name in log.pods()}
+        self._carried = {log.pod: carried(whole.get(log.title, ())) for log in self._gateways}
+        self._fresh = fresh
+
+    def calls(self, answered: set[str]) -> Counter[tuple[str, str, str]]:
+        """How often (pod, path, identity) is told of, of these pods.
+
+        What a waypoint leads to a pod is told by the waypoint, request by request: its tunnels stay open.
+        """
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for log in self._marks:
+            for entry in self._fresh.get(log.title, ()):
+                found = self._by_waypoint(log, entry) if log.waypoint else self._served(log, entry)
+                if found is not None and found[0][1] in answered:
+                    server, way, identity = found
+                    counts["/".join(server), path_of(way), identity] += 1
+        return counts
+
+    def _by_waypoint(self, log: ProxyLog, entry: Mapping[str, Any]) -> _Found | None:
+        server = self._servers.get((log.network, led_to(entry)))
+        return (server, [*self._entered(log), log], _caller(entry)) if server else None
+
+    def _served(self, log: ProxyLog, entry: Mapping[str, Any]) -> _Found | None:
+        server = server_of(log, entry)
+        address, identity = str(entry.get("downstream_remote_address")), _caller(entry)
+        last = self._at.get((log.network, host_of(address)))
+        if not server or (last is not None and last.waypoint):
+            return None
+        asked = [one for one in self._waypoints if one.waypoint == identity]
+        return (log.cluster, server), [*asked[:1], *before(last, address, self._gateways, self._carried)], identity
+
+    def _entered(self, waypoint: ProxyLog) -> list[ProxyLog]:
+        """The gateway by which a waypoint's callers came, if all of them did: tunnels tell of no calls."""
+        entries = [one for one in self._fresh.get(waypoint.title, ()) if one.get("method") == "CONNECT"]
+        came = {host_of(one.get("downstream_remote_address")) for one in entries if one["direction"] == "inbound"}
+        found = [one for one in self._gateways if one.network == waypoint.network and one.ip in came]
+        return found if len(found) == len(came) == 1 else []
+
+
+def led_to(entry: Mapping[str, Any]) -> str:
+    """The address of the pod that a waypoint led a request to; "" if it was none, or it is beyond a gateway."""
+    if entry["direction"] != "gateway" or entry.get("method") == "CONNECT":
+        return ""
+    listener, _, place = str(entry.get("upstream_host") or "").removeprefix("envoy://").partition("/")
+    return host_of(place) if listener == _CONNECT_ORIGINATE else host_of(listener)
+
+
+def _caller(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("downstream_peer_uri_san") or "none (plain text)")
+
+
+def path_of(way: Iterable[ProxyLog]) -> str:
+    """A way in words: what a call went through, in its order, by kind."""
+    words: list[str] = []
+    kind = ""
+    for log in way:
+        now = "waypoint" if log.waypoint else "gateway"
+        words.append(log.title if now == kind else f"{now} {log.title}")
+        kind = now
+    return f"through {', '.join(words)}" if words else "direct"
 
 
 def server_of(log: ProxyLog, entry: Mapping[str, Any]) -> str:
@@ -194,21 +292,20 @@ def server_of(log: ProxyLog, entry: Mapping[str, Any]) -> str:
     return dict(log.served).get(host_of(entry.get("downstream_local_address")), "")
 
 
-def _carried(state: StateDirectory, gateway: ProxyLog) -> dict[str, str]:
+def carried(entries: Iterable[Document]) -> dict[str, str]:
     """Whom a gateway's connections came from: its own address towards the server -> the address of the caller.
 
-    The whole log is read: connections live longer than calls.
+    Of its whole log: connections live longer than calls.
     """
-    entries = new_entries(_lines(state, gateway))
     return {str(e.get("upstream_local_address")): str(e.get("downstream_remote_address")) for e in entries}
 
 
 def before(
-    last: ProxyLog | None, caller: str, gateways: Iterable[ProxyLog], carried: Mapping[str, Mapping[str, str]]
+    last: ProxyLog | None, caller: str, gateways: Iterable[ProxyLog], came_from: Mapping[str, Mapping[str, str]]
 ) -> list[ProxyLog]:
     """The gateways on the way to a server, in the order of the way: `last` called it from the address `caller`."""
     if last is None:
         return []
-    earlier = carried[last.pod].get(caller, "")
+    earlier = came_from[last.pod].get(caller, "")
     first = next((gateway for gateway in gateways if gateway.wan_ip and gateway.wan_ip == host_of(earlier)), None)
     return [first, last] if first is not None else [last]

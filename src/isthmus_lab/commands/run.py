@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus_lab.commands import talk
 from isthmus_lab.commands.find import Workload, find_workload, world_of
-from isthmus_lab.commands.hops import Hop, follow_calls, mark_logs, networks_of
+from isthmus_lab.commands.hops import Hop, follow_calls, mark_logs
 from isthmus_lab.commands.talk import LabError
 from isthmus_lab.supervisor.state import StateDirectory
 
@@ -40,7 +40,7 @@ def call(state: StateDirectory, target: str, url: str, arguments: list[str]) -> 
 
 def traced_call(state: StateDirectory, target: str, url: str, arguments: list[str]) -> tuple[dict[str, Any], list[Hop]]:
     """The load client's report, and by which way and as whom the servers' proxies saw the calls come."""
-    marks = mark_logs(state, networks_of(world_of(state)))
+    marks = mark_logs(state, world_of(state))
     report = call(state, target, url, arguments)
     return report, follow_calls(state, marks, report)
 

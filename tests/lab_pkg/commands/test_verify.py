@@ -1,8 +1,20 @@
 """What `verify` makes of what it sees."""
 
+from dataclasses import replace
+
 import pytest
 
-from isthmus_lab.commands.hops import ProxyLog, before, host_of, new_entries, served_by, server_of
+from isthmus_lab.commands.hops import (
+    ProxyLog,
+    Trail,
+    before,
+    host_of,
+    new_entries,
+    path_of,
+    served_by,
+    server_of,
+    waypoint_identity,
+)
 from isthmus_lab.commands.reaches import judge
 
 OWN = {"10.10.1.2": "pod east/a"}
@@ -89,3 +101,81 @@ EAST, WEST = gateway("east", "10.10.1.3", "198.18.1.1"), gateway("west", "10.10.
 def test_the_gateways_on_the_way(last: ProxyLog | None, caller: str, names: list[str]) -> None:
     carried = {"gw-west": {"10.10.1.3:1000": "198.18.1.1:700", "10.10.1.3:1001": "198.18.1.9:1"}, "gw-east": {}}
     assert [one.pod for one in before(last, caller, [EAST, WEST], carried)] == names
+
+
+def waypoint(cluster: str) -> ProxyLog:
+    return ProxyLog(
+        cluster=cluster, network=f"{cluster}-net", node="n", namespace="app", pod="waypoint-x", ip="10.10.1.7",
+        wan_ip="", gateway=False, seen=0, waypoint=f"spiffe://{cluster}.example/ns/app/sa/waypoint",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ([], "direct"),
+        ([EAST, WEST], "through gateway east/gw-east, west/gw-west"),
+        ([waypoint("east")], "through waypoint east/waypoint-x"),
+        ([waypoint("east"), WEST], "through waypoint east/waypoint-x, gateway west/gw-west"),
+        ([WEST, waypoint("west")], "through gateway west/gw-west, waypoint west/waypoint-x"),
+    ],
+)
+def test_a_way_in_words(way: list[ProxyLog], words: str) -> None:
+    assert path_of(way) == words
+
+
+def test_a_waypoint_is_known_by_what_made_it() -> None:
+    labels = {"gateway.istio.io/managed": "istio.io-mesh-controller", "gateway.networking.k8s.io/gateway-name": "w"}
+    pod = {"namespace": "app", "labels": labels}
+    assert waypoint_identity(pod, "east.example") == "spiffe://east.example/ns/app/sa/w"
+    assert waypoint_identity({**pod, "labels": {"app": "w"}}, "east.example") == ""
+
+
+SLEEP, VIA_EAST = "spiffe://east.example/ns/app/sa/sleep", "spiffe://east.example/ns/app/sa/waypoint"
+
+
+def tunnel(caller: str, who: str) -> dict[str, str]:
+    """What the proxy of a node logs when a tunnel to the pod `web` ends."""
+    at = {"downstream_local_address": "10.10.1.5:15008", "downstream_remote_address": f"{caller}:1000"}
+    return {"direction": "inbound", "method": "CONNECT", "downstream_peer_uri_san": who, **at}
+
+
+def request(upstream: str) -> dict[str, str]:
+    """What a waypoint logs of a request."""
+    return {"direction": "gateway", "method": "GET", "downstream_peer_uri_san": SLEEP, "upstream_host": upstream}
+
+
+@pytest.mark.parametrize(
+    ("by_waypoint", "by_node", "expected"),
+    [
+        ([], [tunnel("10.10.1.9", SLEEP)], {("direct", SLEEP): 1}),
+        (
+            [request("envoy://connect_originate/10.10.1.5:5000")] * 3,
+            [tunnel("10.10.1.7", VIA_EAST)],
+            {("through waypoint east/waypoint-x", SLEEP): 3},
+        ),
+        (
+            [tunnel("10.10.1.3", SLEEP), request("envoy://connect_originate/10.10.1.5:5000")],
+            [],
+            {("through gateway east/gw-east, waypoint east/waypoint-x", SLEEP): 1},
+        ),
+        ([request("envoy://inner_connect_originate/198.18.2.1:15008")], [], {}),
+        ([request("envoy://connect_originate/10.10.1.6:5000")], [], {}),
+    ],
+    ids=["direct", "requests, not tunnels", "by the gateway before", "beyond a gateway", "another pod"],
+)
+def test_what_waypoints_tell(
+    by_waypoint: list[dict[str, str]], by_node: list[dict[str, str]], expected: dict[tuple[str, str], int]
+) -> None:
+    marks = [NODE, EAST, waypoint("east")]
+    fresh = {NODE.title: by_node, EAST.title: [], "east/waypoint-x": by_waypoint}
+    counts = Trail(marks, {EAST.title: []}, fresh).calls({"web"})
+    assert counts == {("east/web", *key): count for key, count in expected.items()}
+
+
+def test_a_waypoint_of_another_cluster_is_known_by_its_identity() -> None:
+    node = replace(NODE, cluster="west", network="west-net")
+    marks = [node, WEST, waypoint("east")]
+    fresh = {node.title: [tunnel("10.10.1.3", VIA_EAST)]}
+    counts = Trail(marks, {}, fresh).calls({"web"})
+    assert counts == {("west/web", "through waypoint east/waypoint-x, gateway west/gw-west", VIA_EAST): 1}
