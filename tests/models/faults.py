@@ -116,10 +116,8 @@ class Survey:
 
     def call(self, client: PaperProxy) -> Ways:
         """Every way that calls of one workload take once its proxy has noticed what is dead."""
-        return self.call_beside(client) if self.speaks(client) else {}
-
-    def call_beside(self, client: PaperProxy) -> Ways:
-        """The same for a workload like that one, which somebody speaks for."""
+        if not self.speaks(client):
+            return {}
         connection = Connection(address=client.resolve(self.host), port=self.port, http="http/1.1")
         follower = Follower(self.paper, self.host, lambda one: self.alive(one) and self.speaks(one), self.joined)
         return follower.call(client, connection)
