@@ -105,3 +105,15 @@ def test_other_constraints_of_an_anchor_stay() -> None:
     names = first.extensions.get_extension_for_class(x509.NameConstraints).value
     assert names.excluded_subtrees is None
     assert bounded(first, "west.example") == first
+
+
+@pytest.mark.parametrize(("domains", "found"), [((), 0), (("west.example",), 1)])
+def test_ztunnels_under_a_bound_authority_are_a_problem(domains: tuple[str, ...], found: int) -> None:
+    """Their TLS refuses every URI below a constraint of URIs, even one that permits it."""
+    clusters = {"west": "west.example"}
+    told = problems(
+        authority(*domains), clusters, own="west", namespace="istio-system", ztunnels=["ztunnel-b", "ztunnel-a"]
+    )
+    assert [("2 ztunnels" in problem.message, "ztunnel-a" in problem.message) for problem in told] == [
+        (True, True)
+    ] * found

@@ -346,6 +346,7 @@ class ControlPlane:
             self._trust_domains(),
             own=settings.cluster,
             namespace=settings.system_namespace,
+            ztunnels=[proxy.id for proxy in self.mesh.proxies if proxy.type == "ztunnel"],
         )
 
     def _trust_page(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Clusters with a common root but trust domains of their own are only apart if eac
 domain: otherwise the authority of one can make identities of another, and every proxy believes them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,18 +114,35 @@ def _certificate(certificate: x509.Certificate) -> dict[str, Any]:
     }
 
 
-def problems(authority: Authority, clusters: Mapping[str, str], *, own: str, namespace: str) -> Sequence[Problem]:
-    """Trust domains that differ, while this authority could sign for all of them."""
+def problems(
+    authority: Authority, clusters: Mapping[str, str], *, own: str, namespace: str, ztunnels: Collection[str] = ()
+) -> Sequence[Problem]:
+    """Trust domains that differ, while this authority could sign for all of them; connected ztunnels (by the ids of
+    their proxies), while it is bound, as they take no certificate then."""
+    where = ObjectRef(own, "Secret", namespace, PLUG_IN_SECRET)
+    if ztunnels and bound(authority):
+        return (_refused_by(ztunnels, where),)
     domains = sorted(set(clusters.values()))
     if len(domains) < 2 or bound(authority):
         return ()
     return (
         Problem(
-            where=ObjectRef(own, "Secret", namespace, PLUG_IN_SECRET),
+            where=where,
             field="data[ca-cert.pem]",
             message=f"clusters have the trust domains {', '.join(domains)}, but this authority may sign for any",
             remedy="Give each cluster an intermediate of its own: isthmus ca intermediate --trust-domain "
             f"{clusters.get(own, domains[0])}",
             severity=Severity.WARNING,
         ),
+    )
+
+
+def _refused_by(ztunnels: Collection[str], where: ObjectRef) -> Problem:
+    """ztunnel's TLS knows no constraints of URIs, and refuses whatever is signed under one."""
+    return Problem(
+        where=where,
+        field="data[ca-cert.pem]",
+        message=f"{len(ztunnels)} ztunnels follow ({min(ztunnels)}), which refuse all certificates of an authority "
+        "that is bound to trust domains by name constraints",
+        remedy="Use an intermediate without name constraints and one trust domain, or our own proxy on these nodes",
     )
