@@ -243,7 +243,10 @@ def logs(
 @app.command()
 def kill(
     target: Annotated[
-        str, typer.Argument(help="<cluster>/<apiserver | istiod | gateway | node/<name>[/proxy] | [<namespace>/]<pod>>")
+        str,
+        typer.Argument(
+            help="<cluster>/…: apiserver, istiod, gateway, waypoint, node/<name>, node/<name>/proxy, <namespace>/<pod>"
+        ),
     ],
     seconds: Annotated[
         str, typer.Option("--for", help="Start it again after this time, such as 20s; else it stays dead.")

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import typer
@@ -99,3 +100,19 @@ def test_only_the_called_command_is_loaded() -> None:
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"
+
+
+def commands(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    """Every command with those that contain it."""
+    yield names
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        yield from commands(group.get_command(None, name), *names, name)
+
+
+def test_every_command_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help is markup to its printer: brackets in it may be an error, or vanish."""
+    known = list(commands(typer.main.get_command(cli.app)))
+    assert ("lab", "kill") in known
+    for names in known:
+        assert run(*names, "--help") == 0, names
+        assert "Usage:" in capsys.readouterr().out
