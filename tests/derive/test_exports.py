@@ -1,5 +1,6 @@
 """What peers are told of a service."""
 
+import msgspec
 import pytest
 
 from isthmus.derive.exports import exported
@@ -61,12 +62,17 @@ def test_a_service_without_endpoints_is_told_all_the_same() -> None:
     assert (found.endpoints, found.identities) == ((), ())
 
 
+def test_a_headless_service_is_told_as_any_other_is() -> None:
+    """Its mesh-wide name has an address, whatever its own name resolves to."""
+    found = told(endpoint(), service=msgspec.structs.replace(HELLO, headless=True, cluster_ips=()))
+    assert found == told(endpoint())
+
+
 @pytest.mark.parametrize(
     ("scope", "service"),
     [
         (ServiceScope.LOCAL, HELLO),
         (ServiceScope.GLOBAL, Service(cluster="east", namespace="a", name="b", external_name="x.example")),
-        (ServiceScope.GLOBAL, Service(cluster="east", namespace="a", name="b", headless=True)),
     ],
 )
 def test_what_stays_at_home(scope: ServiceScope, service: Service) -> None:

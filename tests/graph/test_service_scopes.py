@@ -277,6 +277,8 @@ def test_a_service_that_stays_in_its_cluster_may_have_a_name_beyond_am2() -> Non
 def test_a_headless_service_has_an_address_by_its_mesh_wide_name() -> None:
     made = read(*hello("east", vip=""), *hello("west", vip=""))
     assert places(made, MESH_CLUSTER) == {"local": 1.0, REMOTE["read"]: 0.0}
+    made = peered(*hello("east", vip=""), *exported())
+    assert places(made, MESH_CLUSTER) == {"local": 1.0, REMOTE["peer"]: 0.0}
 
 
 def test_what_is_read_needs_no_word_of_a_peer() -> None:

@@ -3,16 +3,18 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.lab.harness import Lab, eventually
+from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS
 
 NAMES = str(Path(__file__).parent / "names.py")
-CLUSTERS = ("east", "west", "north")
 SPACE = "app"
 SERVICE = "scoped"
 SHORT, OWN = f"{SERVICE}.{SPACE}", f"{SERVICE}.{SPACE}.svc.cluster.local"
@@ -23,6 +25,19 @@ ABSENT = None
 
 Labels = Mapping[str, str] | None
 """The labels of the service in a cluster; None: the cluster does not have it."""
+
+
+@pytest.fixture(scope="module")
+def linked(model: Lab) -> Iterator[Lab]:
+    """All clusters are exposed and linked, and no cluster has the service."""
+    for cluster in CLUSTERS:
+        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
+    model.run("multicluster", "link", *EVERY)
+    for cluster in CLUSTERS:
+        model.kubectl(cluster, "label", "service", "hello-world", "-n", SPACE, f"{SCOPE}-")
+    yield model
+    have_all(model, [ABSENT] * len(CLUSTERS))
+    model.run("multicluster", "unlink", *EVERY, check=False)
 
 
 def manifest(labels: Mapping[str, str], annotations: Mapping[str, str], spec: Mapping[str, Any]) -> str:
@@ -81,10 +96,10 @@ class Meaning:
 
 
 def meanings(
-    lab: Lab, cluster: str, *names: str, count: int = 30, caller: str = f"{SPACE}/sleep"
+    lab: Lab, cluster: str, *names: str, count: int = 30, port: int = PORT, caller: str = f"{SPACE}/sleep"
 ) -> dict[str, Meaning]:
-    """What names mean to a pod of a cluster."""
-    done = lab.exec(f"{cluster}/{caller}", sys.executable, NAMES, str(count), str(PORT), *names)
+    """What names mean to a pod of a cluster, by `count` calls of each."""
+    done = lab.exec(f"{cluster}/{caller}", sys.executable, NAMES, str(count), str(port), *names)
     found = json.loads(done.stdout)
     return {
         name: Meaning(tuple(one["addresses"]), Counter(one["answers"]), int(one["failures"]))

@@ -14,8 +14,8 @@ import yaml
 
 from tests.lab import scoped
 from tests.lab.harness import Lab, eventually
-from tests.lab.scoped import ABSENT, CLUSTERS, FLAG, MESH, OWN, SCOPE, SHORT, SPACE, Labels, Meaning
-from tests.lab.test_ambient import EVERY, GATEWAYS, OUTSIDER, SLEEP, nobody_at_home
+from tests.lab.scoped import ABSENT, FLAG, MESH, OWN, SCOPE, SHORT, SPACE, Labels, Meaning, linked
+from tests.lab.test_ambient import CLUSTERS, OUTSIDER, SLEEP, nobody_at_home
 
 pytestmark = pytest.mark.lab
 
@@ -26,18 +26,7 @@ ONLY: Labels = {SCOPE: "global-only"}
 WITHIN = 30
 """Seconds after which what labels say must hold."""
 
-
-@pytest.fixture(scope="module")
-def linked(model: Lab) -> Iterator[Lab]:
-    """All clusters are exposed and linked."""
-    for cluster in CLUSTERS:
-        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
-    model.run("multicluster", "link", *EVERY)
-    for cluster in CLUSTERS:
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", SPACE, f"{SCOPE}-")
-    yield model
-    scoped.have_all(model, [ABSENT] * len(CLUSTERS))
-    model.run("multicluster", "unlink", *EVERY, check=False)
+__all__ = ["linked"]
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +277,39 @@ def test_a_widened_service_is_answered_elsewhere_while_nobody_is_at_home_without
         linked.answered_by(caller, url, {"east"})
     assert not calls.failures
     assert set(calls.clusters) == {"east", "west"}
+
+
+# -- clusters that do not have the same -------------------------------------------------------------------------------
+
+
+def test_a_headless_service_is_balanced_by_its_mesh_wide_name_and_stays_at_home_by_its_own(
+    linked: Lab, vip: str
+) -> None:
+    scoped.have_all(linked, [ABSENT] * len(CLUSTERS))
+    for cluster in ("east", "west"):
+        scoped.have(linked, cluster, GLOBAL, "Any", clusterIP="None")
+
+    def heard() -> tuple[dict[str, str], dict[str, str]]:
+        here, there = (scoped.meanings(linked, cluster, OWN, MESH, vip) for cluster in ("east", "north"))
+        return {name: one.said for name, one in here.items()}, {name: one.said for name, one in there.items()}
+
+    both = {MESH: "east west", vip: "east west"}
+    try:
+        scoped.becomes(heard, ({OWN: "east", **both}, {OWN: "?", **both}))
+        assert vip not in scoped.meanings(linked, "east", OWN, count=1)[OWN].addresses
+    finally:
+        scoped.have_all(linked, [ABSENT] * len(CLUSTERS))
+
+
+def test_ports_that_differ_lead_to_who_has_them_and_are_told(linked: Lab) -> None:
+    scoped.have(linked, "east", GLOBAL)
+    scoped.have(linked, "west", GLOBAL, ports=[{"name": "http", "port": 5001, "targetPort": "http"}])
+
+    def heard() -> tuple[str, ...]:
+        return tuple(scoped.meanings(linked, "north", MESH, port=port)[MESH].said for port in (5000, 5001, 5002))
+
+    scoped.becomes(heard, ("east", "west", "-"))
+    found = [one for one in json.loads(linked.ask("east", "/debug/problems")) if one["where"]["name"] == scoped.SERVICE]
+    assert [(one["where"]["cluster"], one["field"], one["remedy"]) for one in found] == [
+        ("west", f"spec.ports[{port}]", "Give the service the same ports in all clusters") for port in (5000, 5001)
+    ]

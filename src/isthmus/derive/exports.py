@@ -20,7 +20,7 @@ def exported(
     Peers come in through the gateway of `network`, and from there only to what takes HBONE: what does not counts, but
     never as healthy. Endpoints elsewhere are theirs to tell who are there.
     """
-    if scope is ServiceScope.LOCAL or service.external_name or service.headless:
+    if scope is ServiceScope.LOCAL or service.external_name:
         return None
     counts: dict[Locality, list[int]] = {}
     identities = set()

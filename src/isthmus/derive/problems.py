@@ -95,8 +95,8 @@ def headless_apart(service: MeshService, home: str, found: Iterable[Reach]) -> I
                 field="spec.clusterIP",
                 message=f"{ready} ready pods in network {network} have no names in network {home}: a headless service "
                 "does not cross networks",
-                remedy="Where they are to be called from there, give them a Service with a ClusterIP; for single pods "
-                "of a StatefulSet one each, with selector statefulset.kubernetes.io/pod-name",
+                remedy="Where any of them will do, make the service global and call its mesh-wide name; for single "
+                "pods of a StatefulSet, give each a Service with selector statefulset.kubernetes.io/pod-name",
                 severity=Severity.WARNING,
             )
 
