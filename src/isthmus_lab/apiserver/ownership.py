@@ -175,7 +175,9 @@ def apply(live: JsonObject, wanted: JsonObject, schema: Schema, intent: Intent) 
     if previous is not None:
         gone = fieldset.without(previous.tree, tree)
         if gone is not None:
-            merged = _remove_unowned(merged, gone, ownership.others(manager), schema)
+            # A map that was applied empty and is not now: the field that was owned holds what is wanted.
+            kept = [tree, *(owned.tree for owned in ownership.others(manager))]
+            merged = _prune(merged, gone, kept, schema)
     ownership.put(manager, tree, intent.at)
     return Applied(_with_tracked(live, wanted, merged), ownership.entries())
 
@@ -257,12 +259,8 @@ def merge(live: Any, config: Any, schema: Schema) -> Any:
     return config
 
 
-def _remove_unowned(value: Any, gone: Tree, others: list[Owned], schema: Schema) -> Any:
-    """Without the fields in `gone` that nobody else owns."""
-    return _prune(value, gone, [owned.tree for owned in others], schema)
-
-
 def _prune(value: Any, gone: Tree, others: list[Tree], schema: Schema) -> Any:
+    """Without the fields in `gone` that are in none of the other sets."""
     if isinstance(value, dict):
         children = {f"f:{key}": (key, element, fieldset.child(schema, key)) for key, element in value.items()}
         result = {}

@@ -67,6 +67,15 @@ def test_each_applier_owns_what_it_applied() -> None:
     assert cluster.owners() == {"one": ["a"], "two": ["b"]}
 
 
+def test_a_map_that_was_applied_empty_takes_fields_afterwards() -> None:
+    cluster = Cluster()
+    cluster.apply("one", a="1")
+    cluster.apply("one")
+    assert (cluster.data, cluster.owners()) == ({}, {"one": []})
+    cluster.apply("one", b="2")
+    assert (cluster.data, cluster.owners()) == ({"b": "2"}, {"one": ["b"]})
+
+
 def test_the_same_value_is_shared_and_stays_until_nobody_wants_it() -> None:
     cluster = Cluster()
     cluster.apply("one", a="1", b="1")
