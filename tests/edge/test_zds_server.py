@@ -30,8 +30,10 @@ class Ztunnel:
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         loop.add_reader(self.connection, ready.set)
-        await ready.wait()
-        loop.remove_reader(self.connection)
+        try:
+            await ready.wait()
+        finally:  # a closed socket's number would be polled for no more when the next socket gets it
+            loop.remove_reader(self.connection)
         data, rights, flags, _ = self.connection.recvmsg(1024, socket.CMSG_SPACE(4))
         assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
         if not data:
