@@ -1,12 +1,12 @@
 """Two control planes in this process, each beside an API server of its own, that tell each other over loopback."""
 
 import asyncio
+import base64
 import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from isthmus.base.labels import NETWORK_LABEL, TRUST_BUNDLE_ANNOTATION, TRUST_DO
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.manifest_applier import ManifestApplier
 from isthmus.edge.peer_server import PeerRefusedError
+from isthmus.edge.trust_keeper import HELD_SECRET
 from isthmus.ingest.peer_wire import Hello
 from isthmus.install.crds import definitions
-from isthmus.kube.requests import ENDPOINT_SLICES, NAMESPACES, PODS, SERVICES, Resource
+from isthmus.kube.requests import ENDPOINT_SLICES, NAMESPACES, PODS, SECRETS, SERVICES, Resource
 from isthmus.model.peering import PeerService
-from isthmus.trust.authority import self_signed_authority
-from isthmus.trust.pem import load_certificates, new_key
+from isthmus.trust.authority import PLUG_IN_SECRET, Authority, secret_data, self_signed_authority
+from isthmus.trust.issue import PemPair
+from isthmus.trust.pem import certificates_to_pem, key_to_pem, load_certificates, new_key
 from isthmus.xds.node import Node
 from tests.embedded import EmbeddedCluster
 
@@ -82,6 +84,24 @@ class Site:
     @property
     def roots(self) -> str:
         return self.plane.trust.authority.root_bundle.decode()
+
+    async def authority(self, signer: Authority, *others: Authority) -> None:
+        """The operator puts an authority into the secret, with the roots of others beside its own."""
+        roots = b"".join(one.root_bundle for one in (signer, *others))
+        pair = PemPair(certificates_to_pem([signer.certificate]), key_to_pem(signer.key))
+        data = {key: base64.b64encode(value).decode() for key, value in secret_data(pair, b"", roots).items()}
+        meta = {"name": PLUG_IN_SECRET, "namespace": "istio-system"}
+        await self.admin.apply(
+            SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data}, manager="test"
+        )
+
+    async def replaced(self, *, heard_by: "Site") -> None:
+        """The operator replaces the authority, and takes the old root out."""
+        old, fresh = self.plane.trust.authority, self_signed_authority(new_key(), now=time.time(), serial=2)[0]
+        await self.authority(fresh, old)
+        await until(lambda: self.plane.trust.authority.certificate == fresh.certificate)
+        await self.authority(fresh)
+        await until(lambda: heard_by.bundle(self) == fresh.root_bundle.decode())
 
     async def export(self, name: str, *addresses: str, label: str = "global") -> None:
         """A service that other clusters may call, with pods that take HBONE."""
@@ -348,16 +368,56 @@ async def test_new_roots_are_announced_and_the_peer_follows_without_a_word_of_th
 ) -> None:
     await asyncio.gather(east.link(west), west.link(east))
     await until(lambda: west.peer(east)["state"] == east.peer(west)["state"] == "connected")
-    old = west.plane.trust.authority
-    fresh = self_signed_authority(new_key(), now=time.time(), serial=2, organization="West")[0]
-    both = replace(old, roots=(*old.roots, *fresh.roots))
-    west.plane.trust._adopt(both)
+    old, fresh = west.plane.trust.authority, self_signed_authority(new_key(), now=time.time(), serial=2)[0]
+    await west.authority(old, fresh)
     await until(lambda: fresh.root_bundle.decode() in east.bundle(west))
-    west.plane.trust._adopt(replace(fresh, roots=both.roots))
+    await west.authority(fresh, old)
+    await until(lambda: west.plane.trust.authority.certificate == fresh.certificate)
     await west.end_followers()
-    await until(lambda: east.peer(west)["state"] == "connected")
-    west.plane.trust._adopt(fresh)
+    await until(lambda: not west.plane.peering._guests)
+    await until(lambda: west.peer(east)["state"] == east.peer(west)["state"] == "connected")
+    await west.authority(fresh)
     await until(lambda: east.bundle(west) == fresh.root_bundle.decode())
+
+
+@two_control_planes
+async def test_nothing_is_signed_under_a_root_that_a_peer_did_not_confirm_whatever_restarts(
+    east: Site, west: Site
+) -> None:
+    """West's operator replaces everything at once while east is away: it waits, and nobody must link again."""
+    await asyncio.gather(east.link(west), west.link(east))
+    await until(lambda: west.peer(east)["state"] == east.peer(west)["state"] == "connected")
+    await until(lambda: west.peer(east)["believesOurRoots"] and east.peer(west)["believesOurRoots"])
+    await east.stop()
+    old, fresh = west.plane.trust.authority, self_signed_authority(new_key(), now=time.time(), serial=2)[0]
+    await west.authority(fresh, old)
+    await until(lambda: west.plane.trust.waits_for)
+    for _ in range(2):
+        assert west.plane.trust.waits_for == ("cluster east",)
+        assert west.plane.trust.authority.certificate == old.certificate
+        assert set(west.plane.trust.authority.roots) == {*fresh.roots, *old.roots}
+        await west.stop()
+        await west.start()
+        await until(lambda: west.plane.trust.waits_for == ("cluster east",))
+    await east.start()
+    await until(lambda: west.plane.trust.authority.certificate == fresh.certificate)
+    await until(lambda: west.peer(east)["state"] == east.peer(west)["state"] == "connected")
+    while (await west.admin.get(SECRETS, "istio-system", HELD_SECRET)).get("data"):  # noqa: ASYNC110  (bounded)
+        await asyncio.sleep(0.02)
+    await west.authority(fresh)
+    await until(lambda: east.bundle(west) == fresh.root_bundle.decode())
+
+
+@two_control_planes
+async def test_who_is_only_let_in_confirms_new_roots_and_who_lets_in_does(east: Site, west: Site) -> None:
+    """East calls west, west nobody: roots of both change all the same, first east's and then west's."""
+    await west.link(east, port=0)
+    await east.link(west)
+    await east.replaced(heard_by=west)
+    await west.replaced(heard_by=east)
+    await west.end_followers()
+    await until(lambda: not west.plane.peering._guests)
+    await until(lambda: east.peer(west)["state"] == "connected")
 
 
 @two_control_planes

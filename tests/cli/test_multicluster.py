@@ -26,6 +26,8 @@ class Cluster:
         self.roots = f"roots of {name}"
         self.network = f"{name}-net"
         self.cut = False
+        self.waits_for: list[str] = []
+        self.kept: list[str] = []
 
     async def list(self, resource: Resource, scope: Scope | None = None) -> list[dict[str, Any]]:
         assert resource == linking.GATEWAYS
@@ -61,6 +63,8 @@ class Cluster:
             "trustDomain": self.domain,
             "roots": self.roots,
             "peers": peers,
+            "newAuthorityWaitsFor": self.waits_for,
+            "rootsKept": self.kept,
         }
 
     def _peer(self, name: str, listeners: Listeners) -> dict[str, Any]:
@@ -210,6 +214,14 @@ def test_check_shows_both_ends_and_fails_where_one_does_not_stand(run: Run, worl
     code, out, _ = run("check", "--contexts", "east,west", "-o", "json")
     assert code == 1
     assert [(one["cluster"], one["state"]) for one in json.loads(out)] == [("east", "error"), ("west", "inbound")]
+
+
+def test_check_says_who_is_waited_for_where_an_authority_is_replaced(run: Run, world: dict[str, Cluster]) -> None:
+    run("link", "--contexts", "east,west")
+    world["east"].waits_for, world["west"].kept = ["cluster west", "cluster north"], ["0123456789abcdef"]
+    out = run("check", "--contexts", "east,west")[1]
+    assert "the new authority does not sign yet; it is not believed by cluster west, cluster north" in out
+    assert "root 0123456789a is believed on" in out
 
 
 def test_clusters_are_looked_at_before_they_are_linked(run: Run, world: dict[str, Cluster]) -> None:

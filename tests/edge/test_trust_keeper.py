@@ -62,6 +62,7 @@ class Bench:
             ca_directory=self.directory,
             webhook_name=f"webhook-{self.namespace}",
             serving_lifetime=3600,
+            look=0.02,
             interval=0.02,
         )
         client = lambda: self.client if self.reachable else None  # noqa: E731

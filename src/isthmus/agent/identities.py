@@ -4,7 +4,7 @@ import asyncio
 
 from structlog.typing import FilteringBoundLogger
 
-from isthmus.agent.identity import IdentityKeeper
+from isthmus.agent.identity import IdentityKeeper, Signer
 from isthmus.agent.secrets import Identity, build_certificate
 from isthmus.agent.settings import ProxySettings
 from isthmus.base.clock import Clock
@@ -32,7 +32,9 @@ class Identities:
         settings: ProxySettings,
         clock: Clock,
         log: FilteringBoundLogger,
+        signer: Signer | None = None,
     ) -> None:
+        self._signer = signer
         self._upstream = upstream
         self._store = store
         self._settings = settings
@@ -85,6 +87,7 @@ class Identities:
             clock=self._clock,
             log=self._log,
             impersonated=identity,
+            signer=self._signer,
         )
         kept = self._kept[identity] = _Kept(asyncio.get_running_loop().create_task(keeper.run()))
         kept.task.add_done_callback(self._on_end)

@@ -1,9 +1,10 @@
 """Gets a proxy its certificate and replaces it in time; the key never leaves this process unless it was asked for."""
 
 import asyncio
+import contextlib
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from isthmus.edge.agent_ca_client import request_certificate
 from isthmus.edge.control_plane import Upstream
 from isthmus.edge.whole_file import PRIVATE, replace_file
 from isthmus.trust.errors import TrustError
-from isthmus.trust.pem import load_certificates
+from isthmus.trust.pem import fingerprint, load_certificates
 from isthmus.trust.rotation import renewal_time, retry_delay
 
 LONGEST_RETRY = 30.0
@@ -27,6 +28,8 @@ FIRST_RETRY_LIMIT = 5.0
 
 
 SHORTEST_WAIT = 1.0
+SPREAD = 3.0
+"""Seconds over which proxies ask anew that hear of another signer at the same time."""
 ROOTS_EVERY = 5.0
 """Seconds between looks at the mounted bundle of roots: a new root must be trusted before peers use it."""
 
@@ -48,6 +51,28 @@ def retry_wait(failures: int, *, now: float, identity: Identity | None) -> float
     return retry_delay(failures, remaining=remaining if remaining > 0 else math.inf, longest=LONGEST_RETRY)
 
 
+class Signer:
+    """Who signs now, as the control plane tells it: whoever has a certificate of another one asks for a new one."""
+
+    def __init__(self) -> None:
+        self._fingerprint = ""
+        self._changed = asyncio.Event()
+
+    def is_now(self, fingerprint: str) -> None:
+        """It is told again and again; empty: nothing is known."""
+        if fingerprint and fingerprint != self._fingerprint:
+            self._fingerprint = fingerprint
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def another(self, chain: Sequence[str], seen: str) -> str:
+        """Return who signs as soon as that is neither `seen` nor anybody in the chain (PEM)."""
+        known = {seen, *(fingerprint(one) for part in chain[1:] for one in load_certificates(part.encode()))}
+        while not self._fingerprint or self._fingerprint in known:
+            await self._changed.wait()
+        return self._fingerprint
+
+
 class IdentityKeeper:
     """Keeps one identity valid for as long as `run` runs."""
 
@@ -60,8 +85,11 @@ class IdentityKeeper:
         clock: Clock,
         log: FilteringBoundLogger,
         impersonated: str = "",
+        signer: Signer | None = None,
     ) -> None:
         """The proxy's own identity, or that of a workload on this node, for which it asks in its name (TR11)."""
+        self._signer = signer or Signer()
+        self._seen_signer = ""
         self._upstream = upstream
         self._impersonated = impersonated
         own = workload_name(settings.trust_domain, settings.namespace, settings.service_account)
@@ -90,7 +118,20 @@ class IdentityKeeper:
                 await asyncio.sleep(wait)
                 continue
             failures = 0
-            await self._until_renewal(answer, identity, roots)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None) as until:
+                    # Whoever signs now is asked once, even if the answer is by somebody else after all.
+                    told = asyncio.create_task(self._another_signer(answer, until))
+                    try:
+                        await self._until_renewal(answer, identity, roots)
+                    finally:
+                        told.cancel()
+
+    async def _another_signer(self, answer: _Answer, until: asyncio.Timeout) -> None:
+        self._seen_signer = await self._signer.another(answer.chain, self._seen_signer)
+        self._log.info("another authority signs", identity=self._name)
+        await asyncio.sleep(random.uniform(0, SPREAD))
+        until.reschedule(asyncio.get_running_loop().time())
 
     async def _request(self) -> _Answer:
         request = make_request(self._name)

@@ -180,6 +180,7 @@ class NodeProxy:
             settings=self._settings.proxy,
             clock=self._clock,
             log=self._log,
+            signer=self.proxy.signer,
         )
 
     def _tools(self, client: KubeClient, identities: Identities) -> Tools:

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from isthmus.agent.bootstrap import DRAIN_SECONDS, SOCKET, build_bootstrap
 from isthmus.agent.draining import drain
 from isthmus.agent.health import HealthReporter
-from isthmus.agent.identity import IdentityKeeper, read_identity, write_identity
+from isthmus.agent.identity import IdentityKeeper, Signer, read_identity, write_identity
 from isthmus.agent.name_stream import NameStream, read_table
 from isthmus.agent.secrets import Identity, build_secrets
 from isthmus.agent.settings import Address, Drain, ProxySettings
@@ -90,6 +90,7 @@ class Proxy:
         self._clock = clock
         self._log = log
         self.secrets = SecretStore(patient=settings.kind == "node")
+        self.signer = Signer()
         self._on_names = on_names
         self._admin = LoopbackClient(namespace)
         self._dns = self._make_dns(settings.ports.dns)
@@ -255,6 +256,8 @@ class Proxy:
             replace_file(self.settings.state_dir / BUNDLES_FILE, write_bundles(bundles))
             if self._served is not None:
                 self.secrets.replace(build_secrets(self._served, bundles))
+            for bundle in bundles.values():
+                self.signer.is_now(bundle.signer)
 
     def _read_bundles(self) -> Bundles:
         """What the last agent heard: what is believed must not depend on whether a control plane answers now."""
@@ -300,6 +303,7 @@ class Proxy:
             on_identity=self._on_identity,
             clock=self._clock,
             log=self._log,
+            signer=self.signer,
         )
 
     def authorities(self) -> Upstream:

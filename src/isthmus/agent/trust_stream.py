@@ -18,10 +18,14 @@ from isthmus.xds.resource import TRUST_BUNDLE, WILDCARD
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The roots (PEM) of one trust domain; `own`: those of the proxy's own control plane, too."""
+    """The roots (PEM) of one trust domain; `own`: those of the proxy's own control plane, too.
+
+    `signer` is the fingerprint of the certificate that signs in the proxy's own trust domain now.
+    """
 
     roots: bytes
     own: bool
+    signer: str = ""
 
 
 Bundles = Mapping[str, Bundle]
@@ -33,15 +37,15 @@ def read_bundle(body: bytes) -> tuple[str, Bundle]:
     message = peering_pb2.TrustBundle.FromString(body)
     roots = message.roots.encode()
     load_certificates(roots)
-    return message.trust_domain, Bundle(roots, message.own)
+    return message.trust_domain, Bundle(roots, message.own, message.signer)
 
 
 def write_bundles(bundles: Bundles) -> bytes:
     """For a file, so that peers are believed by the next agent, too, before it reaches a control plane."""
     parts = [
-        peering_pb2.TrustBundle(trust_domain=domain, roots=one.roots.decode(), own=one.own).SerializeToString(
-            deterministic=True
-        )
+        peering_pb2.TrustBundle(
+            trust_domain=domain, roots=one.roots.decode(), own=one.own, signer=one.signer
+        ).SerializeToString(deterministic=True)
         for domain, one in sorted(bundles.items())
     ]
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

@@ -37,7 +37,7 @@ from isthmus.trust.assertion import verify
 from isthmus.trust.errors import TokenError
 from isthmus.trust.pem import load_certificates
 from isthmus.xds.client import DeltaClient, Held, Update
-from isthmus.xds.resource import CONTROL_PLANE, PEER_SERVICE, ROOTS_REPORT, TRUST_BUNDLE
+from isthmus.xds.resource import BELIEF_REPORT, CONTROL_PLANE, PEER_SERVICE, ROOTS_REPORT, TRUST_BUNDLE
 
 log = structlog.get_logger()
 
@@ -91,6 +91,10 @@ class Peer:
         """What counts was restored and not heard again yet."""
         self.settled = asyncio.Event()
         self.rows: dict[str, PeerService] = {}
+        self.accepted: frozenset[str] = frozenset()
+        """Its roots (fingerprints) by which our proxies are known to believe it."""
+        self.believes: frozenset[str] = frozenset()
+        """Our roots by which its proxies believe us, as it says."""
         self._ground = ground
         self._announced = ""
         self._problems: dict[tuple[str, str], Sequence[Problem]] = {}
@@ -228,7 +232,7 @@ class Peer:
         return "error" if self.error else "connecting"
 
     def poke(self) -> None:
-        """Our own roots changed: tell the peer."""
+        """Our own roots changed, or by which of its own we believe it: tell the peer."""
         self._poked.set()
 
     def _restore(self, kept: Kept) -> None:
@@ -243,8 +247,13 @@ class Peer:
         self.stale = True
         self.settled.set()
 
+    @property
+    def bundle(self) -> PeerBundle:
+        """What our proxies are told of its roots."""
+        return PeerBundle(cluster=self.claim.cluster, name=self.claim.trust_domain, roots=self.roots)
+
     def _emit_bundle(self) -> None:
-        row = PeerBundle(cluster=self.claim.cluster, name=self.claim.trust_domain, roots=self.roots)
+        row = self.bundle
         self._ground.emit([Replace(PeerBundle.TABLE, (self.claim.cluster,), ((row.key, row),))])
 
     def _swap(self) -> None:
@@ -296,7 +305,7 @@ class Peer:
             ) as stream:
                 self.address = stream.address
                 self._asked_at = self._ground.clock.monotonic()
-                for frame in (*self._client.open(self._ground.node(self._challenge)), self._report()):
+                for frame in (*self._client.open(self._ground.node(self._challenge)), *self._reports()):
                     await stream.send(frame)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._keep_asking(stream))
@@ -332,7 +341,7 @@ class Peer:
                 raise PeerMismatchError("; ".join(one.message for one in problems), "Correct the link")
             if not self._verified:
                 self._check_proof(hello)
-            self.hello = hello
+            self.hello, self.believes = hello, hello.believed
             self._told_entrances(hello.entrances)
         if self._asked_at is not None:
             self.round_trip, self._asked_at = clock.monotonic() - self._asked_at, None
@@ -398,9 +407,12 @@ class Peer:
         self.told_roots(roots)
         return problems
 
-    def _report(self) -> bytes:
-        """Our roots, for a peer that does not follow us."""
-        return DeltaClient.report(ROOTS_REPORT, self._ground.roots())
+    def _reports(self) -> tuple[bytes, bytes]:
+        """Our roots, and by which of its own the peer is believed, for one that does not follow us."""
+        return (
+            DeltaClient.report(ROOTS_REPORT, self._ground.roots()),
+            DeltaClient.report(BELIEF_REPORT, " ".join(sorted(self.accepted))),
+        )
 
     async def _keep_asking(self, stream: PeerStream) -> None:
         while True:
@@ -412,7 +424,8 @@ class Peer:
                 await stream.send(self._client.ask_again(CONTROL_PLANE, self.claim.cluster))
             else:
                 self._poked.clear()
-                await stream.send(self._report())
+                for frame in self._reports():
+                    await stream.send(frame)
 
     def _lost(self, error: str) -> None:
         if error != self.error:

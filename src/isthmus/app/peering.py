@@ -5,7 +5,7 @@ Nothing here decides what a proxy gets: what peers tell becomes rows, and what t
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,23 @@ from typing import Any
 import structlog
 from envoy.config.core.v3 import base_pb2
 
+from isthmus.app.belief import Beliefs
 from isthmus.app.cluster_settings import ClusterStatus
 from isthmus.app.peer import Ground, Peer
+from isthmus.app.peer_guests import ToldToGuest, chosen
 from isthmus.base.clock import Clock
-from isthmus.base.errors import ObjectRef, Problem
+from isthmus.base.errors import Problem
 from isthmus.base.names import CONTROL_PLANE_ACCOUNT, peers_host, spiffe_id
-from isthmus.derive.link_status import LinkSeen
+from isthmus.derive.link_status import LinkSeen, leader
 from isthmus.edge.grpc_server import ServingCertificate
 from isthmus.edge.link_status import Standing
 from isthmus.edge.peer_client import Credentials
 from isthmus.edge.peer_files import Kept, PeerFiles
 from isthmus.edge.peer_server import Chain, Guest, PeerRefusedError
 from isthmus.edge.trust_keeper import Serving, TrustKeeper
+from isthmus.edge.xds_streams import Streams
 from isthmus.graph.mesh import Mesh
-from isthmus.ingest.peer_wire import Claim, Hello, proof_for, with_proof, write_bundle, write_hello
+from isthmus.ingest.peer_wire import Claim, Hello, proof_for, write_bundle, write_hello
 from isthmus.model.peering import PeerLink
 from isthmus.tables.changes import Change
 from isthmus.trust import assertion
@@ -37,7 +40,7 @@ from isthmus.trust.issue import Validity, serial_from
 from isthmus.trust.pem import fingerprint, key_to_pem, load_certificates, new_key
 from isthmus.trust.rotation import due
 from isthmus.xds.node import Node
-from isthmus.xds.resource import CONTROL_PLANE, PEER_SERVICE, TRUST_BUNDLE, WILDCARD, XdsResource
+from isthmus.xds.resource import CONTROL_PLANE, PEER_SERVICE, TRUST_BUNDLE, XdsResource
 
 log = structlog.get_logger()
 
@@ -46,6 +49,9 @@ LOOK = 2.0
 
 CHALLENGE = "CHALLENGE"
 """Metadata of who asks: what the proof must be made for."""
+
+REPLICA = ("app", "istiod")
+"""The label of control planes, which may be several."""
 
 PATIENCE = 10.0
 """Seconds that a start waits for a peer that was never heard."""
@@ -73,6 +79,7 @@ class Peering:
         clock: Clock,
         *,
         mesh: Mesh,
+        streams: Streams,
         trust: TrustKeeper,
         emit: Callable[[list[Change]], None],
         trust_domain: Callable[[], str],
@@ -82,6 +89,7 @@ class Peering:
         self._mesh = mesh
         self._trust = trust
         self._emit = emit
+        self._beliefs = Beliefs(mesh, streams, cluster=settings.cluster, emit=emit)
         self._trust_domain = trust_domain
         self._files = PeerFiles(settings.directory)
         self._kept: dict[str, Kept] = {}
@@ -94,6 +102,7 @@ class Peering:
         self._identity: Serving | None = None
         self._authority: object = None
         self._shown: object = None
+        self._links_known = False
         self._told: dict[str, Mapping[str, XdsResource]] = {CONTROL_PLANE: {}, TRUST_BUNDLE: {}}
         self.certificate: ServingCertificate | None = None
 
@@ -129,6 +138,7 @@ class Peering:
     async def settled(self) -> None:
         """Return when every linked peer was heard, restored, or waited for long enough. Links must be known."""
         self.links_changed()
+        self._links_known = True
         self._forget_unlinked()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -269,6 +279,10 @@ class Peering:
                 self.certificate = ServingCertificate(*parts)
             else:
                 self.certificate.replace(*parts)
+        self._beliefs.tell(self._trust_domain(), self._trust.authority)
+        for peer in self._beliefs.accepted(self._peers.values(), self._own_roots()):
+            peer.poke()
+            self._tell_guests({CONTROL_PLANE: {self._settings.cluster}}, of=peer.claim.cluster)
         self._tell(TRUST_BUNDLE, self._trust_domain(), write_bundle(self._trust_domain(), self._own_roots()))
         self._tell(CONTROL_PLANE, self._settings.cluster, write_hello(self._hello()))
 
@@ -306,12 +320,22 @@ class Peering:
         if before == after:
             return
         self._told[type_url] = after
-        for guest in self._guests.values():
-            if guest.session.mark({type_url: {*before, *after}}):
-                guest.kick()
+        self._tell_guests({type_url: {*before, *after}})
         if type_url == TRUST_BUNDLE:
             for peer in self._peers.values():
                 peer.poke()
+
+    def _tell_guests(self, changed: Mapping[str, set[str]], of: str = "") -> None:
+        """Who follows us looks at this again; `of` one peer, or of all."""
+        for guest in self._guests.values():
+            if guest.peer == (of or guest.peer) and guest.session.mark(changed):
+                guest.kick()
+
+    def disbelievers(self, roots: frozenset[str], seconds: float) -> Sequence[str]:
+        """Who would refuse what is signed under these roots (fingerprints) alone, told so many seconds ago."""
+        if not self._links_known:
+            return ("clusters whose links were not read yet",)
+        return self._beliefs.disbelievers(self._peers, roots, seconds)
 
     def all_roots(self) -> bytes:
         """Our roots and those of all peers (PEM): what TLS lets in, to be looked at more closely."""
@@ -342,8 +366,15 @@ class Peering:
         """The guest follows us from now on."""
         self._guests[guest.id] = guest
         challenge = str(guest.node.metadata.get(CHALLENGE, ""))
-        identity = self._identity_of(self._peers[guest.peer].claim.trust_domain)
-        return ToldToGuest(self._mesh, self._told, guest.id, prove=lambda: self._prove(challenge, identity))
+        peer = self._peers[guest.peer]
+        identity = self._identity_of(peer.claim.trust_domain)
+        return ToldToGuest(
+            self._mesh,
+            self._told,
+            guest.id,
+            prove=lambda: self._prove(challenge, identity),
+            believed=lambda: peer.accepted,
+        )
 
     def _prove(self, challenge: str, identity: str) -> str:
         """Proof of who we are, for one stream of one peer."""
@@ -363,6 +394,12 @@ class Peering:
         if peer is not None:
             peer.hear_roots(roots)
 
+    def told_belief(self, guest: Guest, believed: frozenset[str]) -> None:
+        """A guest says by which of our roots it believes us."""
+        peer = self._peers.get(guest.peer)
+        if peer is not None:
+            peer.believes = believed
+
     # -- what is shown --------------------------------------------------------------------------------------------
 
     def problems(self) -> list[Problem]:
@@ -376,6 +413,13 @@ class Peering:
     def links(self) -> list[Standing]:
         """Every link of the config cluster, and how it stands."""
         return [(link, seen) for link in self._links() if (seen := self._standing(link))]
+
+    def leads(self) -> bool:
+        """True if it is this replica that tells links how they stand."""
+        sources, settings = self._mesh.sources, self._settings
+        found = (sources.workloads.get(key) for key in sources.pods_in.get(settings.system_namespace))
+        pods = [pod for pod in found if pod and pod.cluster == settings.cluster and REPLICA in pod.labels]
+        return leader(settings.instance, ((pod.name, pod.ready) for pod in pods))
 
     def _standing(self, link: PeerLink) -> LinkSeen | str:
         """How it stands, or why it does not count; empty if it was not looked at yet."""
@@ -410,6 +454,8 @@ class Peering:
             "trustDomain": self._trust_domain(),
             "systemNamespace": self._settings.system_namespace,
             "roots": self._own_roots() if ready else "",
+            "newAuthorityWaitsFor": list(self._trust.waits_for),
+            "rootsKept": sorted(self._trust.kept_roots),
             "peers": [self._described(name) for name in sorted(self._peers)],
             "problems": [str(problem) for problem in self.problems()],
         }
@@ -420,6 +466,7 @@ class Peering:
         return {
             **peer.described(),
             "rootFingerprints": [fingerprint(one) for one in load_certificates(peer.roots.encode())],
+            "believesOurRoots": sorted(peer.believes),
             "servicesOut": self._told_to(name),
             "followers": [
                 {
@@ -432,63 +479,3 @@ class Peering:
                 for guest in guests
             ],
         }
-
-
-class ToldToGuest:
-    """What one guest sees (`xds.session.Source`)."""
-
-    def __init__(
-        self, mesh: Mesh, told: Mapping[str, Mapping[str, XdsResource]], who: str, *, prove: Callable[[], str]
-    ) -> None:
-        self._mesh = mesh
-        self._told = told
-        self._who = who
-        self._prove = prove
-        self._proven: tuple[Mapping[str, XdsResource], Mapping[str, XdsResource]] = ({}, {})
-
-    def resource(self, type_url: str, name: str) -> XdsResource | None:
-        """One resource as it is now."""
-        return self.resources(type_url).get(name)
-
-    def resources(self, type_url: str) -> Mapping[str, XdsResource]:
-        """All of a type."""
-        if type_url == PEER_SERVICE:
-            return self._mesh.exports.resources(type_url)
-        found = self._told.get(type_url, {})
-        return self._with_proof(found) if type_url == CONTROL_PLANE else found
-
-    def _with_proof(self, found: Mapping[str, XdsResource]) -> Mapping[str, XdsResource]:
-        """Made once for each content: what did not change has no other version."""
-        if self._proven[0] is not found:
-            proof = self._prove()
-            made = {name: XdsResource(CONTROL_PLANE, name, with_proof(one.body, proof)) for name, one in found.items()}
-            self._proven = (found, made)
-        return self._proven[1]
-
-    def subscribe(self, type_url: str, names: Collection[str]) -> None:
-        """Tell of changes."""
-        if type_url == PEER_SERVICE:
-            self._mesh.exports.follow(self._who, type_url)
-
-    def unsubscribe(self, type_url: str, names: Collection[str]) -> None:
-        """Tell of changes no more."""
-        if type_url == PEER_SERVICE and WILDCARD in names:
-            self._mesh.exports.leave(self._who, type_url)
-
-
-def chosen(links: Iterable[PeerLink]) -> tuple[dict[str, PeerLink], list[Problem]]:
-    """One link for each peer, the first of them; what the others are for nobody can tell."""
-    found: dict[str, PeerLink] = {}
-    problems = []
-    for link in links:
-        first = found.setdefault(link.peer, link)
-        if first is not link:
-            problems.append(
-                Problem(
-                    ObjectRef(link.cluster, "KubernetesGateway", link.namespace, link.name),
-                    "metadata.labels",
-                    f"cluster {link.peer} is linked by {first.namespace}/{first.name} already",
-                    "Remove one of them; an address more is a further entry of spec.addresses",
-                )
-            )
-    return found, problems

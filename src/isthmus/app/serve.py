@@ -53,6 +53,7 @@ from isthmus.model.rows import Namespace
 from isthmus.tables.changes import Change, Replace
 from isthmus.trust.constraints import described
 from isthmus.trust.constraints import problems as trust_problems
+from isthmus.trust.rollout import Fingerprints
 from isthmus.xds.session import Event, Push, UpstreamsReported
 
 log = structlog.get_logger()
@@ -95,6 +96,7 @@ class ControlPlane:
             client=self.clusters.local_client,
             config_client=self._own_client,
             on_serving=self._on_serving,
+            disbelievers=self._disbelievers,
         )
         self.duties = RemoteDuties(
             DutySettings(cluster=settings.cluster, system_namespace=settings.system_namespace),
@@ -169,7 +171,9 @@ class ControlPlane:
             parts.append(group.create_task(self.liveness.run(), name="liveness"))
             await self._looked_at_everything()
             parts.append(group.create_task(self.addresses.run(), name="addresses"))
-            status = LinkStatusWriter(self.clock, rows=self.peering.links, client=self._own_client)
+            status = LinkStatusWriter(
+                self.clock, rows=self.peering.links, client=self._own_client, leads=self.peering.leads
+            )
             parts.append(group.create_task(status.run(), name="status of links"))
             parts.append(group.create_task(self.gateways.run(), name="gateways"))
             self._waiting_for = ""
@@ -203,6 +207,9 @@ class ControlPlane:
             emit=self.inbox.put,
             events=EventWriter(self._own_client, namespace=settings.system_namespace, instance=settings.instance),
         )
+
+    def _disbelievers(self, roots: Fingerprints, seconds: float) -> Sequence[str]:
+        return self.peering.disbelievers(roots, seconds)
 
     def _all_roots(self) -> bytes:
         """By which gateways of any network are believed."""
@@ -247,6 +254,7 @@ class ControlPlane:
             trust_domain_of=lambda cluster: self.clusters.await_trust_domain(cluster, patience=TRUST_DOMAIN_PATIENCE),
             longest=self.settings.max_certificate_lifetime,
             nodes=NodeAccess(self.settings.trusted_node_accounts, self.mesh),
+            on_issued=self.trust.signed,
         )
         self.certificates = ca
         secure = make_server([self._xds(self.authenticator).handler(), ca.handler()])
@@ -280,6 +288,7 @@ class ControlPlane:
             ),
             self.clock,
             mesh=self.mesh,
+            streams=self.streams,
             trust=self.trust,
             emit=self.inbox.put,
             trust_domain=lambda: self.clusters.trust_domain(settings.cluster) or settings.trust_domain,
@@ -341,13 +350,14 @@ class ControlPlane:
         if not self.trust.ready:
             return ()
         settings = self.settings
-        return trust_problems(
+        found = trust_problems(
             self.trust.authority,
             self._trust_domains(),
             own=settings.cluster,
             namespace=settings.system_namespace,
             ztunnels=[proxy.id for proxy in self.mesh.proxies if proxy.type == "ztunnel"],
         )
+        return [*found, *self.trust.problems(settings.cluster)]
 
     def _trust_page(self) -> dict[str, Any]:
         """The authority in use, and which trust domains it may sign for. Raises KeyError before there is one."""

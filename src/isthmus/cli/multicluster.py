@@ -12,7 +12,7 @@ from isthmus.cli import linking
 from isthmus.cli.expose import EXPOSE_EXAMPLES, GATEWAY_NAMESPACE, expose
 from isthmus.cli.linking import Site
 from isthmus.cli.output import Format, json, table
-from isthmus.cli.peer_check import HEADERS, Standing, precheck, print_findings, standings
+from isthmus.cli.peer_check import HEADERS, Standing, precheck, print_findings, standings, successions
 from isthmus.cli.places import places, split_contexts
 from isthmus.cli.reach import Kubeconfig, SystemNamespace, run
 from isthmus.ingest.place import SYSTEM_NAMESPACE
@@ -220,7 +220,10 @@ def check(
             if before:
                 findings = await precheck(known, namespace)
                 return print_findings(findings, as_json=output is Format.JSON)
-            return _show(standings(known), output)
+            good = _show(standings(known), output)
+            for line in successions(known) if output is Format.TABLE else ():
+                print(line)
+            return good
 
     if not run(work()):
         raise typer.Exit(ExitCode.PROBLEMS)

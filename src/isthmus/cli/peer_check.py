@@ -75,6 +75,18 @@ def standings(found: Iterable[Site]) -> list[Standing]:
     return sorted(made, key=lambda one: (one.cluster, one.peer, one.istiod))
 
 
+def successions(found: Iterable[Site]) -> Iterator[str]:
+    """What is under way where the authority of a cluster is replaced: a line for each of its control planes."""
+    for site in found:
+        for istiod, page in site.pages.items():
+            who = f"{site.cluster} ({istiod})"
+            if waits := page["newAuthorityWaitsFor"]:
+                yield f"{who}: the new authority does not sign yet; it is not believed by {', '.join(waits)}"
+            if kept := page["rootsKept"]:
+                shown = ", ".join(one[:11] for one in kept)
+                yield f"{who}: root {shown} is believed on, as there are certificates under it"
+
+
 async def precheck(found: Sequence[Site], namespace: str) -> list[Finding]:
     """Whether these clusters may be linked to each other."""
     entered: dict[str, PeerValues | NotReadyError] = {}

@@ -1,6 +1,6 @@
 """What a link is told about itself: conditions and addresses of a Gateway of class `istio-remote`, as plain data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,16 @@ class LinkSeen(msgspec.Struct, frozen=True):
     def essence(self) -> tuple[object, ...]:
         """What is told at once when it changes; the rest is told with it, or now and then."""
         return (self.state, self.error, self.services_in, self.services_out, self.refused)
+
+
+def leader(instance: str, replicas: Iterable[tuple[str, bool]]) -> bool:
+    """True if this replica is the one that tells links how they stand: the first by name of those that are ready.
+
+    `replicas` are (name, ready). Each sees the same pods, so that no election is needed; while two see them
+    differently both write, once each.
+    """
+    first = min((name for name, ready in replicas if ready), default=instance)
+    return instance == first
 
 
 def link_status(link: PeerLink, seen: LinkSeen, generation: int, before: Mapping[str, Any], now: str) -> Json:

@@ -61,7 +61,10 @@ class CertificateService:
         trust_domain_of: Callable[[str], Awaitable[str]],
         longest: float,
         nodes: NodeAccess | None = None,
+        on_issued: Callable[[str, float], None] = lambda holder, until: None,
     ) -> None:
+        """`on_issued` is told who holds a new certificate in place of its last one, and when that ends."""
+        self._on_issued = on_issued
         self._authority = authority
         self._clock = clock
         self._authenticator = authenticator
@@ -136,6 +139,7 @@ class CertificateService:
             serial=serial_from(secrets.token_bytes(19)),
         )
         self.issued += 1
+        self._on_issued(f"{caller.cluster}/{caller.namespace}/{caller.pod}/{identity}", issued.not_after)
         log.info("certificate issued", identity=identity, cluster=caller.cluster, pod=caller.pod, seconds=int(lifetime))
         return ca_pb2.IstioCertificateResponse(cert_chain=issued.response_chain)
 

@@ -28,12 +28,19 @@ Standing = tuple[PeerLink, LinkSeen | str]
 
 
 class LinkStatusWriter:
-    """Writes what changed. Of several replicas the last one to see something new has the word, and says who it is."""
+    """Writes what changed. Of several replicas the one that leads has the word, and says who it is."""
 
     def __init__(
-        self, clock: Clock, *, rows: Callable[[], Sequence[Standing]], client: Callable[[], KubeClient | None]
+        self,
+        clock: Clock,
+        *,
+        rows: Callable[[], Sequence[Standing]],
+        client: Callable[[], KubeClient | None],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        """While `leads` says no, nothing is written; what was is compared anew by who leads next."""
         self._clock = clock
+        self._leads = leads
         self._rows = rows
         self._client = client
         self._told: dict[Key, tuple[object, float]] = {}
@@ -46,6 +53,9 @@ class LinkStatusWriter:
 
     async def look(self) -> None:
         """Once."""
+        if not self._leads():
+            self._told.clear()
+            return
         client, rows = self._client(), self._rows()
         self._told = {link.key: self._told[link.key] for link, _ in rows if link.key in self._told}
         for link, seen in rows if client is not None else ():

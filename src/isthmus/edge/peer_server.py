@@ -23,7 +23,7 @@ from isthmus.trust.errors import TrustError
 from isthmus.trust.pem import load_certificates
 from isthmus.xds.delta import DeltaSession
 from isthmus.xds.node import Node, NodeError, read_node
-from isthmus.xds.resource import ROOTS_REPORT
+from isthmus.xds.resource import BELIEF_REPORT, ROOTS_REPORT
 from isthmus.xds.session import Accepted, Rejected, Source
 
 log = structlog.get_logger()
@@ -81,6 +81,9 @@ class Host(Protocol):
 
     def told_roots(self, guest: Guest, roots: str) -> None:
         """A guest announces the roots (PEM) of its trust domain."""
+
+    def told_belief(self, guest: Guest, believed: frozenset[str]) -> None:
+        """A guest says by which of our roots (fingerprints) it believes us."""
 
 
 class PeerService:
@@ -145,6 +148,9 @@ class PeerService:
         guest.answered_at = now
         if request.type_url == ROOTS_REPORT:
             self._host.told_roots(guest, request.error_detail.message)
+            return
+        if request.type_url == BELIEF_REPORT:
+            self._host.told_belief(guest, frozenset(request.error_detail.message.split()))
             return
         for event in guest.session.receive(request, now):
             match event:

@@ -1,13 +1,17 @@
 """Keeps the control plane's own trust: its authority, its server certificate, and the roots where clients look.
 
+A changed authority is taken over in two steps (`trust.rollout`); while the first lasts, the present one is kept in a
+secret of its own, so that a restart does not sign with one that nobody believes yet.
+
 The authority comes from mounted files, else from the secret `cacerts`, else from a self-signed one that is kept in
 `istio-ca-secret` (TR1). Roots go to every namespace's ConfigMap (TR3) and into the webhooks' caBundle.
 """
 
 import asyncio
 import base64
+import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from typing import Any
 import structlog
 
 from isthmus.base.clock import Clock
-from isthmus.base.errors import IsthmusError
+from isthmus.base.errors import IsthmusError, ObjectRef, Problem
 from isthmus.edge.kube_client import KubeClient, KubeError
 from isthmus.edge.root_writer import MANAGER, trust_webhook, write_roots
 from isthmus.kube.requests import SECRETS
@@ -32,11 +36,27 @@ from isthmus.trust.authority import (
     server_names,
 )
 from isthmus.trust.errors import TrustError
-from isthmus.trust.issue import Validity, serial_from
-from isthmus.trust.pem import key_to_pem, new_key
+from isthmus.trust.issue import PemPair, Validity, serial_from
+from isthmus.trust.pem import certificate_to_pem, certificates_to_pem, fingerprint, key_to_pem, new_key
+from isthmus.trust.rollout import (
+    Fingerprints,
+    Signed,
+    anchors,
+    check_succession,
+    needed_roots,
+    successor,
+    to_be_believed,
+    with_roots_of,
+)
 from isthmus.trust.rotation import due
 
 log = structlog.get_logger()
+
+HELD_SECRET = "isthmus-ca-in-force"
+"""Secret with the authority that still signs while its successor is not believed by everybody."""
+
+HURRY = 0.5
+"""Seconds between looks while somebody is waited for."""
 
 CA_FILES = ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "tls.crt", "tls.key", "ca.crt")
 
@@ -50,7 +70,10 @@ class TrustSettings:
     ca_directory: Path
     webhook_name: str = "istio-sidecar-injector"
     serving_lifetime: float = 86_400.0
+    look: float = 3.0
+    """How often the authority is looked at."""
     interval: float = 30.0
+    """How often that what was written to clusters is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,10 @@ class Serving:
 
     key: bytes
     issued: Issued
+
+
+Disbelievers = Callable[[Fingerprints, float], Sequence[str]]
+"""Who does not believe any of these roots yet; they were told so many seconds ago."""
 
 
 class TrustKeeper:
@@ -72,11 +99,18 @@ class TrustKeeper:
         client: Callable[[], KubeClient | None],
         on_serving: Callable[[Serving], None],
         config_client: Callable[[], KubeClient | None] | None = None,
+        disbelievers: Disbelievers = lambda roots, seconds: (),
     ) -> None:
         """`client` is of the cluster that keeps our secrets; roots go to that of `config_client`, by default the same.
 
-        Both are None while there is none.
+        Both are None while there is none. Nothing is signed under a new root while there are `disbelievers`.
         """
+        self._disbelievers = disbelievers
+        self._told_at: dict[str, float] = {}
+        self._signed: dict[str, Signed] = {}
+        self._written = ("", 0.0)
+        self.waits_for: tuple[str, ...] = ()
+        """Who does not believe the new authority yet; while there is somebody, the old one signs."""
         self._settings = settings
         self._clock = clock
         self._client = client
@@ -84,6 +118,7 @@ class TrustKeeper:
         self._on_serving = on_serving
         self._authority: Authority | None = None
         self._serving: Serving | None = None
+        self._kept_roots: Fingerprints = frozenset()
         self._poked = asyncio.Event()
         self.last_error = ""
 
@@ -101,11 +136,29 @@ class TrustKeeper:
 
     def poke(self) -> None:
         """Something may have to be written: a namespace appeared."""
+        self._written = ("", 0.0)
         self._poked.set()
+
+    def signed(self, holder: str, until: float) -> None:
+        """A holder has a new certificate, in place of the one that it had."""
+        self._signed[holder] = Signed(anchors(self.authority), until)
+
+    def problems(self, cluster: str) -> list[Problem]:
+        """That a new authority does not sign yet, and whom that is waiting for."""
+        if not self.waits_for:
+            return []
+        where = ObjectRef(cluster, "Secret", self._settings.system_namespace, PLUG_IN_SECRET)
+        message = f"the new authority does not sign yet: it is not believed by {', '.join(self.waits_for)}"
+        return [Problem(where, "data", message, "Nothing fails meanwhile. Bring it back, or unlink it")]
+
+    @property
+    def kept_roots(self) -> Fingerprints:
+        """Roots that the operator took out, and that are believed as long as there are certificates under them."""
+        return self._kept_roots
 
     async def start(self) -> Serving:
         """Load or make the authority and issue the server certificate. Raises IsthmusError."""
-        self._authority = await self._load()
+        self._authority = await self._held() or await self._load()
         serving = self._renew_serving()
         log.info(
             "authority ready",
@@ -130,7 +183,7 @@ class TrustKeeper:
                 log.exception("trust could not be looked after")
                 self.last_error = f"{type(error).__name__}: {error}"
             try:
-                async with asyncio.timeout(self._settings.interval):
+                async with asyncio.timeout(HURRY if self.waits_for else self._settings.look):
                     await self._poked.wait()
             except TimeoutError:
                 continue
@@ -138,28 +191,82 @@ class TrustKeeper:
     async def _round(self) -> None:
         self._renew_serving()
         if self._client() is not None:
-            self._adopt(await self._load())
-        client = self._config_client()
-        if client is None:
-            return
+            await self._adopt(await self._load())
+        client, now = self._config_client(), self._clock.monotonic()
         roots = self.authority.root_bundle.decode()
+        written, at = self._written
+        if client is None or (written == roots and now - at < self._settings.interval):
+            return
         await write_roots(client, roots)
         await trust_webhook(client, self._settings.webhook_name, roots)
+        self._written = (roots, now)
 
-    def _adopt(self, found: Authority) -> None:
-        """Take over a changed authority if peers can follow (TR2)."""
+    async def _adopt(self, found: Authority) -> None:
+        """Take over a changed authority, as far as everybody can follow. Raises TrustError (TR2), KubeError."""
         current = self.authority
         if found.certificate == current.certificate and found.roots == current.roots:
+            self.waits_for, self._kept_roots = (), frozenset()
             return
-        if set(found.roots) <= set(current.roots) or set(found.roots) >= set(current.roots):
+        check_succession(current, found)
+        wanted = to_be_believed(current, found)
+        self._tell_roots(with_roots_of(current, found))
+        waits_for = tuple(self._disbelievers(wanted, self._told_for(wanted))) if wanted else ()
+        if waits_for:
+            if waits_for != self.waits_for:
+                log.info("new authority held back", not_believed_by=list(waits_for))
+            if not self.waits_for:
+                await self._hold()
+            self.waits_for = waits_for
+            return
+        remaining = frozenset(map(fingerprint, found.roots))
+        self._kept_roots = needed_roots(self._signed, remaining, self._clock.now())
+        self._tell_roots(successor(self.authority, found, self._kept_roots))
+        if found.certificate != current.certificate:
             log.info("authority replaced", issuer=found.certificate.subject.rfc4514_string())
-            self._authority = found
             self._renew_serving(force=True)
-            return
-        raise TrustError(
-            "the new certificate authority shares no root with the present one and is ignored",
-            "Add the new root to root-cert.pem beside the old one first, then replace the intermediate",
-        )
+            await self._let_go()
+        self.waits_for = ()
+
+    def _tell_roots(self, authority: Authority) -> None:
+        now = self._clock.monotonic()
+        for root in authority.roots:
+            if root not in self.authority.roots:
+                self._told_at[fingerprint(root)] = now
+        if authority.roots != self.authority.roots:
+            log.info("roots changed", roots=[fingerprint(root)[:11] for root in authority.roots])
+        self._authority = authority
+
+    def _told_for(self, roots: Fingerprints) -> float:
+        """Seconds since the roots were told of; those that were there from the start were known before."""
+        return self._clock.monotonic() - max(self._told_at.get(one, -math.inf) for one in roots)
+
+    async def _held(self) -> Authority | None:
+        """The authority that signed before a restart, if its successor was held back. Raises IsthmusError."""
+        client = self._client()
+        secret = client and await client.find(SECRETS, self._settings.system_namespace, HELD_SECRET)
+        if not secret or not secret.get("data"):
+            return None
+        held = from_secret(_decode(secret), now=self._clock.now())
+        now = self._clock.monotonic()
+        self._told_at = {fingerprint(root): now for root in held.roots if fingerprint(root) not in anchors(held)}
+        return held
+
+    async def _hold(self) -> None:
+        client = self._client()
+        if client is not None:
+            now = self.authority
+            pair = PemPair(certificate_to_pem(now.certificate), key_to_pem(now.key))
+            data = secret_data(pair, certificates_to_pem(now.chain), now.root_bundle)
+            body = _secret(self._settings.system_namespace, HELD_SECRET, data)
+            await client.apply(SECRETS, body, manager=MANAGER)
+
+    async def _let_go(self) -> None:
+        client = self._client()
+        held = client and await client.find(SECRETS, self._settings.system_namespace, HELD_SECRET)
+        if client is not None and held and held.get("data"):
+            # Emptied, for nothing else would need the right to delete secrets.
+            body = _secret(self._settings.system_namespace, HELD_SECRET, {})
+            await client.apply(SECRETS, body, manager=MANAGER)
 
     async def _load(self) -> Authority:
         now = self._clock.now()

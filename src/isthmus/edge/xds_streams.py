@@ -16,6 +16,7 @@ from isthmus.xds.holdings import Pool
 from isthmus.xds.node import Node
 from isthmus.xds.resource import ON_DEMAND, WILDCARD, XdsResource
 from isthmus.xds.session import Session, Source
+from isthmus.xds.subscription import SyncState
 
 log = structlog.get_logger()
 
@@ -174,6 +175,27 @@ class Streams:
     def all(self) -> list[Stream]:
         """Every open stream, by proxy."""
         return [stream for _, follower in sorted(self._followers.items()) for stream in follower.streams]
+
+    def behind(self, type_url: str) -> list[str]:
+        """The proxies that follow a type and did not confirm what they were told last."""
+        found = []
+        for proxy_id, follower in sorted(self._followers.items()):
+            held = (stream.session.subscriptions.get(type_url) for stream in follower.streams)
+            if any(one.state in (SyncState.STALE, SyncState.ERROR) for one in held if one is not None and one.active):
+                found.append(proxy_id)
+        return found
+
+    def without(self, type_url: str) -> list[str]:
+        """The proxies that hold nothing of a type."""
+        return [
+            proxy_id
+            for proxy_id, follower in sorted(self._followers.items())
+            if not any(
+                len(one.held)
+                for stream in follower.streams
+                if (one := stream.session.subscriptions.get(type_url)) is not None
+            )
+        ]
 
     def of(self, proxy_id: str) -> list[Stream]:
         """The streams of one proxy."""

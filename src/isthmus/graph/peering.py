@@ -9,7 +9,7 @@ from isthmus.graph.observed import Meshwide
 from isthmus.graph.sources import ALL
 from isthmus.ingest.peer_wire import write_bundle, write_service
 from isthmus.model.mesh import HostKey
-from isthmus.model.peering import PeerService, ServiceScope
+from isthmus.model.peering import OwnAuthority, PeerService, ServiceScope
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.xds.resource import PEER_SERVICE, TRUST_BUNDLE, XdsResource
@@ -77,7 +77,18 @@ class Peering:
             if row is not None:
                 peers[row.name] += row.roots and row.roots.rstrip() + "\n"
                 own.update([] if row.roots else [row.name])
-        return {
-            domain: XdsResource(TRUST_BUNDLE, domain, write_bundle(domain, peers.get(domain, ""), own=domain in own))
-            for domain in sorted({*own, *peers})
-        }
+        mine = next(iter(get(sources.own_authorities, ALL)), None)
+        authority = OwnAuthority(cluster="", name="") if mine is None else get(sources.own_authority, mine)
+        assert authority is not None
+        found = {}
+        for domain in sorted({*own, *peers}):
+            roots, is_own = peers.get(domain, ""), domain in own
+            # Ours are told, too, though proxies have them by a file: that comes later, and is not confirmed by anybody.
+            body = write_bundle(
+                domain,
+                roots + (authority.roots if is_own else ""),
+                own=is_own,
+                signer=authority.signer if domain == authority.name else "",
+            )
+            found[domain] = XdsResource(TRUST_BUNDLE, domain, body)
+        return found

@@ -15,7 +15,7 @@ from isthmus.model.mesh import (
 )
 from isthmus.model.mesh_config import MeshConfig, MeshNetworks
 from isthmus.model.networks import ApiGateway, ResolvedName
-from isthmus.model.peering import PeerBundle, PeerEntrances, PeerLink, PeerService, scope_said
+from isthmus.model.peering import OwnAuthority, PeerBundle, PeerEntrances, PeerLink, PeerService, scope_said
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.routing import Sidecar, VirtualService
 from isthmus.model.rows import (
@@ -70,6 +70,7 @@ class Sources:
         self.peer_services = graph.source(PeerService.TABLE, PeerService)
         self.resolved_names = graph.source(ResolvedName.TABLE, ResolvedName)
         self.peer_bundles = graph.source(PeerBundle.TABLE, PeerBundle)
+        self.own_authority = graph.source(OwnAuthority.TABLE, OwnAuthority)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
         self.external = ExternalSources(graph)
@@ -122,6 +123,7 @@ class Sources:
         )
         self.all_peer_services = graph.index("peer_services.all", self.peer_services, lambda _: [ALL])
         self.all_links = graph.index("peer_links.all", self.peer_links, lambda _: [ALL])
+        self.own_authorities = graph.index("own_authority.all", self.own_authority, lambda _: [ALL])
         self.all_peer_bundles = graph.index("peer_bundles.all", self.peer_bundles, lambda _: [ALL])
         self.egress_services = graph.index(
             "services.egress", self.services, lambda row: [row.cluster] if global_names.egress_port(row) else []

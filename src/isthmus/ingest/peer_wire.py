@@ -5,7 +5,7 @@ anything else is refused and told; the rest counts.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -47,6 +47,8 @@ class Hello:
     version: str = ""
     entrances: tuple[str, ...] = ()
     proof: str = ""
+    believed: frozenset[str] = frozenset()
+    """By which of our roots (fingerprints) we are believed there."""
 
 
 # -- for the peer -------------------------------------------------------------------------------------------------
@@ -81,9 +83,9 @@ def _place(found: PeerEndpoints) -> peering_pb2.Service.Place:
     )
 
 
-def write_bundle(trust_domain: str, roots: str, *, own: bool = False) -> bytes:
+def write_bundle(trust_domain: str, roots: str, *, own: bool = False, signer: str = "") -> bytes:
     """The roots (PEM) of a trust domain."""
-    message = peering_pb2.TrustBundle(trust_domain=trust_domain, roots=roots, own=own)
+    message = peering_pb2.TrustBundle(trust_domain=trust_domain, roots=roots, own=own, signer=signer)
     return bytes(message.SerializeToString(deterministic=True))
 
 
@@ -101,9 +103,9 @@ def write_hello(hello: Hello) -> bytes:
     return bytes(message.SerializeToString(deterministic=True))
 
 
-def with_proof(body: bytes, proof: str) -> bytes:
-    """The same with a proof, for one who asks."""
-    return body + bytes(peering_pb2.ControlPlane(proof=proof).SerializeToString())
+def for_guest(body: bytes, proof: str, believed: Iterable[str]) -> bytes:
+    """The same for one who asks: with a proof, and with those of its roots (fingerprints) by which it is believed."""
+    return body + bytes(peering_pb2.ControlPlane(proof=proof, believed=sorted(believed)).SerializeToString())
 
 
 def proof_for(challenge: str, identity: str) -> str:
@@ -239,6 +241,7 @@ def read_hello(claim: Claim, body: bytes) -> tuple[Hello | None, Sequence[Proble
         message.version,
         entrances,
         message.proof,
+        frozenset(message.believed),
     )
     declared = (claim.cluster, claim.network, claim.trust_domain)
     names = ("cluster", "network", "trust domain")

@@ -70,6 +70,18 @@ class PeerBundle(Row, frozen=True, kw_only=True, gc=False):
     roots: str = ""
 
 
+class OwnAuthority(Row, frozen=True, kw_only=True, gc=False):
+    """The authority in force of this control plane, for its trust domain (`name`).
+
+    `roots` (PEM) are those that are to be believed, more than it needs while they change. `signer` is the fingerprint
+    of the certificate that signs.
+    """
+
+    TABLE: ClassVar[str] = "own_authority"
+    roots: str = ""
+    signer: str = ""
+
+
 class PeerEntrances(Row, frozen=True, kw_only=True, gc=False):
     """Where a peer's network (`name`) is entered now, by the peer's own word: instead of what the link to it says."""
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bisthmus/proto/peering.proto\x12\x12isthmus.peering.v1\"\x8a\x01\n\x0c\x43ontrolPlane\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x14\n\x0ctrust_domain\x18\x03 \x01(\t\x12\x0f\n\x07mesh_id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x11\n\tentrances\x18\x06 \x03(\t\x12\r\n\x05proof\x18\x07 \x01(\t\"\xf0\x02\n\x07Service\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12/\n\x05ports\x18\x04 \x03(\x0b\x32 .isthmus.peering.v1.Service.Port\x12\x12\n\nidentities\x18\x05 \x03(\t\x12\x31\n\x06places\x18\x06 \x03(\x0b\x32!.isthmus.peering.v1.Service.Place\x12\x1c\n\x14traffic_distribution\x18\x07 \x01(\t\x1a\x36\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\x1ag\n\x05Place\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x0f\n\x07subzone\x18\x04 \x01(\t\x12\x0f\n\x07healthy\x18\x05 \x01(\r\x12\r\n\x05total\x18\x06 \x01(\r\"?\n\x0bTrustBundle\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x01(\t\x12\x0b\n\x03own\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bisthmus/proto/peering.proto\x12\x12isthmus.peering.v1\"\x9c\x01\n\x0c\x43ontrolPlane\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x14\n\x0ctrust_domain\x18\x03 \x01(\t\x12\x0f\n\x07mesh_id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x11\n\tentrances\x18\x06 \x03(\t\x12\r\n\x05proof\x18\x07 \x01(\t\x12\x10\n\x08\x62\x65lieved\x18\x08 \x03(\t\"\xf0\x02\n\x07Service\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12/\n\x05ports\x18\x04 \x03(\x0b\x32 .isthmus.peering.v1.Service.Port\x12\x12\n\nidentities\x18\x05 \x03(\t\x12\x31\n\x06places\x18\x06 \x03(\x0b\x32!.isthmus.peering.v1.Service.Place\x12\x1c\n\x14traffic_distribution\x18\x07 \x01(\t\x1a\x36\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\x1ag\n\x05Place\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x0f\n\x07subzone\x18\x04 \x01(\t\x12\x0f\n\x07healthy\x18\x05 \x01(\r\x12\r\n\x05total\x18\x06 \x01(\r\"O\n\x0bTrustBundle\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x01(\t\x12\x0b\n\x03own\x18\x03 \x01(\x08\x12\x0e\n\x06signer\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.proto.peering_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONTROLPLANE']._serialized_start=52
-  _globals['_CONTROLPLANE']._serialized_end=190
-  _globals['_SERVICE']._serialized_start=193
-  _globals['_SERVICE']._serialized_end=561
-  _globals['_SERVICE_PORT']._serialized_start=402
-  _globals['_SERVICE_PORT']._serialized_end=456
-  _globals['_SERVICE_PLACE']._serialized_start=458
-  _globals['_SERVICE_PLACE']._serialized_end=561
-  _globals['_TRUSTBUNDLE']._serialized_start=563
-  _globals['_TRUSTBUNDLE']._serialized_end=626
+  _globals['_CONTROLPLANE']._serialized_end=208
+  _globals['_SERVICE']._serialized_start=211
+  _globals['_SERVICE']._serialized_end=579
+  _globals['_SERVICE_PORT']._serialized_start=420
+  _globals['_SERVICE_PORT']._serialized_end=474
+  _globals['_SERVICE_PLACE']._serialized_start=476
+  _globals['_SERVICE_PLACE']._serialized_end=579
+  _globals['_TRUSTBUNDLE']._serialized_start=581
+  _globals['_TRUSTBUNDLE']._serialized_end=660
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ControlPlane(_message.Message):
-    __slots__ = ("cluster", "network", "trust_domain", "mesh_id", "version", "entrances", "proof")
+    __slots__ = ("cluster", "network", "trust_domain", "mesh_id", "version", "entrances", "proof", "believed")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class ControlPlane(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENTRANCES_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
+    BELIEVED_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     network: str
     trust_domain: str
@@ -22,7 +23,8 @@ class ControlPlane(_message.Message):
     version: str
     entrances: _containers.RepeatedScalarFieldContainer[str]
     proof: str
-    def __init__(self, cluster: _Optional[str] = ..., network: _Optional[str] = ..., trust_domain: _Optional[str] = ..., mesh_id: _Optional[str] = ..., version: _Optional[str] = ..., entrances: _Optional[_Iterable[str]] = ..., proof: _Optional[str] = ...) -> None: ...
+    believed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cluster: _Optional[str] = ..., network: _Optional[str] = ..., trust_domain: _Optional[str] = ..., mesh_id: _Optional[str] = ..., version: _Optional[str] = ..., entrances: _Optional[_Iterable[str]] = ..., proof: _Optional[str] = ..., believed: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Service(_message.Message):
     __slots__ = ("namespace", "name", "scope", "ports", "identities", "places", "traffic_distribution")
@@ -67,11 +69,13 @@ class Service(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., scope: _Optional[str] = ..., ports: _Optional[_Iterable[_Union[Service.Port, _Mapping]]] = ..., identities: _Optional[_Iterable[str]] = ..., places: _Optional[_Iterable[_Union[Service.Place, _Mapping]]] = ..., traffic_distribution: _Optional[str] = ...) -> None: ...
 
 class TrustBundle(_message.Message):
-    __slots__ = ("trust_domain", "roots", "own")
+    __slots__ = ("trust_domain", "roots", "own", "signer")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     ROOTS_FIELD_NUMBER: _ClassVar[int]
     OWN_FIELD_NUMBER: _ClassVar[int]
+    SIGNER_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     roots: str
     own: bool
-    def __init__(self, trust_domain: _Optional[str] = ..., roots: _Optional[str] = ..., own: _Optional[bool] = ...) -> None: ...
+    signer: str
+    def __init__(self, trust_domain: _Optional[str] = ..., roots: _Optional[str] = ..., own: _Optional[bool] = ..., signer: _Optional[str] = ...) -> None: ...

@@ -30,6 +30,8 @@ TRUST_BUNDLE = PREFIX + "isthmus.peering.v1.TrustBundle"
 """What control planes tell each other; proxies get bundles, too."""
 ROOTS_REPORT = PREFIX + "isthmus.peering.v1.RootsReport"
 """The roots of a peer that asks: in a request, as the message of the error detail."""
+BELIEF_REPORT = PREFIX + "isthmus.peering.v1.BeliefReport"
+"""By which of our roots we are believed by a peer that asks: fingerprints with spaces, in the same place."""
 
 ON_DEMAND = (ADDRESS, WORKLOAD)
 """Types of which a client may ask for one thing and is told of what belongs to it, too (XD8)."""
