@@ -256,8 +256,8 @@ class Proxy:
             replace_file(self.settings.state_dir / BUNDLES_FILE, write_bundles(bundles))
             if self._served is not None:
                 self.secrets.replace(build_secrets(self._served, bundles))
-            for bundle in bundles.values():
-                self.signer.is_now(bundle.signer)
+            own = bundles.get(self.settings.trust_domain)
+            self.signer.is_now(own.signer if own is not None else "")
 
     def _read_bundles(self) -> Bundles:
         """What the last agent heard: what is believed must not depend on whether a control plane answers now."""
