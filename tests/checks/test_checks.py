@@ -123,6 +123,36 @@ def test_roots_that_differ() -> None:
     assert apart == [("error", ("a", "b"), "the clusters have no root in common: a trusts r1; b trusts r2")]
 
 
+def linked(name: str, root: str, **peers: list[str]) -> Snapshot:
+    """A cluster with a root, and with links: the roots of each peer."""
+    told = [{"peer": peer, "rootFingerprints": roots} for peer, roots in peers.items()]
+    own = {"id": name, "config": True}
+    return cluster(name, "", plane(own, peers={"peers": told}), roots=(root,))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (linked("a", "r1", b=["r2"]), linked("b", "r2", a=["r1"]), []),
+        (linked("a", "r1", b=["r2", "r3"]), linked("b", "r3", a=["r1"]), []),
+        (
+            linked("a", "r1", b=["r2"]),
+            linked("b", "r3", a=["r1"]),
+            [("error", ("a", "b"), "a does not believe the roots of b, though it is linked to it")],
+        ),
+        (
+            linked("a", "r1", b=["r2"]),
+            linked("b", "r2"),
+            [("error", ("b", "a"), "b does not believe the roots of a, and is not linked to it")],
+        ),
+        (linked("a", "r1", b=[]), linked("b", "r1", a=[]), []),
+    ],
+    ids=["both ways", "two roots while one is replaced", "replaced unheard", "one way", "of one mesh"],
+)
+def test_links_are_believed_by_the_peers_own_roots(a: Snapshot, b: Snapshot, expected: list[Any]) -> None:
+    assert wrong(trust.trust([a, b], NOW)) == expected
+
+
 @pytest.mark.parametrize(
     ("page", "expected"),
     [

@@ -299,6 +299,19 @@ def test_secrets_show_dates_and_never_keys() -> None:
     assert config_dump.secret_rows(dump, NOW + 700)[1][3] == "false"
 
 
+def test_roots_by_trust_domain_have_a_row_each() -> None:
+    """Where trust domains have roots of their own, they are in a validator beside an empty bundle."""
+    roots = [make_root(new_key(), now=NOW - 1000, serial=serial).certificate.decode() for serial in (0xA, 0xB)]
+    domains = [{"name": f"{i}.example", "trust_bundle": {"inline_string": one}} for i, one in enumerate(roots)]
+    context = {"custom_validator_config": {"name": "spiffe", "typed_config": {"trust_domains": domains}}}
+    secret = {"name": "ROOTCA", "secret": {"validation_context": context}}
+    rows = config_dump.secret_rows(section("SecretsConfigDump", dynamic_active_secrets=[secret]), NOW)
+    assert [row[:5] for row in rows] == [
+        ("ROOTCA", "CA", "ACTIVE", "true", "a"),
+        ("ROOTCA", "CA", "ACTIVE", "true", "b"),
+    ]
+
+
 def test_the_versions_in_a_dump_are_those_that_xds_gave() -> None:
     assert config_dump.versions(LISTENERS) == {"CDS": {}, "LDS": {"0.0.0.0_80": "v1", "in": "v2"}, "RDS": {}}
     assert config_dump.versions(ROUTES)["RDS"] == {"5000": "v7", "80": "v8"}
@@ -317,6 +330,7 @@ def test_what_is_no_dump_says_so(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("match", "text"),
     [
+        ({"connect_matcher": {}, "headers": [{"name": "a", "present_match": True}]}, "CONNECT a"),
         ({"prefix": "/", "headers": [{"name": "x", "string_match": {"exact": "a"}}]}, "/* x=a"),
         (
             {"prefix": "/", "headers": [{"name": "x", "string_match": {"prefix": "a"}, "invert_match": True}]},

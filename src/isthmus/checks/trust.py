@@ -46,21 +46,58 @@ def authorities_of(one: Snapshot) -> list[Mapping[str, Any]]:
 
 
 def _roots(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    known = [(one.name, set(one.roots)) for one in snapshots if one.roots]
-    if len(known) < 2:
+    found = [one for one in snapshots if one.roots]
+    if len(found) < 2:
         return
-    common = set.intersection(*(roots for _, roots in known))
-    names = [name for name, _ in known]
+    common = set.intersection(*(set(one.roots) for one in found))
+    names = [one.name for one in found]
     if common:
         shown = ", ".join(sorted(root[:11] for root in common))
         yield TRUST.good(f"all clusters trust a common root ({shown})", *names)
         return
-    yield TRUST.error(
-        "the clusters have no root in common: "
-        + "; ".join(f"{name} trusts {', '.join(sorted(root[:11] for root in roots))}" for name, roots in known),
-        *names,
-        effect="calls between these clusters fail in the TLS handshake (503, CERTIFICATE_VERIFY_FAILED)",
-        remedy="Give each cluster an intermediate of one root in the secret cacerts, and restart the workloads",
+    apart = [(one, other) for one in found for other in found if one is not other and not _believes(one, other)]
+    if not apart:
+        yield TRUST.good("the clusters believe each other's roots by their links", *names)
+    elif any(_linked(one) for one in found):
+        for one, other in apart:
+            yield _apart(one, other)
+    else:
+        yield TRUST.error(
+            "the clusters have no root in common: "
+            + "; ".join(
+                f"{one.name} trusts {', '.join(sorted(root[:11] for root in set(one.roots)))}" for one in found
+            ),
+            *names,
+            effect="calls between these clusters fail in the TLS handshake (503, CERTIFICATE_VERIFY_FAILED)",
+            remedy="Give each cluster an intermediate of one root in the secret cacerts, and restart the workloads; or "
+            "link them: isthmus multicluster link",
+        )
+
+
+def _linked(one: Snapshot) -> dict[str, set[str]]:
+    """The roots by which a cluster believes those that it is linked to, as its control planes tell them (by name)."""
+    found: dict[str, set[str]] = {}
+    for plane in one.planes:
+        for peer in (plane.pages.get("peers") or {}).get("peers") or ():
+            # Without roots of its own a peer is believed by those of the mesh.
+            found.setdefault(str(peer["peer"]), set()).update(peer.get("rootFingerprints") or one.roots)
+    return found
+
+
+def _believes(one: Snapshot, other: Snapshot) -> bool:
+    return bool(set(other.roots) & (set(one.roots) | _linked(one).get(other.name, set())))
+
+
+def _apart(one: Snapshot, other: Snapshot) -> Finding:
+    """What is wrong where one of two clusters does not believe the other's certificates."""
+    known = other.name in _linked(one)
+    return TRUST.error(
+        f"{one.name} does not believe the roots of {other.name}"
+        + (", though it is linked to it" if known else ", and is not linked to it"),
+        one.name,
+        other.name,
+        effect=f"calls of {other.name} to {one.name} fail in the TLS handshake",
+        remedy=f"Link them{' again' if known else ''}: isthmus multicluster link",
     )
 
 

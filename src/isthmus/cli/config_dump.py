@@ -301,6 +301,8 @@ def _path_match(match: Json) -> str:
         return str(match["path"])
     if "safe_regex" in match:
         return f"regex {match['safe_regex'].get('regex', '')}"
+    if "connect_matcher" in match:
+        return "CONNECT"
     return "/*" if not match.keys() - {"headers", "query_parameters", "case_sensitive"} else ",".join(sorted(match))
 
 
@@ -324,12 +326,21 @@ def _secret(name: str, secret: Json, state: str, now: float) -> Iterable[tuple[s
         certificates = _certificates(secret["tls_certificate"].get("certificate_chain", {}))[:1]
         kind = "Cert Chain"
     elif "validation_context" in secret:
-        certificates, kind = _certificates(secret["validation_context"].get("trusted_ca", {})), "CA"
+        certificates, kind = _trusted(secret["validation_context"]), "CA"
     else:
         certificates, kind = [], "-"
     if not certificates:
         return [(name, kind, state, "false", "", "", "")]
     return [(name, kind, state, *_dates(certificate, now)) for certificate in certificates]
+
+
+def _trusted(context: Json) -> list[x509.Certificate]:
+    """The roots of a validation context: one bundle, or one for each trust domain."""
+    found = _certificates(context.get("trusted_ca", {}))
+    validator = (context.get("custom_validator_config") or {}).get("typed_config") or {}
+    for domain in validator.get("trust_domains", ()):
+        found += [one for one in _certificates(domain.get("trust_bundle", {})) if one not in found]
+    return found
 
 
 def _certificates(source: Json) -> list[x509.Certificate]:

@@ -21,7 +21,7 @@ from isthmus.trust.errors import TrustError
 from isthmus.trust.pem import fingerprint, load_certificates
 
 CONTAINER = "discovery"
-PAGES = ("version", "clusterz", "syncz", "problems", "trust")
+PAGES = ("version", "clusterz", "syncz", "problems", "trust", "peers")
 """Debug pages that checks look at; a control plane that lacks one is an older one."""
 
 _ISTIO_KINDS = {
