@@ -10,7 +10,7 @@ import pytest
 
 from isthmus.edge.kube_client import KubeClient
 from isthmus.edge.root_writer import ROOT_KEY, WEBHOOKS
-from isthmus.edge.trust_keeper import Serving, TrustKeeper, TrustSettings
+from isthmus.edge.trust_keeper import HELD_SECRET, Serving, TrustKeeper, TrustSettings
 from isthmus.install.values import ROOT_CONFIG_MAP
 from isthmus.kube.requests import CONFIG_MAPS, NAMESPACES, SECRETS
 from isthmus.trust.authority import PLUG_IN_SECRET, SELF_SIGNED_SECRET, secret_data
@@ -53,6 +53,7 @@ class Bench:
         self.clock = Clock()
         self.served: list[Serving] = []
         self.reachable = True
+        self.disbelievers: tuple[str, ...] = ()
         self.keeper = self.another()
 
     def another(self) -> TrustKeeper:
@@ -66,7 +67,13 @@ class Bench:
             interval=0.02,
         )
         client = lambda: self.client if self.reachable else None  # noqa: E731
-        return TrustKeeper(settings, self.clock, client=client, on_serving=self.served.append)
+        return TrustKeeper(
+            settings,
+            self.clock,
+            client=client,
+            on_serving=self.served.append,
+            disbelievers=lambda roots, seconds: self.disbelievers,
+        )
 
     async def secret(self, name: str, data: dict[str, bytes]) -> None:
         encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
@@ -328,5 +335,87 @@ def test_a_self_signed_root_is_renewed_beside_the_old_one(cluster: EmbeddedClust
         await bench.while_running(renewed)
         assert old in bench.keeper.authority.roots
         assert bench.keeper.authority.not_after > old.not_valid_after_utc.timestamp()
+
+    run(cluster, tmp_path, scenario)
+
+
+NEW_ROOT = make_root(new_key(), now=NOW, serial=5, organization="New")
+BOTH = NEW_ROOT.certificate + ROOT.certificate
+
+
+def serial(keeper: TrustKeeper) -> int:
+    return keeper.authority.certificate.serial_number
+
+
+def roots(keeper: TrustKeeper) -> set[bytes]:
+    return set(keeper.authority.root_bundle.split(b"-----END")[:-1])
+
+
+def test_a_new_root_is_told_and_its_intermediate_waits_also_over_a_restart(
+    cluster: EmbeddedCluster, tmp_path: Path
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.secret(PLUG_IN_SECRET, intermediate(2))
+        await bench.keeper.start()
+        bench.disbelievers = ("cluster west",)
+        await bench.secret(PLUG_IN_SECRET, intermediate(3, NEW_ROOT) | {"root-cert.pem": BOTH})
+
+        async def waits() -> bool:
+            return bench.keeper.waits_for == ("cluster west",)
+
+        async def signs() -> bool:
+            return serial(bench.keeper) == 3
+
+        for _ in range(2):
+            await bench.while_running(waits)
+            assert (serial(bench.keeper), len(roots(bench.keeper))) == (2, 2)
+            [problem] = bench.keeper.problems("east")
+            assert "not believed by cluster west" in problem.message
+            bench.keeper = bench.another()
+            await bench.keeper.start()
+        bench.disbelievers = ()
+        await bench.while_running(signs)
+        assert bench.keeper.problems("east") == []
+
+        async def emptied() -> bool:
+            return not (await bench.client.get(SECRETS, bench.namespace, HELD_SECRET)).get("data")
+
+        await bench.while_running(emptied)
+        again = bench.another()
+        await again.start()
+        assert serial(again) == 3
+
+    run(cluster, tmp_path, scenario)
+
+
+def test_an_old_root_stays_until_the_last_certificate_under_it_is_replaced_or_over(
+    cluster: EmbeddedCluster, tmp_path: Path
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        keeper = bench.keeper
+        await bench.secret(PLUG_IN_SECRET, intermediate(2))
+        await keeper.start()
+        for holder in ("a", "b"):
+            keeper.signed(holder, NOW + 100)
+        await bench.secret(PLUG_IN_SECRET, intermediate(3, NEW_ROOT) | {"root-cert.pem": BOTH})
+
+        async def signs() -> bool:
+            return serial(keeper) == 3
+
+        async def kept() -> bool:
+            return bool(keeper.kept_roots)
+
+        async def gone() -> bool:
+            return len(roots(keeper)) == 1
+
+        await bench.while_running(signs)
+        await bench.secret(PLUG_IN_SECRET, intermediate(3, NEW_ROOT))
+        await bench.while_running(kept)
+        keeper.signed("a", NOW + 100)
+        await bench.while_running(kept)
+        assert len(roots(keeper)) == 2
+        bench.clock.time = NOW + 101
+        await bench.while_running(gone)
+        assert keeper.authority.root_bundle == NEW_ROOT.certificate
 
     run(cluster, tmp_path, scenario)

@@ -10,7 +10,7 @@ from isthmus.edge.xds_streams import Dirty, Stream, Streams
 from isthmus.model.rows import Proxy
 from isthmus.xds.delta import DeltaSession
 from isthmus.xds.node import Node
-from isthmus.xds.resource import CDS, EDS, XdsResource
+from isthmus.xds.resource import CDS, EDS, TRUST_BUNDLE, XdsResource
 
 NODE = Node("id", "sidecar", "10.0.0.1", "a", "ns", "ns.svc.cluster.local")
 
@@ -20,6 +20,7 @@ class Mesh:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.bundles: dict[str, XdsResource] = {}
         self.dirty: Dirty = {}
 
     def connect(self, proxy: Proxy) -> Dirty:
@@ -39,10 +40,10 @@ class Mesh:
         return ()
 
     def resource(self, proxy_id: str, type_url: str, name: str) -> XdsResource | None:
-        return None
+        return self.resources(proxy_id, type_url).get(name)
 
     def resources(self, proxy_id: str, type_url: str) -> Mapping[str, XdsResource]:
-        return {}
+        return self.bundles if type_url == TRUST_BUNDLE else {}
 
 
 class Bench:
@@ -133,3 +134,27 @@ def test_one_proxys_trouble_is_not_anothers(bench: Bench) -> None:
 def test_a_proxy_that_left_is_not_missed(bench: Bench) -> None:
     bench.streams.close(bench.open("a"))
     assert bench.tell(a="x") == 0
+
+
+def tell_roots(bench: Bench, body: bytes) -> None:
+    """Everybody is to hear of other roots."""
+    bench.mesh.bundles = {"east.test": XdsResource(TRUST_BUNDLE, "east.test", body)}
+    bench.streams.dispatch({f"{name}.ns@c": {TRUST_BUNDLE: {"east.test"}} for name in ("a", "b")})
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_who_has_not_confirmed_roots_is_known_from_the_moment_that_they_change(bench: Bench, refused: bool) -> None:
+    a, _ = bench.open("a"), bench.open("b")
+    tell_roots(bench, b"1")
+    ask(a, TRUST_BUNDLE, "*")
+    assert (bench.streams.behind(TRUST_BUNDLE), bench.streams.without(TRUST_BUNDLE)) == ([], ["b.ns@c"])
+    tell_roots(bench, b"2")
+    assert bench.streams.behind(TRUST_BUNDLE) == ["a.ns@c"]
+    push = a.session.next(0.0)
+    assert push is not None
+    assert bench.streams.behind(TRUST_BUNDLE) == ["a.ns@c"]
+    answer = discovery_pb2.DeltaDiscoveryRequest(type_url=TRUST_BUNDLE, response_nonce=push.nonce)
+    if refused:
+        answer.error_detail.message = "no root"
+    a.session.receive(answer, 0.0)
+    assert bench.streams.behind(TRUST_BUNDLE) == (["a.ns@c"] if refused else [])

@@ -119,6 +119,7 @@ class TrustKeeper:
         self._authority: Authority | None = None
         self._serving: Serving | None = None
         self._kept_roots: Fingerprints = frozenset()
+        self._holding = False
         self._poked = asyncio.Event()
         self.last_error = ""
 
@@ -206,6 +207,7 @@ class TrustKeeper:
         current = self.authority
         if found.certificate == current.certificate and found.roots == current.roots:
             self.waits_for, self._kept_roots = (), frozenset()
+            await self._let_go()
             return
         check_succession(current, found)
         wanted = to_be_believed(current, found)
@@ -246,7 +248,12 @@ class TrustKeeper:
         secret = client and await client.find(SECRETS, self._settings.system_namespace, HELD_SECRET)
         if not secret or not secret.get("data"):
             return None
-        held = from_secret(_decode(secret), now=self._clock.now())
+        self._holding = True
+        try:
+            held = from_secret(_decode(secret), now=self._clock.now())
+        except TrustError as error:
+            log.warning("the authority that was in force cannot be used any more", error=str(error))
+            return None
         now = self._clock.monotonic()
         self._told_at = {fingerprint(root): now for root in held.roots if fingerprint(root) not in anchors(held)}
         return held
@@ -258,15 +265,16 @@ class TrustKeeper:
             pair = PemPair(certificate_to_pem(now.certificate), key_to_pem(now.key))
             data = secret_data(pair, certificates_to_pem(now.chain), now.root_bundle)
             body = _secret(self._settings.system_namespace, HELD_SECRET, data)
+            self._holding = True
             await client.apply(SECRETS, body, manager=MANAGER)
 
     async def _let_go(self) -> None:
+        """Empty the secret, for nothing else would need the right to delete secrets; until that is done, every look."""
         client = self._client()
-        held = client and await client.find(SECRETS, self._settings.system_namespace, HELD_SECRET)
-        if client is not None and held and held.get("data"):
-            # Emptied, for nothing else would need the right to delete secrets.
+        if client is not None and self._holding:
             body = _secret(self._settings.system_namespace, HELD_SECRET, {})
             await client.apply(SECRETS, body, manager=MANAGER)
+            self._holding = False
 
     async def _load(self) -> Authority:
         now = self._clock.now()
