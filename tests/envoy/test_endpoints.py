@@ -6,6 +6,7 @@ import pytest
 from envoy.config.core.v3 import address_pb2, base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from google.protobuf import wrappers_pb2
+from msgspec.structs import replace
 
 from isthmus.envoy.build import metadata
 from isthmus.envoy.endpoints import load_assignment
@@ -115,3 +116,20 @@ def test_a_gateway_to_any_network_is_known_as_one() -> None:
     message = endpoint_pb2.ClusterLoadAssignment.FromString(body)
     (found,) = (one for group in message.endpoints for one in group.lb_endpoints)
     assert found.metadata.filter_metadata["istio"]["gateway"] == "*"
+
+
+def test_who_must_be_at_a_tunnels_end_tells_endpoints_of_a_node_apart() -> None:
+    """Envoy keeps the connections of an endpoint whose metadata alone are others: they would ask for whom was there."""
+    one, other = (member(mtls=False, tunnel="hbone", identity=f"spiffe://td/ns/n/sa/{name}") for name in "ab")
+    gateway = member("1.1.1.1", 15008, gateway=True, mtls=False, tunnel="double_hbone")
+
+    def places(row: LbEndpoint, *peers: str, of_node: bool = True) -> set[str]:
+        body = load_assignment("outbound|80||h", Assignment((row,)), peers, of_node=of_node).body
+        (group,) = endpoint_pb2.ClusterLoadAssignment.FromString(body).endpoints
+        return {found.endpoint.address.envoy_internal_address.endpoint_id for found in group.lb_endpoints}
+
+    assert places(one) == places(one)
+    assert places(one) != places(other)
+    assert places(gateway, "a") != places(gateway, "a", "b")
+    assert places(replace(gateway, entrance=("x",)), "a") != places(gateway, "a")
+    assert places(one, of_node=False) == places(other, of_node=False)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from isthmus.graph.mesh import Mesh
 from isthmus.model.rows import Proxy, Row, Service, Workload
-from isthmus.xds.resource import CDS, EDS, LDS
+from isthmus.xds.resource import CDS, EDS, LDS, RDS
 from tests.envoy.acceptance import everything, validate
 from tests.graph.world import App, cluster, drop, gateway, helloworld, mesh, port, put, sleep, two_networks
 
@@ -52,7 +52,10 @@ def members(found: Mesh, proxy: Proxy, name: str = NAME) -> dict[str, tuple[str,
             about = dict(member.metadata.filter_metadata["istio"].items())
             beyond = dict(about.get("double_hbone", {}).items())
             inner = place.envoy_internal_address
-            at = inner.endpoint_id or f"{place.socket_address.address}:{place.socket_address.port_value}"
+            at = (
+                inner.endpoint_id.partition("#")[0]
+                or f"{place.socket_address.address}:{place.socket_address.port_value}"
+            )
             peers = str(about.get("peers", ""))
             result[at] = (inner.server_listener_name, peers, str(beyond.get("hbone_target_address", "")))
     return result
@@ -203,7 +206,7 @@ def test_configuration_grows_with_pods_plus_services() -> None:
         apps = [App("east", f"s{i}", [f"10.0.1.{i}"], vip=f"10.96.1.{i}") for i in range(count * 10)]
         found, proxy = world(*(ambient(app) for app in apps)), node()
         found.connect(proxy)
-        sizes.append(sum(len(one.body) for t in (CDS, EDS, LDS) for one in found.resources(proxy.id, t).values()))
+        sizes.append(sum(len(one.body) for t in (CDS, EDS, LDS, RDS) for one in found.resources(proxy.id, t).values()))
     assert sizes[2] - sizes[1] == pytest.approx(sizes[1] - sizes[0], rel=0.05)
 
 

@@ -8,6 +8,7 @@ of envoy/config/endpoint/v3 and envoy/config/core/v3; a test compares the bytes 
 from collections.abc import Iterable
 from ipaddress import ip_address
 from itertools import groupby
+from zlib import crc32
 
 from envoy.config.core.v3 import address_pb2, base_pb2
 
@@ -109,13 +110,15 @@ class _Encoder:
     def _tunnelled(self, member: LbEndpoint) -> bytes:
         listener = _LISTENERS[self._of_node, member.tunnel]
         via = f";{member.waypoint}" if member.waypoint else ""
+        peers = member.identity or self._peers
+        # Within a node's proxy what such a connection goes by is read once, and it lives on: others make another one.
+        apart = f"#{crc32(repr((peers, member.entrance)).encode()):08x}" if self._of_node and member.tunnel else ""
         place = address_pb2.EnvoyInternalAddress(
-            server_listener_name=listener, endpoint_id=_written(member.address, member.port) + via
+            server_listener_name=listener, endpoint_id=_written(member.address, member.port) + via + apart
         )
         address = address_pb2.Address(envoy_internal_address=place).SerializeToString(deterministic=True)
         endpoint = length_delimited(1, length_delimited(1, address))
         health = b"" if member.healthy else _UNHEALTHY
-        peers = member.identity or self._peers
         about = length_delimited(3, _tunnel_metadata(member, self._authority, peers))
         return endpoint + health + about + length_delimited(4, _weight(member.weight))
 

@@ -108,7 +108,7 @@ def place_of(address: Message) -> tuple[str, int, str]:
     """Address, port and tunnel of an endpoint: one behind an internal listener is told apart by where it leads."""
     if address.HasField("envoy_internal_address"):
         inner = address.envoy_internal_address
-        place, _, waypoint = inner.endpoint_id.partition(";")
+        place, _, waypoint = inner.endpoint_id.partition("#")[0].partition(";")
         host, _, port = place.rpartition(":")
         name = "" if inner.server_listener_name == TO_PLAIN else inner.server_listener_name
         return host.strip("[]"), int(port or 0), f"{name};{waypoint}" if waypoint else name
