@@ -29,7 +29,7 @@ from isthmus.model.mesh import AmbientPod, Assignment, LbEndpoint, MeshService, 
 from isthmus.model.policy import AuthorizationPolicy, Condition, PolicyAction, PolicyRule
 from isthmus.model.rows import MtlsMode, Protocol, ServicePort
 from isthmus.model.settings import MeshSettings
-from isthmus.xds.resource import CDS, LDS, XdsResource
+from isthmus.xds.resource import CDS, LDS, RDS, XdsResource
 from isthmus_lab.net import netns
 from tests.envoy.tunnels import App, Mesh, Node, Place, Scenarios, call, program, until
 
@@ -89,6 +89,7 @@ def node_resources(
         found.append(node_outbound.pod_listener(f"pod/{one.uid}/outbound", one))
         found.append(node_inbound.plain_listener(f"pod/{one.uid}/inbound", one, policies))
         found.append(node_inbound.hbone_listener(f"pod/{one.uid}/hbone", one, doorman))
+        found.append(node_inbound.hbone_routes(f"pod/{one.uid}/hbone", one, policies))
     chains = [node_outbound.identity_chain(who, where) for who, where in (workloads or {}).items()]
     found += [
         node_outbound.services_listener([node_outbound.service_chain([VIP], 80, name)]),
@@ -245,7 +246,7 @@ async def while_services_and_pods_come() -> None:
         for count in range(2, 5):
             others = {A.identity: ["10.0.0.1"], identity(f"new-{count}"): [f"10.0.2.{count}"]}
             later = node_resources([A, B], TO_C, workloads=KNOWN | others)
-            wanted = [one for one in later if one.type_url == LDS and one.name != "outbound"]
+            wanted = [one for one in later if one.type_url in (LDS, RDS) and one.name != "outbound"]
             one.listen([*wanted, node_outbound.services_listener(chains[:count])])
             await until(partial(answers, f"10.99.0.{count}"))
             await until(partial(drained, one))
@@ -257,6 +258,29 @@ async def while_services_and_pods_come() -> None:
 async def answers(address: str) -> bool:
     """True once a new service answers."""
     return not await refused("a", address, 80)
+
+
+async def while_policies_change() -> None:
+    """What is open follows at once: nobody waits until connections of the rules before have drained."""
+    mesh = Mesh("cluster.local")
+    not_b = deny("not-b", sources=((Condition("source.principal", ("cluster.local/ns/ns/sa/b",)),),))
+    one = Node("one", node_resources([A, B], TO_C, workloads=KNOWN), mesh.secrets(*HERE), 15000)
+    two = Node("two", node_resources([C, D]), mesh.secrets(*THERE), 15100)
+    async with App("c").running(), one.running(), two.running(drain=600):
+        for _ in range(10):
+            assert await call("b", VIP, 80)
+        for policies, wanted in (((not_b,), False), ((), True)):
+            two.listen(node_resources([C, D], policies=policies))
+            await until(partial(_routed, two, policies))
+            for _ in range(20):
+                assert await refused("b", VIP, 80) is not wanted
+                assert await call("a", VIP, 80)
+
+
+async def _routed(node: Node, policies: tuple[AuthorizationPolicy, ...]) -> bool:
+    """True if a node has the routes of these policies."""
+    found = await node.config("dynamic_route_configs")
+    return bool(found) and all(bool(policies) is ("not-b" in one) for one in found)
 
 
 async def drained(node: Node) -> bool:
@@ -357,6 +381,7 @@ SCENARIOS: Scenarios = {
     "within_a_network": (POD_PLACES, within_a_network),
     "within_a_network_linked": (POD_PLACES, partial(within_a_network, apart=True)),
     "authorized": ((*POD_PLACES, Place("stranger", (("net", "10.0.3.1"),), captured=False)), authorized),
+    "while_policies_change": (POD_PLACES, while_policies_change),
     "while_services_and_pods_come": (POD_PLACES, while_services_and_pods_come),
     "with_dead_endpoints": (POD_PLACES, with_dead_endpoints),
     "to_a_waypoint": (POD_PLACES, to_a_waypoint),

@@ -22,7 +22,9 @@ from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import config_source_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_spiffe_validator_config_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import json_format
@@ -36,7 +38,7 @@ from isthmus.install import netfilter as nft
 from isthmus.trust.authority import Authority, from_pem, workload_names
 from isthmus.trust.issue import PemPair, Validity, make_intermediate, make_root, serial_from
 from isthmus.trust.pem import key_to_pem, new_key
-from isthmus.xds.resource import CDS, EDS, LDS, SDS, XdsResource
+from isthmus.xds.resource import CDS, EDS, LDS, RDS, SDS, XdsResource
 from isthmus_lab.net import linux, netns
 from isthmus_lab.net import nft as lab_nft
 from isthmus_lab.net.links import Leg, attach, ensure_bridge, rtnetlink
@@ -234,29 +236,59 @@ class Node:
         source = config.dynamic_resources.lds_config
         source.resource_api_version = config_source_pb2.V3
         source.path_config_source.path = str(self.directory / "lds.pb")
-        self.listen(one for one in self.resources if one.type_url == LDS)
+        self.listen(self.resources)
         encoded: bytes = config.SerializeToString()
         return encoded
 
-    def listen(self, listeners: Iterable[XdsResource]) -> None:
-        """These are the listeners from now on: Envoy sees the file move in."""
-        answer = discovery_pb2.DiscoveryResponse(type_url=LDS)
-        for one in listeners:
-            answer.resources.add(type_url=LDS, value=one.body)
+    def listen(self, resources: Iterable[XdsResource]) -> None:
+        """These are the listeners and routes from now on: Envoy sees the files move in."""
+        found = list(resources)
+        for one in found:
+            if one.type_url == RDS:
+                self._move_in(self._routes(one.name), RDS, [one.body])
+        listeners = [listener_pb2.Listener.FromString(one.body) for one in found if one.type_url == LDS]
+        for listener in listeners:
+            for chain in listener.filter_chains:
+                for filter_ in chain.filters:
+                    self._by_file(filter_.typed_config)
+        self._move_in(self.directory / "lds.pb", LDS, [one.SerializeToString() for one in listeners])
+
+    def _routes(self, name: str) -> Path:
+        return self.directory / f"{name.replace('/', '-')}.pb"
+
+    def _by_file(self, holder: Any) -> None:
+        """Routes that would come over ADS come from a file."""
+        manager = hcm_pb2.HttpConnectionManager()
+        if holder.Unpack(manager) and manager.HasField("rds"):
+            manager.rds.config_source.Clear()
+            manager.rds.config_source.resource_api_version = config_source_pb2.V3
+            manager.rds.config_source.path_config_source.path = str(self._routes(manager.rds.route_config_name))
+            holder.Pack(manager)
+
+    def _move_in(self, path: Path, type_url: str, bodies: Iterable[bytes]) -> None:
+        answer = discovery_pb2.DiscoveryResponse(type_url=type_url)
+        for body in bodies:
+            answer.resources.add(type_url=type_url, value=body)
         fresh = self.directory / "fresh.pb"
         fresh.write_bytes(answer.SerializeToString())
-        fresh.rename(self.directory / "lds.pb")
+        fresh.rename(path)
+
+    async def config(self, part: str) -> list[str]:
+        """What it has of a part of its configuration, as text."""
+        async with httpx.AsyncClient() as client:
+            found = (await client.get(f"http://127.0.0.1:{self.admin}/config_dump")).json()["configs"]
+        return [json.dumps(item) for one in found for item in one.get(part, [])]
 
     @contextlib.asynccontextmanager
-    async def running(self, level: str = "warning") -> AsyncIterator["Node"]:
-        """Start it, and wait until it is ready."""
+    async def running(self, level: str = "warning", *, drain: int = 1) -> AsyncIterator["Node"]:
+        """Start it, and wait until it is ready. `drain`: seconds that connections of what was replaced have."""
         server = make_server([SecretService(self.store, lambda rejected: None).handler()])
         bind_unix(server, self.directory / "agent.sock")
         await server.start()
         path = self.directory / "bootstrap.pb"
         path.write_bytes(self._bootstrap())
         command = [str(ENVOY), "-c", str(path), "-l", level, "--concurrency", "2", "--use-dynamic-base-id"]
-        command += ["--drain-time-s", "1"]
+        command += ["--drain-time-s", str(drain)]
         log, access = ((self.directory / name).open("wb") for name in ("log", "access"))
         process = await asyncio.create_subprocess_exec(*command, cwd=self.directory, stdout=access, stderr=log)
         try:

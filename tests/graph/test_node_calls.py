@@ -10,7 +10,7 @@ from isthmus.envoy.match_node import NodeConfig
 from isthmus.graph.mesh import Mesh
 from isthmus.model.policy import AuthorizationPolicy, Condition, PolicyAction, PolicyRule
 from isthmus.model.rows import MtlsMode, PeerAuthentication, Proxy, Row
-from isthmus.xds.resource import CDS, EDS, LDS
+from isthmus.xds.resource import CDS, EDS, LDS, RDS
 from tests.graph.test_node_proxies import ambient, node, world
 from tests.graph.world import App, cluster, helloworld, mesh, port, sleep
 
@@ -24,7 +24,7 @@ def held(found: Mesh, proxy: Proxy | None = None) -> NodeConfig:
     """What the node's proxy holds."""
     proxy = proxy or node()
     found.connect(proxy)
-    return NodeConfig({type_url: found.resources(proxy.id, type_url) for type_url in (CDS, EDS, LDS)})
+    return NodeConfig({type_url: found.resources(proxy.id, type_url) for type_url in (CDS, EDS, LDS, RDS)})
 
 
 def to(address: str, number: int) -> Connection:

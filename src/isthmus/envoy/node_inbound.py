@@ -1,15 +1,18 @@
 """How a node proxy receives for a pod: HBONE at 15008, and what comes in plain at 15006, inside the pod's namespace.
 
 HBONE callers have shown who they are; then the pod's AuthorizationPolicies decide, for each CONNECT, before a socket
-to the application is made. Which port a policy is about is known here, where the CONNECT's authority is read: rules
-that come to a route are those for its port. An authority is an address of the pod with any port, or a service that
-the pod is behind with the service's port, as callers in other networks say it (SH18); all else is refused.
+to the application is made. They are in routes that come apart from the listener, so that what is open follows a change
+with its next CONNECT; and the listener's chain is another one then, so that what policies let in before it drains.
+Which port a policy is about is known here, where the CONNECT's authority is read: rules that come to a route are those
+for its port. An authority is an address of the pod with any port, or a service that the pod is behind with the
+service's port, as callers in other networks say it (SH18); all else is refused.
 
 Plain callers get in where PeerAuthentication allows it (PERMISSIVE, DISABLE), and have no name for policies.
 """
 
 import re
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
@@ -22,13 +25,13 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
 from isthmus.envoy import filters, hbone, naming, rbac, rbac_ports, tls, upstream
 from isthmus.envoy.access_log import INBOUND, access_log
-from isthmus.envoy.build import Message, boolean, packed, resource, seconds, socket_address
+from isthmus.envoy.build import Message, ads, boolean, packed, resource, seconds, socket_address
 from isthmus.envoy.filter_state import NETNS, Entry, setter
 from isthmus.model.mesh import AmbientPod
 from isthmus.model.policy import AuthorizationPolicy
 from isthmus.model.rows import MtlsMode
 from isthmus.model.settings import MeshSettings
-from isthmus.xds.resource import CDS, LDS, XdsResource
+from isthmus.xds.resource import CDS, LDS, RDS, XdsResource
 
 TUNNELLED = "inbound_tunnelled"
 PLAIN = "inbound_plain"
@@ -68,7 +71,8 @@ def hbone_listener(name: str, pod: AmbientPod, doorman: Doorman) -> XdsResource:
     chain = FilterChain(
         transport_socket=tls.tunnel_server_socket(trust_domains=doorman.accepted, certificate=pod.identity),
         transport_socket_connect_timeout=seconds(15),
-        filters=[setter(Entry(NETNS, pod.netns, once=True)), _manager(pod, doorman.policies)],
+        name=f"hbone {_digest(doorman.policies)}",
+        filters=[setter(Entry(NETNS, pod.netns, once=True)), _manager(name, doorman.policies)],
     )
     message = listener_pb2.Listener(
         name=name,
@@ -79,14 +83,25 @@ def hbone_listener(name: str, pod: AmbientPod, doorman: Doorman) -> XdsResource:
     return resource(LDS, name, message)
 
 
-def _manager(pod: AmbientPod, policies: tuple[AuthorizationPolicy, ...]) -> Message:
+def _digest(policies: tuple[AuthorizationPolicy, ...]) -> str:
+    """Another one for other policies."""
+    return blake2b(msgspec.json.encode(policies), digest_size=8).hexdigest()
+
+
+def hbone_routes(name: str, pod: AmbientPod, policies: tuple[AuthorizationPolicy, ...]) -> XdsResource:
+    """The routes of the listener of that name: what tunnels to the pod may ask for, and for whom."""
     virtual_host = route_components_pb2.VirtualHost(name="pod", domains=["*"], routes=list(_routes(pod, policies)))
+    message = route_pb2.RouteConfiguration(name=name, virtual_hosts=[virtual_host], validate_clusters=boolean(False))
+    return resource(RDS, name, message)
+
+
+def _manager(name: str, policies: tuple[AuthorizationPolicy, ...]) -> Message:
     router = hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
     manager = hcm_pb2.HttpConnectionManager(
         stat_prefix=TUNNELLED,
         codec_type=hcm_pb2.HttpConnectionManager.HTTP2,
         http_filters=[*rbac.http_filters(), router],
-        route_config=route_pb2.RouteConfiguration(virtual_hosts=[virtual_host], validate_clusters=boolean(False)),
+        rds=hcm_pb2.Rds(config_source=ads(), route_config_name=name),
         http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
             allow_connect=True, connection_keepalive=upstream.keepalive()
         ),

@@ -41,7 +41,7 @@ from isthmus.xds.resource import CDS, EDS, LDS, NDS, RDS
 
 PROVIDES: dict[type[Scope], tuple[str, ...]] = {
     InboundProfile: (CDS, LDS, RDS),
-    NodePods: (LDS,),
+    NodePods: (LDS, RDS),
     TunnelEnd: (CDS, LDS, RDS),
     NamespaceView: (CDS, EDS, LDS, RDS, NDS),
     ClientView: (LDS, RDS),
@@ -165,7 +165,7 @@ class Existing:
             case InboundProfile():
                 return self._inbound_names(scope, type_url)
             case NodePods():
-                return self.nodes.pod_names(get, scope)
+                return self.nodes.pod_names(get, scope, type_url)
             case TunnelEnd():
                 return tunnel_end.names(scope, type_url)
             case RouterView():

@@ -23,7 +23,7 @@ from isthmus.model.rows import Workload
 from isthmus.model.scopes import NodePods, OutboundView
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
-from isthmus.xds.resource import XdsResource
+from isthmus.xds.resource import LDS, XdsResource
 
 NETNS_DIR = "/run/isthmus/netns"
 """Where the network namespaces of pods are, if a node's agent does not say otherwise."""
@@ -98,16 +98,26 @@ class NodeProxies:
     def _identity(self, get: Get, row: Workload) -> str:
         return spiffe_id(get(self.meshwide.trust_domain, row.cluster), row.namespace, row.service_account)
 
-    def pod_names(self, get: Get, scope: NodePods) -> Names:
-        """The listeners of a node's pods."""
+    def pod_names(self, get: Get, scope: NodePods, type_url: str) -> Names:
+        """The listeners of a node's pods, and the routes of those for HBONE."""
         pods = get(self.pods, (scope.cluster, scope.node))
-        return frozenset(pod_listener(uid, kind) for uid, _ in pods for kind in KINDS)
+        kinds = KINDS if type_url == LDS else (HBONE,)
+        return frozenset(pod_listener(uid, kind) for uid, _ in pods for kind in kinds)
+
+    def _named(self, get: Get, scope: NodePods, name: str) -> tuple[AmbientPod | None, str]:
+        """The pod of a resource's name, and the kind of the resource."""
+        _, uid, kind = name.split("/")
+        at = dict(get(self.pods, (scope.cluster, scope.node))).get(uid)
+        return (get(self.pod, (scope.netns_dir, at)) if at is not None else None), kind
+
+    def pod_routes(self, get: Get, scope: NodePods, name: str) -> XdsResource | None:
+        """What tunnels to a pod may ask for."""
+        pod, _ = self._named(get, scope, name)
+        return None if pod is None else node_inbound.hbone_routes(name, pod, self.meshwide.policies(get, pod.policies))
 
     def pod_resource(self, get: Get, scope: NodePods, name: str) -> XdsResource | None:
         """A listener of a pod."""
-        _, uid, kind = name.split("/")
-        at = dict(get(self.pods, (scope.cluster, scope.node))).get(uid)
-        pod = get(self.pod, (scope.netns_dir, at)) if at is not None else None
+        pod, kind = self._named(get, scope, name)
         if pod is None:
             return None
         if kind == OUTBOUND:

@@ -360,6 +360,8 @@ class Resources:
             return self._inbound_routes(get, scope, name)
         if isinstance(scope, TunnelEnd):
             return tunnel_end.routes(scope)
+        if isinstance(scope, NodePods):
+            return self.existing.nodes.pod_routes(get, scope, name)
         if isinstance(scope, WaypointView):
             return self.existing.waypoints.routes(get, scope, name)
         if isinstance(scope, RouterView):
