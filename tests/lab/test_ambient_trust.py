@@ -110,6 +110,7 @@ def linked(model: Lab) -> Iterator[Lab]:
     for cluster in CLUSTERS:
         model.kubectl(cluster, "scale", "-n", "app", "deployment/hello-world", "--replicas=2")
         model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope-")
+        model.kubectl(cluster, "rollout", "status", "-n", "app", "deployment/hello-world", "--timeout=60s")
     model.run("multicluster", "unlink", *EVERY, check=False)
 
 
