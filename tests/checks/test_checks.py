@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.checks import before, links, networks, reach, sameness, trust
+from isthmus.checks import ambient, before, links, networks, reach, sameness, trust
 from isthmus.checks.every import installed, precheck
 from isthmus.checks.finding import Finding, Level
 from isthmus.checks.snapshot import ControlPlane, Probe, Snapshot
@@ -311,6 +311,48 @@ def service(name: str, *ports: tuple[int, str], **spec: Any) -> dict[str, Any]:
 def test_services(left: dict[str, Any], right: dict[str, Any], expected: list[str]) -> None:
     snapshots = [cluster("a", objects={"services": [left]}), cluster("b", objects={"services": [right]})]
     assert [message for _, _, message in wrong(sameness.services(snapshots))] == expected
+
+
+def running(name: str, node: str, *, mark: str = "", labels: dict[str, str] | None = None, **spec: Any) -> Any:
+    """A pod that runs in namespace x, or in the system namespace if it has labels."""
+    made = obj(name, namespace="istio-system" if labels else "x", labels=labels or {})
+    made["metadata"]["annotations"] = {"ambient.istio.io/redirection": mark} if mark else {}
+    return {**made, "spec": {"nodeName": node, "containers": [{"name": "app"}], **spec}, "status": {"phase": "Running"}}
+
+
+NODE_PROXY = running("isthmus-node-1", "n1", labels={"app": "isthmus-node"})
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([NODE_PROXY, running("a", "n1", mark="enabled")], []),
+        (
+            [NODE_PROXY, running("a", "n1", mark="pending")],
+            [("warning", "1 of 1 pods that are to be ambient are not captured: x/a")],
+        ),
+        (
+            [NODE_PROXY, running("a", "n2", mark="enabled")],
+            [("error", "no proxy runs for the ambient pods of n2: x/a")],
+        ),
+        ([running("a", "n1", hostNetwork=True)], []),
+        ([running("a", "n1", initContainers=[{"name": "istio-proxy"}])], []),
+    ],
+    ids=["captured", "on its way", "no proxy there", "of the node's network", "with a sidecar"],
+)
+def test_ambient_pods_are_captured(pods: list[dict[str, Any]], expected: list[tuple[str, str]]) -> None:
+    spaces = [obj("x", labels={"istio.io/dataplane-mode": "ambient"})]
+    found = ambient.captured([cluster("a", objects={"namespaces": spaces, "pods": pods})])
+    assert [(level, message) for level, _, message in wrong(found)] == expected
+    plain = cluster("a", objects={"namespaces": [obj("x")], "pods": pods})
+    assert list(ambient.captured([plain])) == []
+
+
+def test_a_namespace_may_be_in_the_mesh_by_different_data_planes() -> None:
+    both = ({"istio-injection": "enabled"}, {"istio.io/dataplane-mode": "ambient"})
+    spaces = [[obj("x", labels=labels)] for labels in both]
+    found = sameness.namespaces([cluster(n, objects={"namespaces": s}) for n, s in zip("ab", spaces, strict=True)])
+    assert wrong(found) == []
 
 
 def test_namespaces() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from isthmus.checks import before, links, networks, reach, sameness, trust
+from isthmus.checks import ambient, before, links, networks, reach, sameness, trust
 from isthmus.checks.finding import Finding
 from isthmus.checks.snapshot import Snapshot
 
@@ -17,6 +17,7 @@ def installed(snapshots: Sequence[Snapshot], now: float) -> Iterator[Finding]:
     yield from networks.networks(snapshots)
     yield from networks.gateways(snapshots)
     yield from networks.addresses(snapshots)
+    yield from ambient.captured(snapshots)
     yield from sameness.namespaces(snapshots)
     yield from sameness.services(snapshots)
     yield from sameness.configuration(snapshots)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from isthmus.base.labels import DATAPLANE_MODE_LABEL
 from isthmus.checks.finding import Category, Finding
 from isthmus.checks.snapshot import Object, Snapshot, labels_of, name_of, namespace_of, spec_of
 
@@ -13,7 +14,7 @@ POLICIES = Category("configuration")
 
 _SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease", "default"})
 FAIL_CLOSED = frozenset({"AuthorizationPolicy", "PeerAuthentication"})
-_MEMBERSHIP = ("istio-injection", "istio.io/rev", "istio.io/dataplane-mode")
+_MEMBERSHIP = ("istio-injection", "istio.io/rev", DATAPLANE_MODE_LABEL)
 CONFIGURATION = (
     "peerauthentications", "authorizationpolicies", "destinationrules", "virtualservices", "serviceentries",
     "sidecars", "gateways",
@@ -22,12 +23,12 @@ CONFIGURATION = (
 
 
 def namespaces(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
-    """A namespace is in the mesh everywhere, or nowhere."""
+    """A namespace is in the mesh everywhere, or nowhere; by which data plane is each cluster's own affair."""
     found = [{name_of(obj): _membership(obj) for obj in one.all("namespaces")} for one in snapshots]
     differing = 0
     for (a, left), (b, right) in combinations(zip(snapshots, found, strict=True), 2):
         for name in sorted((left.keys() & right.keys()) - _SYSTEM - {a.system_namespace}):
-            if left[name] != right[name]:
+            if not _alike(left[name], right[name]):
                 differing += 1
                 yield NAMESPACES.warning(
                     f"namespace {name} is {left[name] or 'not in the mesh'} in {a.name} and "
@@ -114,6 +115,12 @@ def _effect(kind: str) -> str:
 def _membership(namespace: Object) -> str:
     labels = labels_of(namespace)
     return ", ".join(f"{key}={labels[key]}" for key in _MEMBERSHIP if labels.get(key) not in (None, "disabled", "none"))
+
+
+def _alike(one: str, other: str) -> bool:
+    """True for the same membership, and for sidecars here and ambient there."""
+    mixed = (DATAPLANE_MODE_LABEL in one) != (DATAPLANE_MODE_LABEL in other)
+    return one == other or bool(one and other and mixed)
 
 
 def _key(obj: Object) -> tuple[str, str]:

@@ -307,7 +307,7 @@ def _path_match(match: Json) -> str:
 
 
 def secret_rows(dump: Json, now: float) -> list[tuple[str, ...]]:
-    """Rows of `proxy-config secret`; a bundle of several roots gives one row for each."""
+    """Rows of `proxy-config secret`; a bundle gives one row for each root; equal rows are told once."""
     part = section(dump, "SecretsConfigDump")
     rows: list[tuple[str, ...]] = []
     for group, state in (
@@ -317,7 +317,7 @@ def secret_rows(dump: Json, now: float) -> list[tuple[str, ...]]:
     ):
         for entry in part.get(group, ()):
             rows += _secret(entry.get("name", ""), entry.get("secret", {}), state, now)
-    return sorted(rows)
+    return sorted(set(rows))
 
 
 def _secret(name: str, secret: Json, state: str, now: float) -> Iterable[tuple[str, ...]]:
