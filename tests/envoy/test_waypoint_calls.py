@@ -37,9 +37,9 @@ def identity(app: world.App) -> str:
     return spiffe_id("cluster.local", app.namespace, app.name)
 
 
-def mesh(*rows: Row, waypoint: bool, serves: str = "") -> Mesh:
-    """A shop whose pods take HBONE; its namespace goes through a waypoint, or not."""
-    gateway = ManagedGateway(
+def gateway(serves: str = "") -> ManagedGateway:
+    """The Gateway of the waypoint."""
+    return ManagedGateway(
         cluster="east",
         namespace="shop",
         name="gate",
@@ -47,6 +47,16 @@ def mesh(*rows: Row, waypoint: bool, serves: str = "") -> Mesh:
         listeners=(Listener("mesh", 15008, "HBONE"),),
         labels=labels({WAYPOINT_FOR_LABEL: serves} if serves else {}),
     )
+
+
+def gateway_proxy(*, network: str = "") -> ProxyRow:
+    """The proxy of the waypoint."""
+    marks = labels({"app": "gate", GATEWAY_NAME_LABEL: "gate"})
+    return GATE.sidecar(type="waypoint", labels=marks, network=network)
+
+
+def mesh(*rows: Row, waypoint: bool, serves: str = "") -> Mesh:
+    """A shop whose pods take HBONE; its namespace goes through a waypoint, or not."""
     marks = {USE_WAYPOINT_LABEL: "gate"} if waypoint else {}
     shop = [
         Namespace(cluster="east", name="shop", labels=labels(marks)),
@@ -54,7 +64,7 @@ def mesh(*rows: Row, waypoint: bool, serves: str = "") -> Mesh:
         WEB.slice_row(),
         *(replace(pod, redirection="enabled") for pod in WEB.pod_rows()),
     ]
-    groups: list[Row | list[Row]] = [shop, GATE.rows(), gateway, SLEEP.rows(), list(rows)]
+    groups: list[Row | list[Row]] = [shop, GATE.rows(), gateway(serves), SLEEP.rows(), list(rows)]
     return world.mesh("east", world.cluster("east", config=True), *groups, mark=0)
 
 
@@ -75,14 +85,13 @@ def call(directory: Path, made: Mesh, number: int = 80, path: str = "/x") -> Ans
     # The pod's own end of tunnels is that of a sidecar here: what its node's proxy does is not the question.
     end = held(made, WEB.sidecar(hbone=True), ("connect_terminate", "inbound_hbone"))
     end[CDS] = {name: one for name, one in end[CDS].items() if name.startswith(("inbound", "Inbound", "BlackHole"))}
-    gate = GATE.sidecar(type="waypoint", labels=labels({"app": "gate", GATEWAY_NAME_LABEL: "gate"}))
     (port,) = free_ports(1)
     # HTTP services share a listener for each port number; where a connection was meant to go is the capture's to say.
     entry = "0.0.0.0_80" if number == 80 else f"{VIP}_90"
     mine = held(made, SLEEP.sidecar(hbone=True), (*ORIGINATE, entry))
     proxies = [
         Proxy(SERVER, identity(WEB), end),
-        Proxy(WAYPOINT, identity(GATE), held(made, gate)),
+        Proxy(WAYPOINT, identity(GATE), held(made, gateway_proxy())),
         Proxy(CALLER, identity(SLEEP), mine, moved={entry: port}),
     ]
     with application(SERVER, 5000), application(SERVER, 5001), envoys(directory, authority(), *proxies):

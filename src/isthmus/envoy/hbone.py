@@ -12,6 +12,12 @@ endpoint  double_hbone  ─ inner_connect_originate ─ CONNECT <host>:<port> �
 The inner TLS ends at the destination pod: a gateway passes bytes on. Inner connections are not pooled, or all streams
 of a pair would meet the one pod that the first one met; outer ones are (AM15).
 
+Envoy is connected to a listener of its own at once, whatever becomes of the tunnel; a request that is sent then is lost
+if nothing does. Therefore proxies that look into requests speak TLS even to these listeners, a TLS that is up when
+the tunnel is (`tls.waiting_server_socket`): what fails before is a connection that did not come up, which is tried at
+another endpoint, and counts against the one that failed. The proxies of nodes carry bytes only and have a lighter way
+(`node_tunnels`).
+
 Who the client is: a proxy with one identity shows the certificate `default`. A node proxy speaks for many pods: there
 the pod's listener says which identity (`filter_state.IDENTITY`) and in which network namespace the socket is made
 (`filter_state.NETNS`), and both are part of the key of connection pools, so that pods never share a connection.
@@ -107,11 +113,13 @@ SERVICE = f"%FILTER_STATE({_TARGET_STATE}:PLAIN)%"
 
 def _connect_listener() -> XdsResource:
     carry = tunnel(CONNECT_ORIGINATE, "%DOWNSTREAM_LOCAL_ADDRESS%")
-    return internal_listener(CONNECT_ORIGINATE, [setter(*TO_ENDPOINT), carry], before=[filters.original_dst()])
+    chain = [setter(*TO_ENDPOINT), carry]
+    return internal_listener(CONNECT_ORIGINATE, chain, before=[filters.original_dst()], waiting=True)
 
 
 def _inner_listener() -> XdsResource:
-    return internal_listener(INNER_CONNECT_ORIGINATE, [setter(*TO_SERVICE), tunnel(INNER_CONNECT_ORIGINATE, SERVICE)])
+    chain = [setter(*TO_SERVICE), tunnel(INNER_CONNECT_ORIGINATE, SERVICE)]
+    return internal_listener(INNER_CONNECT_ORIGINATE, chain, waiting=True)
 
 
 def _outer_listener(source: str) -> XdsResource:
@@ -126,13 +134,16 @@ _LISTENERS = {
 }
 
 
-def internal_listener(name: str, chain: list[Message], *, before: list[Message] | None = None) -> XdsResource:
-    """A listener that only Envoy itself connects to."""
+def internal_listener(
+    name: str, chain: list[Message], *, before: list[Message] | None = None, waiting: bool = False
+) -> XdsResource:
+    """A listener that only Envoy itself connects to; `waiting`: by TLS that is up when what is behind it is."""
+    socket = tls.waiting_server_socket() if waiting else None
     message = listener_pb2.Listener(
         name=name,
         internal_listener=listener_pb2.Listener.InternalListenerConfig(),
         listener_filters=before or [],
-        filter_chains=[listener_components_pb2.FilterChain(filters=chain)],
+        filter_chains=[listener_components_pb2.FilterChain(filters=chain, transport_socket=socket)],
     )
     return resource(LDS, name, message)
 
@@ -281,5 +292,6 @@ def internal_socket(inside: Message | None = None) -> Message:
 
 def socket_matches(plain: list[Message]) -> list[Message]:
     """Transport socket matches of a cluster whose endpoints may be tunnelled; `plain` are those for all others."""
-    tunnel = Cluster.TransportSocketMatch(name="tunnel", match=struct(TUNNEL_MATCH), transport_socket=internal_socket())
+    waiting = internal_socket(tls.waiting_client_socket())
+    tunnel = Cluster.TransportSocketMatch(name="tunnel", match=struct(TUNNEL_MATCH), transport_socket=waiting)
     return [tunnel, *plain]

@@ -15,7 +15,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 
 from isthmus.envoy import filters, naming, tls
 from isthmus.envoy.access_log import GATEWAY
-from isthmus.envoy.build import Message, ads, boolean, seconds, u32
+from isthmus.envoy.build import Message, ads, boolean, seconds
+from isthmus.envoy.http_routes import retries
 from isthmus.envoy.routes import as_part
 from isthmus.envoy.tunnels import FROM_WAYPOINT, SOURCE_HEADER
 from isthmus.model.mesh import MeshService
@@ -92,8 +93,7 @@ def _route(cluster: str) -> Message:
     action = route_components_pb2.RouteAction(cluster=cluster, timeout=seconds(0))
     tunnel = action.upgrade_configs.add(upgrade_type=CONNECT)
     tunnel.connect_config.SetInParent()
-    action.retry_policy.retry_on = "connect-failure,refused-stream"
-    action.retry_policy.num_retries.CopyFrom(u32(ATTEMPTS))
+    action.retry_policy.CopyFrom(retries("connect-failure,refused-stream", ATTEMPTS))
     match = route_components_pb2.RouteMatch()
     match.connect_matcher.SetInParent()
     return route_components_pb2.Route(name=cluster, match=match, route=action)

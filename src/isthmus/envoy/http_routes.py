@@ -225,17 +225,8 @@ def retry_policy(rule: Retries | None) -> Message | None:
     """
     if rule is not None and rule.attempts == 0:
         return None
-    predicate = route_pb2.RetryPolicy.RetryHostPredicate(
-        name="envoy.retry_host_predicates.previous_hosts",
-        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
-    )
-    policy = route_pb2.RetryPolicy(
-        retry_on=RETRY_ON,
-        num_retries=u32(RETRIES),
-        retry_host_predicate=[predicate],
-        host_selection_retry_max_attempts=HOST_ATTEMPTS,
-        retriable_status_codes=RETRY_CODES,
-    )
+    policy = retries(RETRY_ON, RETRIES)
+    policy.retriable_status_codes.extend(RETRY_CODES)
     if rule is None:
         _elsewhere(policy)
         return policy
@@ -254,6 +245,20 @@ def retry_policy(rule: Retries | None) -> Message | None:
     if rule.remote_localities:
         _elsewhere(policy)
     return policy
+
+
+def retries(retry_on: str, count: int) -> Message:
+    """Try so many times again, at endpoints that were not tried yet."""
+    predicate = route_pb2.RetryPolicy.RetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
+    )
+    return route_pb2.RetryPolicy(
+        retry_on=retry_on,
+        num_retries=u32(count),
+        retry_host_predicate=[predicate],
+        host_selection_retry_max_attempts=HOST_ATTEMPTS,
+    )
 
 
 def _elsewhere(policy: Message) -> None:

@@ -94,6 +94,34 @@ def tunnel_server_socket(*, trust_domains: Iterable[str], certificate: str = CER
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
+def waiting_client_socket() -> Message:
+    """TLS towards `waiting_server_socket`. The other end is this very process, so nobody is verified."""
+    common = tls_pb2.CommonTlsContext(tls_params=_two_flights())
+    context = tls_pb2.UpstreamTlsContext(common_tls_context=common, max_session_keys=u32(0))
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def waiting_server_socket() -> Message:
+    """TLS of an internal listener whose handshake ends when its TCP proxy has reached the other side, and not before.
+
+    A TCP proxy reads nothing from its caller until then, and a whole handshake of TLS 1.2 needs the server to read
+    twice. (In TLS 1.3, or with a session, the client is content with the server's first answer.) The certificate is the
+    proxy's own only because there must be one.
+    """
+    source = agent_sds(SDS_CLUSTER)
+    common = tls_pb2.CommonTlsContext(
+        tls_params=_two_flights(),
+        tls_certificate_sds_secret_configs=[secret_pb2.SdsSecretConfig(name=CERTIFICATE, sds_config=source)],
+    )
+    context = tls_pb2.DownstreamTlsContext(common_tls_context=common, disable_stateless_session_resumption=True)
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _two_flights() -> Message:
+    version = common_pb2.TlsParameters.TLSv1_2
+    return common_pb2.TlsParameters(tls_minimum_protocol_version=version, tls_maximum_protocol_version=version)
+
+
 def _named_by_connection() -> Message:
     """The certificate that the connection's filter state names, asked for when it is first needed.
 
