@@ -6,12 +6,13 @@ through a waypoint. What may fail is what was on its way where something was kil
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 
 from tests.lab.harness import Calls, Lab, eventually
 from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS, SLEEP, identity, pods
-from tests.lab.test_ambient_gateways import GATEWAY, gateway_pods, reaches, scaled
+from tests.lab.test_ambient_gateways import GATEWAY, gateway_pods, is_ready, reaches, scaled
 from tests.lab.test_ambient_waypoints import WAYPOINT, programmed
 
 pytestmark = pytest.mark.lab
@@ -29,8 +30,8 @@ CLIENTS = {
 
 HOME = {"node": "east", "sidecar": "west", "waypoint": "east"}
 RATE = 20
-IN_FLIGHT = 1
-"""Requests of each client that a kill may meet on their way."""
+IN_FLIGHT = 2
+"""Requests of each client that a kill may meet on their way: those of a tenth of a second."""
 
 SERVICE = """
 apiVersion: v1
@@ -88,6 +89,9 @@ def nobody_in(lab: Lab, *clusters: str, left: set[str]) -> Iterator[None]:
     try:
         for kind in (kind for kind, home in HOME.items() if home in clusters):
             lab.answered_by(*CLIENTS[kind], left)
+        # Those that end are endpoints until they are gone, and traffic is ranked anew then.
+        gone = partial(pods, lab, namespace="app", app="hello-world")
+        eventually(lambda: not any(gone(cluster=cluster) for cluster in clusters), within=30, what="no pod is left")
         yield
     finally:
         for cluster in clusters:
@@ -111,6 +115,11 @@ def a_pod(lab: Lab, cluster: str) -> str:
     return f"{cluster}/app/{pods(lab, cluster, 'app', 'hello-world')[0]['metadata']['name']}"
 
 
+def ready(lab: Lab, cluster: str) -> int:
+    """How many of a cluster's pods that answer are ready."""
+    return sum(is_ready(pod) for pod in pods(lab, cluster, "app", "hello-world"))
+
+
 def used(lab: Lab) -> set[str]:
     """The gateways of north that new calls of a node's pod take."""
     ways = lab.ways(*CLIENTS["node"], 12)
@@ -122,8 +131,7 @@ NOTHING: dict[str, list[tuple[int, str]]] = {kind: [] for kind in CLIENTS}
 
 def test_one_of_two_pods_at_home_dies_hard(linked: Lab) -> None:
     with everybody_calls(linked, 8) as calls, linked.killed(a_pod(linked, "east"), a_pod(linked, "west")):
-        for kind, home in HOME.items():
-            linked.answered_by(*CLIENTS[kind], {home})
+        eventually(lambda: (ready(linked, "east"), ready(linked, "west")) == (1, 1), within=20, what="they are known")
     assert only_in_flight(calls), lost(calls)
 
 
@@ -132,7 +140,7 @@ def test_others_answer_when_nobody_is_at_home_any_more_and_back(linked: Lab) -> 
         pass
     assert lost(calls) == NOTHING
     for kind, found in calls.items():
-        assert set(found.clusters) == {HOME[kind], "north"}
+        assert {HOME[kind], "north"} <= set(found.clusters)
 
 
 def test_one_of_two_gateways_is_killed_and_comes_back(linked: Lab) -> None:

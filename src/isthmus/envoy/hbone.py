@@ -61,6 +61,9 @@ from isthmus.xds.resource import CDS, LDS, XdsResource
 NOBODY = "spiffe://"
 """Matches the names of all: who the server must be exactly is said by connection."""
 
+ATTEMPTS = 3
+"""Tunnels that are tried through one gateway: it chooses an endpoint for each, and knows nothing of those inside."""
+
 IDLE_SECONDS = 600
 """After which an unused connection of tunnels is closed."""
 
@@ -118,7 +121,7 @@ def _connect_listener() -> XdsResource:
 
 
 def _inner_listener() -> XdsResource:
-    chain = [setter(*TO_SERVICE), tunnel(INNER_CONNECT_ORIGINATE, SERVICE)]
+    chain = [setter(*TO_SERVICE), tunnel(INNER_CONNECT_ORIGINATE, SERVICE, attempts=ATTEMPTS)]
     return internal_listener(INNER_CONNECT_ORIGINATE, chain, waiting=True)
 
 
@@ -148,8 +151,11 @@ def internal_listener(
     return resource(LDS, name, message)
 
 
-def tunnel(name: str, authority: str, *, source: str = "") -> Message:
-    """Carry the connection in a CONNECT for `authority` (a format string) to the cluster of the same name."""
+def tunnel(name: str, authority: str, *, source: str = "", attempts: int = 1) -> Message:
+    """Carry the connection in a CONNECT for `authority` (a format string) to the cluster of the same name.
+
+    `attempts`: so many tunnels are tried.
+    """
     config = tcp_proxy_pb2.TcpProxy.TunnelingConfig(hostname=authority)
     if source:
         config.headers_to_add.add(header=base_pb2.HeaderValue(key=SOURCE_HEADER, value=source))
@@ -159,6 +165,8 @@ def tunnel(name: str, authority: str, *, source: str = "") -> Message:
         tunneling_config=config,
         access_log=[access_log(OUTBOUND)],
     )
+    if attempts > 1:
+        proxy.max_connect_attempts.value = attempts
     return listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 
