@@ -11,15 +11,31 @@ import struct
 import sys
 from collections.abc import AsyncIterator
 
+from dnslib import DNSRecord
+
+from isthmus.base.labels import DATAPLANE_MODE_LABEL, REDIRECTION_ANNOTATION
 from isthmus.edge.netns import NetworkNamespace
-from isthmus.kube.requests import PODS
-from tests.agent.ambient_world import MESH_ADDRESS, NAMESPACE, World, agent, answers, make_node, world
+from isthmus.kube.requests import NAMESPACES, PODS, SERVICE_ACCOUNTS
+from isthmus_lab.net import netns
+from tests.agent.ambient_world import (
+    HOST_RUN,
+    MESH_ADDRESS,
+    NAME_SERVER,
+    NAMESPACE,
+    NODE,
+    World,
+    agent,
+    answers,
+    make_node,
+    world,
+)
 from tests.agent.fakes import until
 from tests.agent.namespaces import enter
 from tests.agent.world import run
 
 ECHO_PORT = 8001
 OWN_PORT = 40000
+SYSTEM = "kube-system"
 HELLO, RESET = b"hello", b"reset"
 
 
@@ -140,8 +156,9 @@ async def around() -> None:
 
 
 async def annotations() -> None:
-    """A pod says what it keeps for itself, also while it is captured."""
+    """A pod says what it keeps for itself, also while it is captured; one of an excluded namespace is left alone."""
     async with node("", "ambient") as here:
+        await create_system_pod(here)
         before = await here.passed()
         assert await here.call("a", "b") == "b"
         assert await here.passed() - before == 1
@@ -149,14 +166,39 @@ async def annotations() -> None:
         await annotate(here, "ambient.istio.io/bypass-inbound-capture", "true")
         await until(functools.partial(is_released, here, "b", caller="a"))
         assert await here.peer_identity("b") == "spiffe://cluster.local/ns/shop/sa/b"
+        asked = await query_socket(here)
+        assert await asks(asked) == MESH_ADDRESS
         await annotate(here, "ambient.istio.io/dns-capture", "false")
 
         async def own_servers() -> bool:
             return not await names_are_captured(here)
 
         await until(own_servers)
+        assert await asks(asked) == "", "a socket that has asked before is no exception"
+        await annotate(here, "ambient.istio.io/dns-capture", "true")
+
+        async def by_the_mesh() -> bool:
+            return await asks(asked) == MESH_ADDRESS
+
+        await until(by_the_mesh)
+        asked.close()
+        system = await here.client.get(PODS, SYSTEM, "dns")
+        assert REDIRECTION_ANNOTATION not in (system["metadata"].get("annotations") or {})
         assert await here.mark("b") == "enabled"
         assert here.orders == [("b", "pending"), ("b", "enabled")]
+
+
+async def create_system_pod(here: World) -> None:
+    """What nodes cannot do without, though its namespace, and it itself, are labelled."""
+    labels = {DATAPLANE_MODE_LABEL: "ambient"}
+    await here.client.patch(NAMESPACES, {"metadata": {"labels": labels}}, namespace="", name=SYSTEM)
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "dns"}}
+    await here.client.create(SERVICE_ACCOUNTS, account, namespace=SYSTEM)
+    spec = {"nodeName": NODE, "serviceAccountName": "dns", "containers": [{"name": "app", "image": "app"}]}
+    metadata = {"name": "dns", "namespace": SYSTEM, "labels": labels}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    made = await here.client.create(PODS, body, namespace=SYSTEM)
+    (HOST_RUN / "netns" / made["metadata"]["uid"]).symlink_to(netns.path("a"))
 
 
 async def annotate(here: World, annotation: str, value: str) -> None:
@@ -167,10 +209,25 @@ async def annotate(here: World, annotation: str, value: str) -> None:
 
 async def names_are_captured(here: World) -> bool:
     """Whether b's questions for names are answered by the mesh."""
+    with await query_socket(here) as made:
+        return await asks(made) == MESH_ADDRESS
+
+
+async def query_socket(here: World) -> socket.socket:
+    """An application of b asks its cluster's name server from here."""
+    made = await here.pods["b"].namespace.unbound(socket.AF_INET, socket.SOCK_DGRAM)
+    await asyncio.get_running_loop().sock_connect(made, (NAME_SERVER, 53))
+    return made
+
+
+async def asks(made: socket.socket) -> str:
+    """The address that a name of the mesh has; empty without an answer."""
+    loop = asyncio.get_running_loop()
     with contextlib.suppress(TimeoutError, OSError):
         async with asyncio.timeout(1):
-            return await here.resolve("b") == MESH_ADDRESS
-    return False
+            await loop.sock_sendall(made, bytes(DNSRecord.question("hello.sample").pack()))
+            return str(DNSRecord.parse(await loop.sock_recv(made, 4096)).rr[0].rdata)
+    return ""
 
 
 async def link_local(namespace: NetworkNamespace) -> str:

@@ -87,6 +87,8 @@ class World:
     access: Access
     plane: FakeControlPlane
     settings: NodeSettings
+    kubeconfig: Path
+    mounts: dict[str, str]
     pods: dict[str, PodHere] = field(default_factory=dict)
     orders: list[tuple[str, str]] = field(default_factory=list)
     """(pod, mark) as the API server saw them."""
@@ -258,13 +260,14 @@ async def world() -> AsyncIterator[World]:
         plane = await stack.enter_async_context(control_plane(make_authority()))
         plane.config.put(XdsResource(NDS, "", table_body(MESH_ADDRESS)))
         mounts = write_mounts(directory / "mounts", plane.authority)
+        mounts |= {"/var/run/isthmus": str(HOST_RUN), "/run/cni": str(directory / "cni")}
         settings = parse_node_settings(
             ["--domain", "istio-system.svc.cluster.local"],
             environment(plane),
-            mounts=Mounts({**mounts, "/var/run/isthmus": str(HOST_RUN), "/run/cni": str(directory / "cni")}),
+            mounts=Mounts(mounts),
             read=lambda _: None,
         )
-        made = World(client, access, plane, settings)
+        made = World(client, access, plane, settings, kube.kubeconfig, mounts)
         await client.create(NAMESPACES, _namespace(NAMESPACE))
         await client.create(NAMESPACES, _namespace("istio-system"))
         for name, ip in ADDRESSES.items():

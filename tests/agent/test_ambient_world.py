@@ -30,3 +30,10 @@ def test_open_connections_and_ways_around(scenario: str) -> None:
     command = [sys.executable, "-m", "tests.agent.ambient_open", scenario]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.lab
+def test_an_agent_and_an_envoy_that_are_killed() -> None:
+    command = [sys.executable, "-m", "tests.agent.ambient_killed"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

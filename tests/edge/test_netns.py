@@ -1,6 +1,8 @@
 """Sockets and work in a namespace; with a real second namespace in tests/agent/namespaces.py."""
 
 import asyncio
+import contextlib
+import os
 import socket
 from pathlib import Path
 
@@ -58,3 +60,17 @@ def test_errors_of_the_work_come_through() -> None:
 
     with pytest.raises(ValueError, match="mine"):
         asyncio.run(HERE.run(work))
+
+
+def test_a_forked_process_has_a_thread_of_its_own() -> None:
+    async def work() -> int:
+        async with asyncio.timeout(5):
+            return await NetworkNamespace().run(lambda: 7)
+
+    assert asyncio.run(work()) == 7
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os._exit(asyncio.run(work()))
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

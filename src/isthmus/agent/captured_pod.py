@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from isthmus.agent.enrolment import ENABLED, PENDING, Pod, Standing, Step, next_step
 from isthmus.agent.identities import Identities
 from isthmus.agent.node_probes import NodeProbes
-from isthmus.agent.pod_names import PodNames
+from isthmus.agent.pod_names import NAME_PORT, PodNames
 from isthmus.agent.settings import Drain
 from isthmus.base.clock import Clock
 from isthmus.base.errors import IsthmusError
@@ -210,6 +210,7 @@ class CapturedPod:
                 if self._tools.capture.keeps_source:
                     await self._namespace.run(local_routes.add)
                 await self._commit(table_messages(CAPTURE_TABLE, node_capture_chains(self._capture_of(self.pod))))
+                await self._forget_queries()
                 self._redirected, self._drained = True, False
                 self._tools.log.info("pod captured", pod=self.pod.key)
             case Step.STOP_REDIRECT:
@@ -266,6 +267,13 @@ class CapturedPod:
             if waited >= tools.drain.least and not busy:
                 return
             await asyncio.sleep(min(LOOK_SELDOM, tools.drain.most - waited))
+
+    async def _forget_queries(self) -> None:
+        """An application that asks from one socket all the time asks by the new rules from now on."""
+        try:
+            await self._namespace.run(lambda: netfilter.forget_udp(NAME_PORT, answered=True))
+        except OSError as error:
+            self._tools.log.warning("queries for names go where they went", pod=self.pod.key, reason=str(error))
 
     async def _commit(self, messages: list[bytes]) -> None:
         await self._namespace.run(lambda: netfilter.commit(messages))

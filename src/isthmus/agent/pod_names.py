@@ -8,9 +8,12 @@ from isthmus.agent.enrolment import Pod
 from isthmus.base.errors import IsthmusError
 from isthmus.dns.names import NameTable, View
 from isthmus.dns.resolv import ResolvConf
+from isthmus.edge import netfilter
 from isthmus.edge.dns_client import DnsClient
 from isthmus.edge.dns_server import DnsServer
 from isthmus.edge.netns import NetworkNamespace
+
+NAME_PORT = 53
 
 LINGER = 60.0
 """Seconds; the kernel keeps a translation of UDP for 30 s after its last packet (nf_conntrack_udp_timeout)."""
@@ -26,6 +29,7 @@ class PodNames:
         self._port = port
         self._table: NameTable | None = None
         self._servers: dict[str, DnsServer] = {}
+        self._namespaces: dict[str, NetworkNamespace] = {}
         self._stops: dict[str, asyncio.Task[None]] = {}
 
     def update(self, table: NameTable) -> None:
@@ -42,17 +46,18 @@ class PodNames:
         client = DnsClient(namespace, lambda: self._outside(pod))
         server = DnsServer(namespace, view=View(pod.namespace, self._domain), client=client, port=self._port)
         server.table = self._table
-        self._servers[pod.uid] = server
+        self._servers[pod.uid], self._namespaces[pod.uid] = server, namespace
         try:
             await server.start()
         except BaseException:
-            del self._servers[pod.uid]
+            del self._servers[pod.uid], self._namespaces[pod.uid]
             raise
 
     async def stop(self, pod_uid: str) -> None:
         """Answer no more."""
         self._cancel_stop(pod_uid)
         server = self._servers.pop(pod_uid, None)
+        self._namespaces.pop(pod_uid, None)
         if server is not None:
             with contextlib.suppress(IsthmusError):
                 await server.close()
@@ -64,6 +69,9 @@ class PodNames:
 
     async def _linger(self, pod_uid: str) -> None:
         await asyncio.sleep(LINGER)
+        with contextlib.suppress(IsthmusError, OSError):
+            # What is still translated is so for ever: an application that asks from one socket all the time.
+            await self._namespaces[pod_uid].run(lambda: netfilter.forget_udp(NAME_PORT, answered=False))
         del self._stops[pod_uid]
         await self.stop(pod_uid)
 

@@ -56,8 +56,10 @@ def ambient(
     """
     _quiet_grpc()
     from isthmus.agent.main import run_node_proxy
+    from isthmus.agent.stand_by import stand_by
 
-    raise typer.Exit(run_node_proxy(context.args, ztunnel))
+    code = stand_by()
+    raise typer.Exit(run_node_proxy(context.args, ztunnel) if code is None else code)
 
 
 @app.command()

@@ -24,7 +24,19 @@ _OWN = Path("/proc/thread-self/ns/net")
 SO_MARK = 36
 """Socket option (Linux, all architectures we build for) that marks packets; Python names it only from 3.12 on."""
 
-_executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
+
+class _Worker:
+    """The one thread that stands in other namespaces. A process that was forked has not got its parent's."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
+
+
+_worker = _Worker()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -36,7 +48,7 @@ class NetworkNamespace:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Call `work` in a thread that stands in the namespace. Raises UnreachableError if the namespace is gone."""
-        return await asyncio.get_running_loop().run_in_executor(_executor, self._enter, work)
+        return await asyncio.get_running_loop().run_in_executor(_worker.pool, self._enter, work)
 
     def _enter(self, work: Callable[[], T]) -> T:
         if self.path is None:
