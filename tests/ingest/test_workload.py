@@ -69,6 +69,14 @@ def test_a_pod_without_address_yet_is_a_workload() -> None:
     assert found.rows == (Workload(cluster="east", namespace="a", name="x", workload_name="x"),)
 
 
+@pytest.mark.parametrize(("leaves", "ready"), [({}, True), ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, False)])
+def test_a_pod_that_is_to_go_is_not_ready(leaves: dict[str, str], ready: bool) -> None:
+    status = {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+    [row] = check("Pod", {"metadata": leaves, "status": status}).rows or ()
+    assert isinstance(row, Workload)
+    assert row.ready is ready
+
+
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_a_pod_that_has_finished_is_none(phase: str) -> None:
     found = check("Pod", {"status": {"phase": phase, "podIP": "10.0.0.1"}})

@@ -32,7 +32,9 @@ def workload(place: Place, obj: objects.Pod) -> Result:
         labels=labels(found),
         service_account=spec.service_account_name or "default",
         node=spec.node_name,
-        ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
+        # A pod that is to go says that it is ready until it is gone.
+        ready=not meta.deletion_timestamp
+        and any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
         tls_mode=found.get(TLS_MODE_LABEL, ""),
         ports=_ports(read, spec),
         workload_name=workload_name(meta),
