@@ -22,6 +22,8 @@ _POLL = 0.2
 _GATEWAY_LABEL = "eastwestgateway"
 _HBONE_GATEWAY = "istio.io-eastwest-controller"
 _WAYPOINT = "istio.io-mesh-controller"
+_PODS = "workloads"
+"""The cluster by which a waypoint leads to pods that were called by their own addresses."""
 _CONNECT_ORIGINATE = "connect_originate"
 
 
@@ -261,6 +263,8 @@ def led_to(entry: Mapping[str, Any]) -> str:
     """The address of the pod that a waypoint led a request to; "" if it was none, or it is beyond a gateway."""
     if entry["direction"] != "gateway" or entry.get("method") == "CONNECT":
         return ""
+    if entry.get("upstream_cluster") == _PODS:
+        return host_of(entry.get("downstream_local_address"))
     listener, _, place = str(entry.get("upstream_host") or "").removeprefix("envoy://").partition("/")
     return host_of(place) if listener == _CONNECT_ORIGINATE else host_of(listener)
 

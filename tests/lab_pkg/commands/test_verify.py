@@ -161,8 +161,26 @@ def request(upstream: str) -> dict[str, str]:
         ),
         ([request("envoy://inner_connect_originate/198.18.2.1:15008")], [], {}),
         ([request("envoy://connect_originate/10.10.1.6:5000")], [], {}),
+        (
+            [
+                {
+                    **request("envoy://workloads/"),
+                    "upstream_cluster": "workloads",
+                    "downstream_local_address": "10.10.1.5:8080",
+                }
+            ],
+            [],
+            {("through waypoint east/waypoint-x", SLEEP): 1},
+        ),
     ],
-    ids=["direct", "requests, not tunnels", "by the gateway before", "beyond a gateway", "another pod"],
+    ids=[
+        "direct",
+        "requests, not tunnels",
+        "by the gateway before",
+        "beyond a gateway",
+        "another pod",
+        "a pod by its address",
+    ],
 )
 def test_what_waypoints_tell(
     by_waypoint: list[dict[str, str]], by_node: list[dict[str, str]], expected: dict[tuple[str, str], int]
