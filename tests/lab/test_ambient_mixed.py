@@ -7,7 +7,7 @@ import pytest
 
 from tests.lab.harness import Lab, eventually
 from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS, GLOBAL, SLEEP, identity, nobody_at_home
-from tests.lab.test_ambient_waypoints import enrolled, requests
+from tests.lab.test_ambient_waypoints import KNOWN, enrolled, requests
 
 pytestmark = pytest.mark.lab
 
@@ -44,7 +44,7 @@ def test_pods_with_sidecars_call_pods_without_them(mixed: Lab) -> None:
 
 def test_callers_with_and_without_sidecars_go_through_the_waypoint(mixed: Lab) -> None:
     """West's waypoint sees who calls, here or from another cluster; the sidecars behind it see the waypoint."""
-    with enrolled(mixed, "west"), nobody_at_home(mixed, "east"):
+    with enrolled(mixed, "west", KNOWN), nobody_at_home(mixed, "east"):
         for cluster, answering in (("west", {"west"}), ("east", {"west", "north"})):
             calls = mixed.answered_by(f"{cluster}/{SLEEP}", f"{GLOBAL}?from={cluster}", answering)
             nobody = {""} if "north" in answering else set()  # bytes tell an application nothing

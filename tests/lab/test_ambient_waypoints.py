@@ -25,12 +25,14 @@ kind: Gateway
 metadata: {name: waypoint, namespace: app}
 spec:
   gatewayClassName: istio-waypoint
-  infrastructure: {labels: {solo.io/service-scope: global}}
   listeners: [{name: mesh, port: 15008, protocol: HBONE}]
 """
 
 FOR_ALL = WAYPOINT.replace("namespace: app}", "namespace: app, labels: {istio.io/waypoint-for: all}}")
 """One that takes calls of pods' own addresses, too."""
+
+KNOWN = WAYPOINT + "  infrastructure: {labels: {solo.io/service-scope: global}}\n"
+"""One that callers from other networks are led to."""
 
 POLICY = """
 apiVersion: security.istio.io/v1
@@ -217,7 +219,7 @@ def linked(model: Lab) -> Iterator[Lab]:
 def test_the_waypoint_over_there_judges_requests_of_clusters_that_have_none(linked: Lab) -> None:
     """East has no waypoint, west has one: its policy holds for who comes by the gateway, and nobody comes past it."""
     caller = f"{EAST}/{SLEEP}"
-    with nobody_at_home(linked, EAST), enrolled(linked, WEST), applied(linked, BY_WAYPOINT, WEST):
+    with nobody_at_home(linked, EAST), enrolled(linked, WEST, KNOWN), applied(linked, BY_WAYPOINT, WEST):
         seen = f"{GLOBAL}?mark=over-there"
         assert linked.answered_by(caller, seen, {WEST}).identities == {identity(EAST, "sleep")}
         with applied(linked, POLICY, WEST):
@@ -232,7 +234,7 @@ def test_the_waypoint_over_there_judges_requests_of_clusters_that_have_none(link
 
 
 def test_a_waypoint_divides_requests_between_clusters(linked: Lab) -> None:
-    with enrolled(linked), applied(linked, SPLIT):
+    with enrolled(linked, EAST, KNOWN), applied(linked, SPLIT):
         caller = f"{EAST}/{SLEEP}"
         calls = linked.answered_by(caller, HELLO, {EAST, WEST}, "--count", "120")
         assert 30 < calls.share(WEST) < 70
