@@ -121,8 +121,9 @@ class Peering:
         """Until cancelled; then keep what peers told for the next start."""
         try:
             async with asyncio.TaskGroup() as self._group:
-                self.links_changed()
                 while True:
+                    # Changes of links say so; what such a message misses must not stay for ever.
+                    self.links_changed()
                     self._poked.clear()
                     self._look()
                     await self._write()
