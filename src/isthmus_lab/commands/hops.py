@@ -24,7 +24,9 @@ _HBONE_GATEWAY = "istio.io-eastwest-controller"
 _WAYPOINT = "istio.io-mesh-controller"
 _PODS = "workloads"
 """The cluster by which a waypoint leads to pods that were called by their own addresses."""
-_CONNECT_ORIGINATE = "connect_originate"
+_INTERNAL, _INNER_CONNECT_ORIGINATE = "envoy://", "inner_connect_originate"
+ANY = "?"
+"""In place of a pod: one that the log does not name."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -227,29 +229,37 @@ class Trail:
     def calls(self, answered: set[str]) -> Counter[tuple[str, str, str]]:
         """How often (pod, path, identity) is told of, of these pods.
 
-        What a waypoint leads to a pod is told by the waypoint, request by request: its tunnels stay open.
+        What a waypoint leads on is told by the waypoint, request by request: its tunnels stay open. Which pod takes a
+        request beyond a gateway it does not know: that is `?` of the gateway's cluster.
         """
         counts: Counter[tuple[str, str, str]] = Counter()
+        homes = {cluster for cluster, name in self._servers.values() if name in answered}
+        wanted = {(cluster, name) for cluster, name in self._servers.values() if name in answered}
+        wanted |= {(cluster, ANY) for cluster in homes}
         for log in self._marks:
             for entry in self._fresh.get(log.title, ()):
                 found = self._by_waypoint(log, entry) if log.waypoint else self._served(log, entry)
-                if found is not None and found[0][1] in answered:
+                if found is not None and found[0] in wanted:
                     server, way, identity = found
                     counts["/".join(server), path_of(way), identity] += 1
         return counts
 
     def _by_waypoint(self, log: ProxyLog, entry: Mapping[str, Any]) -> _Found | None:
-        server = self._servers.get((log.network, led_to(entry)))
-        return (server, [*self._entered(log), log], _caller(entry)) if server else None
+        listener, address = led_to(entry)
+        way = [*self._entered(log), log]
+        if listener == _INNER_CONNECT_ORIGINATE:
+            gateway = next((one for one in self._gateways if one.wan_ip == address), None)
+            return ((gateway.cluster, ANY), [*way, gateway], _caller(entry)) if gateway is not None else None
+        server = self._servers.get((log.network, address))
+        return (server, way, _caller(entry)) if server else None
 
     def _served(self, log: ProxyLog, entry: Mapping[str, Any]) -> _Found | None:
         server = server_of(log, entry)
         address, identity = str(entry.get("downstream_remote_address")), _caller(entry)
         last = self._at.get((log.network, host_of(address)))
-        if not server or (last is not None and last.waypoint):
+        if not server or any(one.waypoint == identity for one in self._waypoints):
             return None
-        asked = [one for one in self._waypoints if one.waypoint == identity]
-        return (log.cluster, server), [*asked[:1], *before(last, address, self._gateways, self._carried)], identity
+        return (log.cluster, server), before(last, address, self._gateways, self._carried), identity
 
     def _entered(self, waypoint: ProxyLog) -> list[ProxyLog]:
         """The gateway by which a waypoint's callers came, if all of them did: tunnels tell of no calls."""
@@ -259,14 +269,17 @@ class Trail:
         return found if len(found) == len(came) == 1 else []
 
 
-def led_to(entry: Mapping[str, Any]) -> str:
-    """The address of the pod that a waypoint led a request to; "" if it was none, or it is beyond a gateway."""
+def led_to(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """By which internal listener ("" for none) and to which address a waypoint led a request; empty if it was none."""
     if entry["direction"] != "gateway" or entry.get("method") == "CONNECT":
-        return ""
+        return "", ""
     if entry.get("upstream_cluster") == _PODS:
-        return host_of(entry.get("downstream_local_address"))
-    listener, _, place = str(entry.get("upstream_host") or "").removeprefix("envoy://").partition("/")
-    return host_of(place) if listener == _CONNECT_ORIGINATE else host_of(listener)
+        return "", host_of(entry.get("downstream_local_address"))
+    upstream = str(entry.get("upstream_host") or "")
+    if not upstream.startswith(_INTERNAL):
+        return "", host_of(upstream)
+    listener, _, place = upstream.removeprefix(_INTERNAL).partition("/")
+    return listener, host_of(place)
 
 
 def _caller(entry: Mapping[str, Any]) -> str:

@@ -159,7 +159,7 @@ def request(upstream: str) -> dict[str, str]:
             [],
             {("through gateway east/gw-east, waypoint east/waypoint-x", SLEEP): 1},
         ),
-        ([request("envoy://inner_connect_originate/198.18.2.1:15008")], [], {}),
+        ([request("envoy://inner_connect_originate/198.18.9.9:15008")], [], {}),
         ([request("envoy://connect_originate/10.10.1.6:5000")], [], {}),
         (
             [
@@ -191,9 +191,12 @@ def test_what_waypoints_tell(
     assert counts == {("east/web", *key): count for key, count in expected.items()}
 
 
-def test_a_waypoint_of_another_cluster_is_known_by_its_identity() -> None:
+def test_what_a_waypoint_leads_through_a_gateway_is_answered_by_somebody_there() -> None:
+    """Its tunnels stay open, so the server's proxy tells of few of its calls, if of any: those are not told twice."""
     node = replace(NODE, cluster="west", network="west-net")
     marks = [node, WEST, waypoint("east")]
-    fresh = {node.title: [tunnel("10.10.1.3", VIA_EAST)]}
-    counts = Trail(marks, {}, fresh).calls({"web"})
-    assert counts == {("west/web", "through waypoint east/waypoint-x, gateway west/gw-west", VIA_EAST): 1}
+    asked = [request("envoy://inner_connect_originate/198.18.2.1:15008")] * 2
+    trail = Trail(marks, {}, {"east/waypoint-x": asked, node.title: [tunnel("10.10.1.3", VIA_EAST)]})
+    way = "through waypoint east/waypoint-x, gateway west/gw-west"
+    assert trail.calls({"web"}) == {("west/?", way, SLEEP): 2}
+    assert trail.calls({"db-of-another"}) == {}
