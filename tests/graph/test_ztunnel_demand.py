@@ -8,13 +8,14 @@ from msgspec.structs import replace as changed
 
 from isthmus.edge.xds_streams import Stream, Streams
 from isthmus.graph.mesh import Mesh
-from isthmus.model.rows import labels
+from isthmus.model.managed import WAYPOINT_CLASS, Listener, ManagedGateway
+from isthmus.model.rows import Protocol, labels
 from isthmus.tables.changes import Change
 from isthmus.xds.delta import DeltaSession
 from isthmus.xds.node import read_node
 from isthmus.xds.resource import ADDRESS, AUTHORIZATION
 from tests.graph.test_ztunnels import HELLO, MESH_HELLO, one_network, rules, two_networks, ztunnel
-from tests.graph.world import App, drop, helloworld, put, sleep
+from tests.graph.world import App, drop, helloworld, port, put, sleep
 from tests.ztunnel.client import Ztunnel
 
 SLEEP = "east//Pod/sample/sleep-east-0"
@@ -140,6 +141,34 @@ def test_on_demand_asks_for_nothing_and_gets_the_pods_of_its_node() -> None:
 def test_what_is_asked_for_comes_with_what_belongs_to_it(asked: str, found: set[str]) -> None:
     """XD8: an address is another name; to a service belong its endpoints. What is not there is said not to be."""
     assert on_demand().demand(asked) == found
+
+
+GATE, GATE_POD = "sample/gate.sample.svc.cluster.local", "east//Pod/sample/gate-east-0"
+
+
+@pytest.mark.parametrize(("of", "found"), [("service", HELLO), ("pod", "east//Pod/sample/helloworld-east-0")])
+def test_a_waypoint_comes_with_what_is_behind_it(of: str, found: str) -> None:
+    """ztunnel asks for no waypoint: it refuses connections whose waypoint it does not know."""
+    rows = helloworld("east", "10.0.0.11", "10.0.0.12")
+    use = labels({"app": "helloworld", "istio.io/use-waypoint": "gate"})
+    pod = changed(rows.pod_rows()[0], redirection="enabled", labels=use if of == "pod" else rows.pod_rows()[0].labels)
+    service = changed(rows.service_row(), labels=use if of == "service" else ())
+    entry = App("east", "gate", ["10.0.0.41"], vip="10.96.0.41", ports=(port(15008, Protocol.TCP),))
+    gate = ManagedGateway(
+        cluster="east",
+        namespace="sample",
+        name="gate",
+        class_name=WAYPOINT_CLASS,
+        listeners=(Listener("mesh", 15008, "HBONE"),),
+        labels=labels({"istio.io/waypoint-for": "all"}),
+    )
+    talk = on_demand()
+    talk.demand(found)
+    assert GATE not in talk.client.services
+    talk.change(*map(put, (gate, *entry.rows(), pod, service)))
+    assert GATE in talk.client.services
+    assert GATE_POD in talk.client.workloads
+    assert on_demand(talk.world).demand(found) >= {found, GATE, GATE_POD}
 
 
 def test_what_was_asked_for_is_followed() -> None:

@@ -1,7 +1,8 @@
 """What belongs to what an on-demand ztunnel asks for (XD8): a name, an address, or the pods of its node.
 
 An address (`<network>/<ip>`) is another name of a workload or a service. To a service belong its endpoints, and what
-leads to those in other networks. To a ztunnel belong the pods of its node, whether it asks for them or not.
+leads to those in other networks; to both the waypoint that their callers go through. To a ztunnel belong the pods of
+its node, whether it asks for them or not.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from isthmus.model.scopes import WorkloadView
 from isthmus.tables.changes import Key
 from isthmus.tables.graph import Derived, Get, Graph
 from isthmus.ztunnel import gateways, workloads
+from isthmus.ztunnel.build import service_name
 
 Asked = tuple[WorkloadView, str]
 
@@ -46,8 +48,20 @@ class Reach:
             return NOTHING
         host = get(self.ztunnels.service_keys, ALL).get(name)
         if host is None:
-            return frozenset((name,))
-        return frozenset((name, *self._behind(get, view, host)))
+            return frozenset((name, *self._through(get, view, self._waypoint_of_pod(get, name))))
+        waypoint = get(self.meshwide.waypoints.of_host, (view.cluster, host))
+        return frozenset((name, *self._behind(get, view, host), *self._through(get, view, waypoint)))
+
+    def _through(self, get: Get, view: WorkloadView, waypoint: HostKey | None) -> Iterator[str]:
+        """A waypoint, and its pods: ztunnel asks for none, though it sends connections there."""
+        service = get(self.meshwide.services, waypoint) if waypoint is not None else None
+        if waypoint is not None and service is not None:
+            yield service_name(service.namespace, service.host)
+            yield from self._behind(get, view, waypoint)
+
+    def _waypoint_of_pod(self, get: Get, uid: str) -> HostKey | None:
+        pod = workloads.pod_of(uid)
+        return get(self.meshwide.pod_waypoints.of_pod, tuple(pod)) if pod is not None else None
 
     def _primary(self, get: Get, key: Asked) -> str:
         """The name by which a resource is known that is asked for; empty if there is none."""
