@@ -13,6 +13,7 @@ from isthmus.graph.mesh import Mesh
 from isthmus.model.rows import Proxy, Row, Service, Workload
 from isthmus.xds.resource import CDS, EDS, LDS, RDS
 from tests.envoy.acceptance import everything, validate
+from tests.envoy.policies import policy
 from tests.graph.world import App, cluster, drop, gateway, helloworld, mesh, port, put, sleep, two_networks
 
 NAME = "outbound|5000||helloworld.sample.svc.cluster.local"
@@ -113,6 +114,27 @@ def test_a_pod_comes_and_goes_with_its_annotation() -> None:
     assert not listeners & set(found.resources(proxy.id, LDS))
     dirty = found.apply([put(row)])
     assert dirty[proxy.id] == {LDS: listeners | {"workloads"}, EDS: {NAME}}
+
+
+def test_a_policy_of_a_pod_changes_its_routes_at_once_and_its_chain_so_that_it_drains() -> None:
+    found, proxy = world(), node()
+    found.connect(proxy)
+    name = "pod/uid-sleep-east-0/hbone"
+    found.subscribe(proxy.id, LDS, ["*"])
+    found.subscribe(proxy.id, RDS, [name])
+
+    def chain() -> str:
+        one = found.resource(proxy.id, LDS, name)
+        assert one is not None
+        return str(listener_pb2.Listener.FromString(one.body).filter_chains[0].name)
+
+    before, row = chain(), policy("closed", "sample", selector={"matchLabels": {"app": "sleep"}})
+    dirty = found.apply([put(row)])
+    assert dirty[proxy.id][RDS] == {name}
+    assert name in dirty[proxy.id][LDS]
+    assert chain() != before
+    found.apply([drop(row)])
+    assert chain() == before
 
 
 def test_a_change_of_one_pod_concerns_its_node_only() -> None:
