@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab.ambient import CLUSTERS, SCOPE, joined
 from tests.lab.harness import Lab, eventually
-from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS
 
 NAMES = str(Path(__file__).parent / "names.py")
 SPACE = "app"
@@ -20,7 +20,7 @@ SERVICE = "scoped"
 SHORT, OWN = f"{SERVICE}.{SPACE}", f"{SERVICE}.{SPACE}.svc.cluster.local"
 MESH = f"{SERVICE}.{SPACE}.mesh.internal"
 PORT = 5000
-SCOPE, FLAG, SPREAD = "solo.io/service-scope", "istio.io/global", "networking.istio.io/traffic-distribution"
+FLAG, SPREAD = "istio.io/global", "networking.istio.io/traffic-distribution"
 ABSENT = None
 
 Labels = Mapping[str, str] | None
@@ -29,15 +29,12 @@ Labels = Mapping[str, str] | None
 
 @pytest.fixture(scope="module")
 def linked(model: Lab) -> Iterator[Lab]:
-    """All clusters are exposed and linked, and no cluster has the service."""
-    for cluster in CLUSTERS:
-        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
-    model.run("multicluster", "link", *EVERY)
-    for cluster in CLUSTERS:
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", SPACE, f"{SCOPE}-")
-    yield model
-    have_all(model, [ABSENT] * len(CLUSTERS))
-    model.run("multicluster", "unlink", *EVERY, check=False)
+    """All clusters are exposed and linked, no cluster has the service, and none is global."""
+    with joined(model):
+        for cluster in CLUSTERS:
+            model.kubectl(cluster, "label", "service", "hello-world", "-n", SPACE, f"{SCOPE}-")
+        yield model
+        have_all(model, [ABSENT] * len(CLUSTERS))
 
 
 def manifest(labels: Mapping[str, str], annotations: Mapping[str, str], spec: Mapping[str, Any]) -> str:

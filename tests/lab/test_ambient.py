@@ -6,37 +6,28 @@ from typing import Any
 
 import pytest
 
+from tests.lab.ambient import (
+    BATCH,
+    CLUSTERS,
+    EVERY,
+    GATEWAYS,
+    GLOBAL,
+    HELLO,
+    MODE,
+    OUTSIDER,
+    SLEEP,
+    identity,
+    joined,
+    mark,
+    nobody_at_home,
+    pods,
+    restarts,
+)
 from tests.lab.harness import Lab, eventually
 
 pytestmark = pytest.mark.lab
 
 EXAMPLE = "ambient"
-CLUSTERS = ("east", "west", "north")
-HELLO = "http://hello-world.app:5000/hello"
-SLEEP, BATCH, OUTSIDER = "app/sleep", "app/batch", "plain/sleep-plain"
-MODE = "istio.io/dataplane-mode"
-REDIRECTION = "ambient.istio.io/redirection"
-
-
-def identity(cluster: str, account: str, namespace: str = "app") -> str:
-    """A SPIFFE ID in the trust domain of a cluster."""
-    return f"spiffe://{cluster}.example/ns/{namespace}/sa/{account}"
-
-
-def pods(lab: Lab, cluster: str, namespace: str, app: str) -> list[dict[str, Any]]:
-    """The pods of an application."""
-    found: list[dict[str, Any]] = lab.get(cluster, "pods", "-n", namespace, "-l", f"app={app}")["items"]
-    return found
-
-
-def mark(pod: dict[str, Any]) -> str:
-    """What the agent of its node says of a pod."""
-    return str((pod["metadata"].get("annotations") or {}).get(REDIRECTION, ""))
-
-
-def restarts(pod: dict[str, Any]) -> int:
-    """How often its containers were started again."""
-    return sum(int(status["restartCount"]) for status in pod["status"]["containerStatuses"])
 
 
 @contextmanager
@@ -136,34 +127,11 @@ def test_calls_go_on_without_the_control_plane(model: Lab) -> None:
 
 # -- linked -------------------------------------------------------------------------------------------------------
 
-GLOBAL = "http://hello-world.app.mesh.internal:5000/hello"
-GATEWAYS = "istio-gateways"
-EVERY = ("--contexts", ",".join(CLUSTERS), "--namespace", GATEWAYS)
-
 
 @pytest.fixture(scope="module")
 def linked(model: Lab) -> Iterator[Lab]:
-    """All clusters are exposed and linked, and the service is global in each of them."""
-    for cluster in CLUSTERS:
-        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
-    model.run("multicluster", "link", *EVERY)
-    for cluster in CLUSTERS:
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
-    yield model
-    for cluster in CLUSTERS:
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope-")
-    model.run("multicluster", "unlink", *EVERY, check=False)
-
-
-@contextmanager
-def nobody_at_home(lab: Lab, cluster: str) -> Iterator[None]:
-    """The service has no endpoint in a cluster while the body runs."""
-    lab.kubectl(cluster, "scale", "-n", "app", "deployment/hello-world", "--replicas=0")
-    try:
-        yield
-    finally:
-        lab.kubectl(cluster, "scale", "-n", "app", "deployment/hello-world", "--replicas=2")
-        lab.kubectl(cluster, "rollout", "status", "-n", "app", "deployment/hello-world", "--timeout=30s")
+    with joined(model):
+        yield model
 
 
 def gateway(lab: Lab, cluster: str) -> str:

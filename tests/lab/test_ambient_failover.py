@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
+from tests.lab.ambient import CLUSTERS, GATEWAY, GATEWAYS, SLEEP, identity, joined, pods
 from tests.lab.harness import Calls, Lab, eventually
-from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS, SLEEP, identity, pods
-from tests.lab.test_ambient_gateways import GATEWAY, gateway_pods, is_ready, reaches, scaled
+from tests.lab.test_ambient_gateways import gateway_pods, is_ready, reaches, scaled
 from tests.lab.test_ambient_waypoints import WAYPOINT, programmed
 
 pytestmark = pytest.mark.lab
@@ -44,14 +44,17 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def linked(model: Lab) -> Lab:
+def linked(model: Lab) -> Iterator[Lab]:
     """All are linked, two services are global, one of them goes through a waypoint in east; north has two gateways."""
     for cluster in CLUSTERS:
-        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
-    model.run("multicluster", "link", *EVERY)
-    for cluster in CLUSTERS:
         model.kubectl(cluster, "apply", "-f", "-", stdin=SERVICE)
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
+    with joined(model):
+        everything_serves(model)
+        yield model
+
+
+def everything_serves(model: Lab) -> None:
+    """The waypoint and all gateways are there and known, and each client is answered at home."""
     model.kubectl("east", "apply", "-f", "-", stdin=WAYPOINT)
     scaled(model, "north", GATEWAY, 2, GATEWAYS)
     eventually(lambda: programmed(model), within=60, what="the waypoint serves")
@@ -63,7 +66,6 @@ def linked(model: Lab) -> Lab:
         calls = model.answered_by(*CLIENTS[kind], {home})
         # Only a waypoint tells a pod without a sidecar who calls.
         assert kind != "waypoint" or calls.identities == {identity("east", "batch")}
-    return model
 
 
 def knows(lab: Lab, cluster: str, *, gateways: int) -> None:

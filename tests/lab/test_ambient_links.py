@@ -18,16 +18,13 @@ from typing import Any
 
 import pytest
 
+from tests.lab.ambient import BATCH, GATEWAY, GATEWAYS, GLOBAL, SCOPE, SLEEP, between, joined
 from tests.lab.harness import ISTHMUS, Calls, Lab, Way, eventually, parsed, way_of
 
 pytestmark = pytest.mark.lab
 
 EXAMPLE = "ambient"
 PAIR = ("east", "west")
-SPACE, GATEWAY = "istio-gateways", "istio-eastwest"
-SLEEP, BATCH = "app/sleep", "app/batch"
-HOME = "http://hello-world.app:5000/hello"
-GLOBAL = "http://hello-world.app.mesh.internal:5000/hello"
 CALLER = "spiffe://west.example/ns/app/sa/sleep"
 RATE = 25
 LATER = """
@@ -116,7 +113,7 @@ def connected(lab: Lab, since: float = 0.0) -> bool:
 
 def programmed(lab: Lab, cluster: str, other: str) -> tuple[str, str]:
     """What `kubectl get gateway` shows of a link: status and message."""
-    found = lab.get(cluster, "gateways.gateway.networking.k8s.io", "-n", SPACE, f"istio-remote-peer-{other}")
+    found = lab.get(cluster, "gateways.gateway.networking.k8s.io", "-n", GATEWAYS, f"istio-remote-peer-{other}")
     conditions = (found.get("status") or {}).get("conditions") or []
     return next(((one["status"], one["message"]) for one in conditions if one["type"] == "Programmed"), ("", ""))
 
@@ -140,14 +137,12 @@ def restarted(lab: Lab, cluster: str, name: str, namespace: str = "app") -> None
 @pytest.fixture(scope="module")
 def linked(model: Lab) -> Iterator[Lab]:
     """East and west are linked, the service is global, and nobody is at home in west; north is exposed and alone."""
-    for cluster in (*PAIR, "north"):
-        model.run("multicluster", "expose", "--context", cluster, "--namespace", SPACE)
-    model.run("multicluster", "link", "--contexts", ",".join(PAIR), "--namespace", SPACE)
-    for cluster in (*PAIR, "north"):
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
-    scaled(model, "west", 0)
-    yield model
-    scaled(model, "west", 2)
+    model.run("multicluster", "expose", "--context", "north", "--namespace", GATEWAYS)
+    model.kubectl("north", "label", "service", "hello-world", "-n", "app", f"{SCOPE}=global")
+    with joined(model, PAIR):
+        scaled(model, "west", 0)
+        yield model
+        scaled(model, "west", 2)
 
 
 def test_no_call_is_lost_while_control_planes_are_dead(linked: Lab) -> None:
@@ -207,7 +202,7 @@ def test_a_link_that_is_cut_stays_as_it_was_and_hears_what_changed_when_it_heals
 def test_a_gateway_moves_to_another_address_and_links_follow(linked: Lab) -> None:
     before = peer(linked, "west", "east")["addresses"]
     with watched(linked, f"west/{SLEEP}", GLOBAL, 20) as calls:
-        restarted(linked, "east", GATEWAY, SPACE)
+        restarted(linked, "east", GATEWAY, GATEWAYS)
         after = eventually(
             lambda: (found := peer(linked, "west", "east")["addresses"])[0] != before[0] and found,
             within=30,
@@ -271,7 +266,7 @@ def test_roots_of_a_cluster_are_replaced_under_load(linked: Lab, tmp_path: Path)
         eventually(lambda: believed(linked) == 1, within=40, what="the old root is gone everywhere")
         told("old root taken out to forgotten by peers", begun)
         restarted(linked, "east", "hello-world")
-        restarted(linked, "east", GATEWAY, SPACE)
+        restarted(linked, "east", GATEWAY, GATEWAYS)
     calls.check(all_seen=False)
     restarted(linked, "west", "batch")
     ways = linked.ways(f"west/{BATCH}", GLOBAL)
@@ -322,8 +317,8 @@ def test_certificates_of_workloads_are_replaced_under_load(linked: Lab) -> None:
 
 
 def test_who_calls_one_way_is_not_called_back(linked: Lab) -> None:
-    linked.run("multicluster", "unlink", "--contexts", ",".join(PAIR), "--namespace", SPACE)
-    linked.run("multicluster", "link", "--from", "west", "--to", "north", "--namespace", SPACE)
+    linked.run("multicluster", "unlink", *between(PAIR))
+    linked.run("multicluster", "link", "--from", "west", "--to", "north", "--namespace", GATEWAYS)
     linked.answered_by(f"west/{SLEEP}", GLOBAL, {"north"})
     linked.answered_by(f"north/{SLEEP}", GLOBAL, {"north"})
     scaled(linked, "west", 1)
@@ -340,11 +335,11 @@ def test_who_calls_one_way_is_not_called_back(linked: Lab) -> None:
 
 
 def test_unlinked_clusters_keep_nothing_of_each_other(linked: Lab) -> None:
-    linked.run("multicluster", "unlink", "--contexts", "west,north", "--namespace", SPACE)
+    linked.run("multicluster", "unlink", "--contexts", "west,north", "--namespace", GATEWAYS)
     linked.refused(f"west/{SLEEP}", GLOBAL)
     for cluster in (*PAIR, "north"):
         eventually(partial(knows_nobody, linked, cluster), within=10, what="no peers")
-        links = linked.get(cluster, "gateways.gateway.networking.k8s.io", "-n", SPACE)["items"]
+        links = linked.get(cluster, "gateways.gateway.networking.k8s.io", "-n", GATEWAYS)["items"]
         assert {one["spec"]["gatewayClassName"] for one in links} == {"istio-eastwest"}
         kept = linked.exec(f"{cluster}/istio-system/istiod", "sh", "-c", "ls /var/run/isthmus/checkpoint; true").stdout
         assert ".peer" not in kept

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
+from tests.lab.ambient import GLOBAL, SLEEP, identity, joined, nobody_at_home
 from tests.lab.harness import Lab, eventually
-from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS, GLOBAL, SLEEP, identity, nobody_at_home
 from tests.lab.test_ambient_waypoints import KNOWN, enrolled, requests
 
 pytestmark = pytest.mark.lab
@@ -16,14 +16,8 @@ EXAMPLE = "ambient/mixed.yaml"
 
 @pytest.fixture(scope="module")
 def mixed(model: Lab) -> Iterator[Lab]:
-    """All clusters are linked, and the service is global in each of them."""
-    for cluster in CLUSTERS:
-        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
-    model.run("multicluster", "link", *EVERY)
-    for cluster in CLUSTERS:
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
-    yield model
-    model.run("multicluster", "unlink", *EVERY, check=False)
+    with joined(model):
+        yield model
 
 
 def test_pods_without_sidecars_call_pods_with_them(mixed: Lab) -> None:

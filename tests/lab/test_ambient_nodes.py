@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab.ambient import HELLO, OUTSIDER, SLEEP, identity, mark, pods, restarts
 from tests.lab.harness import Calls, Lab, eventually
-from tests.lab.test_ambient import HELLO, OUTSIDER, SLEEP, identity, mark, pods, restarts
 
 pytestmark = pytest.mark.lab
 

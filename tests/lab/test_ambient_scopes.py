@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tests.lab import scoped
+from tests.lab.ambient import CLUSTERS, OUTSIDER, SCOPE, SLEEP, nobody_at_home
 from tests.lab.harness import Lab, eventually
-from tests.lab.scoped import ABSENT, FLAG, MESH, OWN, SCOPE, SHORT, SPACE, Labels, Meaning, linked
-from tests.lab.test_ambient import CLUSTERS, OUTSIDER, SLEEP, nobody_at_home
+from tests.lab.scoped import ABSENT, FLAG, MESH, OWN, SHORT, SPACE, Labels, Meaning, linked
 
 pytestmark = pytest.mark.lab
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import pytest
 
 from tests.lab import scoped
+from tests.lab.ambient import CLUSTERS, SCOPE, SLEEP, pods
 from tests.lab.harness import Lab, eventually
-from tests.lab.scoped import ABSENT, MESH, SCOPE, SPACE, SPREAD, Labels, Meaning, linked
-from tests.lab.test_ambient import CLUSTERS, SLEEP, pods
+from tests.lab.scoped import ABSENT, MESH, SPACE, SPREAD, Labels, Meaning, linked
 
 pytestmark = pytest.mark.lab
 

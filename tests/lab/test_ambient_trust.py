@@ -14,9 +14,9 @@ import pytest
 from isthmus.trust.authority import Authority, from_pem, from_secret, secret_data, workload_names
 from isthmus.trust.issue import DAY, PemPair, Validity, make_intermediate, make_root, serial_from
 from isthmus.trust.pem import key_to_pem, new_key
+from tests.lab.ambient import CLUSTERS, EVERY, GATEWAYS, GLOBAL, HELLO, SLEEP, identity, pods
 from tests.lab.harness import Lab, eventually
 from tests.lab.served import roots
-from tests.lab.test_ambient import CLUSTERS, EVERY, GATEWAYS, GLOBAL, HELLO, SLEEP, identity, pods
 from tests.lab.test_tenancy import authority_of
 
 pytestmark = pytest.mark.lab

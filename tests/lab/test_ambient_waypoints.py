@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab.ambient import BATCH, CLUSTERS, GLOBAL, SLEEP, identity, joined, nobody_at_home, pods
 from tests.lab.harness import Lab, eventually
-from tests.lab.test_ambient import BATCH, CLUSTERS, GATEWAYS, GLOBAL, SLEEP, identity, nobody_at_home, pods
 
 pytestmark = pytest.mark.lab
 
@@ -198,22 +198,13 @@ def test_callers_outlive_one_of_two_waypoints_and_go_past_none(model: Lab) -> No
 
 # -- across clusters ----------------------------------------------------------------------------------------------
 
-BOTH = ("--contexts", f"{EAST},{WEST}", "--namespace", GATEWAYS)
-
 
 @pytest.fixture(scope="module")
 def linked(model: Lab) -> Iterator[Lab]:
     """East and west are linked, and the service is global in both."""
-    for cluster in (EAST, WEST):
-        model.run("multicluster", "expose", "--context", cluster, "--namespace", GATEWAYS)
-    model.run("multicluster", "link", *BOTH)
-    for cluster in (EAST, WEST):
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope=global")
-    model.answered_by(f"{EAST}/{SLEEP}", GLOBAL, {EAST})
-    yield model
-    for cluster in (EAST, WEST):
-        model.kubectl(cluster, "label", "service", "hello-world", "-n", "app", "solo.io/service-scope-")
-    model.run("multicluster", "unlink", *BOTH, check=False)
+    with joined(model, (EAST, WEST)):
+        model.answered_by(f"{EAST}/{SLEEP}", GLOBAL, {EAST})
+        yield model
 
 
 def test_the_waypoint_over_there_judges_requests_of_clusters_that_have_none(linked: Lab) -> None:

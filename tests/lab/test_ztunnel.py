@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.lab.ambient import BATCH, GATEWAYS, GLOBAL, HELLO, OUTSIDER, SLEEP, mark, nobody_at_home, pods
 from tests.lab.harness import Lab, eventually
-from tests.lab.test_ambient import BATCH, GATEWAYS, GLOBAL, HELLO, OUTSIDER, SLEEP, mark, nobody_at_home, pods
 from tests.lab.test_ambient_waypoints import applied, enrolled, statuses
 from tests.lab.ztunnel_node import SYSTEM, ZTUNNEL, Place, hand_over
 
