@@ -154,6 +154,7 @@ def test_what_is_generated_is_what_would_be_written(run: Run, world: dict[str, C
     code, out, _ = run("link", "--generate", "--context", "west")
     assert code == 0
     assert world["east"].links == world["west"].links == {}
+    assert "isthmus.dev/trust-bundle: " in out
     run("link", "--contexts", "east,west")
     assert yaml.safe_load(out) == world["east"].gateways["istio-remote-peer-west"]
 
@@ -175,19 +176,21 @@ def test_a_link_that_does_not_stand_in_time_is_told(run: Run, world: dict[str, C
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ["link"],
-        ["link", "--contexts", "east"],
-        ["link", "--contexts", "east,west", "--from", "east"],
-        ["link", "--from", "east"],
-        ["link", "--from", "east", "--to", "east"],
-        ["link", "--generate", "--contexts", "east,west"],
+        (["link"], "nothing says which clusters are meant. Give --contexts, or --from and --to"),
+        (["link", "--contexts", "east"], "one cluster has no link. Name two or more contexts"),
+        (["link", "--contexts", "east,west", "--from", "east"], "Give one or the other"),
+        (["link", "--from", "east"], "--from names one cluster, and nothing the other. Give --to, too"),
+        (["unlink", "--to", "east"], "--to names one cluster, and nothing the other. Give --from, too"),
+        (["link", "--from", "east", "--to", "east"], "--from and --to are both east. Name two clusters"),
+        (["link", "--generate", "--contexts", "east,west"], "Give it with --context"),
     ],
 )
-def test_wrong_usage(run: Run, arguments: list[str]) -> None:
+def test_wrong_usage(run: Run, arguments: list[str], said: str) -> None:
     code, _, err = run(*arguments)
-    assert (code, bool(err)) == (2, True)
+    assert code == 2
+    assert said in err
 
 
 def test_links_are_taken_away(run: Run, world: dict[str, Cluster]) -> None:
@@ -198,6 +201,15 @@ def test_links_are_taken_away(run: Run, world: dict[str, Cluster]) -> None:
     assert set(world["east"].links) == {"istio-remote-peer-north"}
     assert "istio-remote-peer-east" not in world["west"].links
     assert run("unlink", "--contexts", "east,west")[0] == 1
+
+
+def test_of_a_link_one_way_nothing_is_left(run: Run, world: dict[str, Cluster]) -> None:
+    run("link", "--from", "east", "--to", "north")
+    code, out, _ = run("unlink", "--from", "north", "--to", "east")
+    assert (code, out) == (1, "north → east: was not linked\n"), "north lets east in, and does not call it"
+    assert world["east"].links == {"istio-remote-peer-north": BOTH}
+    assert run("unlink", "--from", "east", "--to", "north")[0] == 0
+    assert world["east"].links == world["north"].links == {}
 
 
 def test_check_shows_both_ends_and_fails_where_one_does_not_stand(run: Run, world: dict[str, Cluster]) -> None:

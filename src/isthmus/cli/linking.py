@@ -142,6 +142,12 @@ async def is_linked(one: Site, cluster: str, namespace: str) -> bool:
     return await one.place.client.find(GATEWAYS, namespace, link_name(cluster)) is not None
 
 
+async def calls(one: Site, cluster: str, namespace: str) -> bool:
+    """True if a link leads to that cluster: its control plane is asked, and not only let in."""
+    item = await one.place.client.find(GATEWAYS, namespace, link_name(cluster))
+    return item is not None and any(it.get("name") == "xds-tls" for it in item["spec"].get("listeners") or [])
+
+
 async def only_let_in(source: Site, target: Site, namespace: str) -> None:
     """The same, in place of whatever link there is."""
     values = PeerValues(

@@ -97,10 +97,15 @@ def _wanted(names: Sequence[str], source: str, target: str) -> tuple[list[str], 
         raise UsageError("--contexts links all pairs, --from and --to one way", "Give one or the other")
     if names:
         if len(set(names)) < 2:
-            raise UsageError("one cluster cannot be linked", "Name two or more contexts: --contexts east,west")
+            raise UsageError("one cluster has no link", "Name two or more contexts: --contexts east,west")
         return list(dict.fromkeys(names)), True
-    if not (source and target) or source == target:
-        raise UsageError("nothing says which clusters to link", "Give --contexts, or --from and --to")
+    if not (source or target):
+        raise UsageError("nothing says which clusters are meant", "Give --contexts, or --from and --to")
+    if not (source and target):
+        given, missing = ("--from", "--to") if source else ("--to", "--from")
+        raise UsageError(f"{given} names one cluster, and nothing the other", f"Give {missing}, too")
+    if source == target:
+        raise UsageError(f"--from and --to are both {source}", "Name two clusters")
     return [source, target], False
 
 
@@ -180,13 +185,20 @@ def unlink(
 
 
 async def _remove(one: Site, other: Site, namespace: str, *, both: bool) -> bool:
-    """Remove a link. What the other calls here goes on if only this way is to end: it is still let in."""
-    if both or not await linking.is_linked(other, one.cluster, namespace):
+    """Remove a link; False if there is none.
+
+    If only this way is to end, what the other calls here goes on: it is still let in. If it calls nothing here, nothing
+    is left in either cluster: the other let this one in for the sake of this link.
+    """
+    if both:
         return await linking.remove_link(one, other.cluster, namespace)
-    if not await linking.is_linked(one, other.cluster, namespace):
+    if not await linking.calls(one, other.cluster, namespace):
         return False
-    await linking.only_let_in(other, one, namespace)
-    return True
+    if await linking.calls(other, one.cluster, namespace):
+        await linking.only_let_in(other, one, namespace)
+        return True
+    await linking.remove_link(other, one.cluster, namespace)
+    return await linking.remove_link(one, other.cluster, namespace)
 
 
 CHECK_EXAMPLES = """Examples:
