@@ -243,3 +243,8 @@ def _matches(selector: Json, labels: dict[str, str]) -> bool:
         "DoesNotExist": lambda item: item["key"] not in labels,
     }
     return all(answers[item["operator"]](item) for item in selector["matchExpressions"])
+
+
+def test_texts_of_several_lines_are_written_as_they_are() -> None:
+    item = {"data": {"cert": "-----BEGIN\nabc\n-----END\n", "one": "5"}}
+    assert render([item]) == "---\ndata:\n  cert: |\n    -----BEGIN\n    abc\n    -----END\n  one: '5'\n"

@@ -42,6 +42,14 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
+def _text(dumper: _Dumper, data: str) -> yaml.ScalarNode:
+    """Texts of several lines, such as certificates, stand as they are."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def render(manifests: Iterable[Manifest]) -> str:
     """YAML documents, ready for `kubectl apply -f -`."""
     return "".join(
