@@ -56,3 +56,12 @@ def test_traffic_distribution_of_a_namespace_lb9(text: str, expected: str, warne
     found = check("Namespace", {"metadata": metadata})
     assert [row.traffic_distribution for row in found.rows or () if isinstance(row, Namespace)] == [expected]
     assert len(found.problems) == warned
+
+
+@pytest.mark.parametrize(("mode", "told"), [("ambient", 0), ("none", 0), ("ambent", 1)])
+@pytest.mark.parametrize("kind", ["Namespace", "Pod"])
+def test_a_data_plane_that_nobody_knows_is_told(kind: str, mode: str, told: int) -> None:
+    found = check(kind, {"metadata": {"labels": {"istio.io/dataplane-mode": mode}}})
+    assert found.rows, "it counts all the same"
+    message = "'ambent' is not known, so no pod is captured by it"
+    assert complaints(found) == [("metadata.labels[istio.io/dataplane-mode]", message)] * told

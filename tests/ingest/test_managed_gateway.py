@@ -168,3 +168,13 @@ def test_istios_name_of_the_class_is_the_same_class() -> None:
 def test_a_waypoint_without_an_address_never_served(addresses: list[dict[str, str]], unready: bool) -> None:
     obj = gateway({"name": "mesh", "port": 15008, "protocol": "HBONE"}, kind="istio-waypoint")
     assert managed(obj | {"status": {"addresses": addresses}}).unready is unready
+
+
+@pytest.mark.parametrize(("said", "told"), [("service", 0), ("workload", 0), ("all", 0), ("none", 0), ("servce", 1)])
+def test_a_waypoint_for_traffic_that_nobody_knows_is_told(said: str, told: int) -> None:
+    obj = gateway(HBONE, kind="istio-waypoint")
+    obj["metadata"]["labels"]["istio.io/waypoint-for"] = said
+    assert managed(obj).class_name == "istio-waypoint", "it runs"
+    message = "'servce' is not known, so nobody goes through this waypoint"
+    found = [one for one in complaints(check("KubernetesGateway", obj)) if "waypoint-for" in one[0]]
+    assert found == [("metadata.labels[istio.io/waypoint-for]", message)] * told

@@ -14,6 +14,9 @@ POLICIES = Category("configuration")
 
 _SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease", "default"})
 FAIL_CLOSED = frozenset({"AuthorizationPolicy", "PeerAuthentication"})
+_SHOWN_AS = {"KubernetesGateway": "Gateway"}
+"""Names of kinds that control planes tell apart by, and users do not know."""
+
 _MEMBERSHIP = ("istio-injection", "istio.io/rev", DATAPLANE_MODE_LABEL)
 CONFIGURATION = (
     "peerauthentications", "authorizationpolicies", "destinationrules", "virtualservices", "serviceentries",
@@ -95,7 +98,8 @@ def problems(snapshots: Sequence[Snapshot]) -> Iterator[Finding]:
                     continue
                 seen.add(key)
                 place = f"{where['namespace']}/{where['name']}" if where["namespace"] else where["name"]
-                text = f"{where['kind']} {place}, {problem['field']}: {problem['message']}"
+                kind = _SHOWN_AS.get(where["kind"], where["kind"])
+                text = f"{kind} {place}, {problem['field']}: {problem['message']}"
                 broken = problem.get("severity") == "error"
                 yield (POLICIES.error if broken else POLICIES.warning)(
                     text,

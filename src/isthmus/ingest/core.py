@@ -1,5 +1,6 @@
 """Namespaces and nodes."""
 
+from isthmus.ingest.ambient import check_mode
 from isthmus.ingest.finding import Reader, Result
 from isthmus.ingest.locality import distribution
 from isthmus.ingest.place import Place
@@ -17,6 +18,7 @@ def namespace(place: Place, obj: objects.Namespace) -> Result:
     read = Reader(place.cluster, "Namespace", obj)
     meta = obj.metadata
     check_labels(read, meta.labels)
+    check_mode(read, meta.labels)
     row = Namespace(
         cluster=place.cluster,
         name=meta.name,

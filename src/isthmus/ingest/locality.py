@@ -38,7 +38,7 @@ def distribution(read: Reader, annotations: Mapping[str, str] | None, spec: str 
         annotation = f"metadata.annotations[{TRAFFIC_DISTRIBUTION_ANNOTATION}]"
         field = annotation if annotated is not None else "spec.trafficDistribution"
         text = annotated if annotated is not None else spec
-        words = "PreferSameZone, PreferSameNode, PreferNetwork, PreferRegion, Any"
+        words = ", ".join(_SPEC_DISTRIBUTIONS)
         read.warn(field, f"{text!r} is not known and means Any", f"Use one of {words}")
     return known or ANY
 

@@ -1,11 +1,11 @@
 """Gateways of the classes that this mesh runs proxies for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL
+from isthmus.base.labels import GATEWAY_PORT_LABEL, NETWORK_LABEL, WAYPOINT_FOR_LABEL
 from isthmus.ingest.api_gateway import passes_mtls
 from isthmus.ingest.finding import Reader, Result, is_address, is_host
 from isthmus.ingest.place import Place
@@ -37,6 +37,9 @@ UNSUPPORTED_PROTOCOL = "UnsupportedProtocol"
 PORT_UNAVAILABLE = "PortUnavailable"
 UNSUPPORTED_ADDRESS, INVALID_PARAMETERS = "UnsupportedAddress", "InvalidParameters"
 
+_TRAFFIC = ("service", "workload", "all", "none")
+"""Whose calls a waypoint takes."""
+
 _OWN_PORTS = (15000, 15001, 15006, 15020, 15021, 15053, 15090)
 """Where the proxy listens itself."""
 
@@ -55,6 +58,7 @@ def managed_gateway(place: Place, obj: objects.Custom) -> Result:
         return (), ()
     meta = obj.metadata
     marks, notes = meta.labels or {}, meta.annotations or {}
+    _check_traffic(read, kind, marks)
     infrastructure = read.mapping(spec.get("infrastructure"), "spec.infrastructure")
     found = read.items(spec.get("listeners"), "spec.listeners")
     row = ManagedGateway(
@@ -73,6 +77,14 @@ def managed_gateway(place: Place, obj: objects.Custom) -> Result:
         unready=kind == WAYPOINT_CLASS and not read.mapping(obj.status, "status").get("addresses"),
     )
     return read.result(row)
+
+
+def _check_traffic(read: Reader, kind: str, marks: Mapping[str, str]) -> None:
+    """A waypoint for traffic that nobody knows of runs, and nobody goes through it."""
+    said = marks.get(WAYPOINT_FOR_LABEL, "")
+    if kind == WAYPOINT_CLASS and said and said not in _TRAFFIC:
+        message = f"{said!r} is not known, so nobody goes through this waypoint"
+        read.warn(f"metadata.labels[{WAYPOINT_FOR_LABEL}]", message, f"Use one of {', '.join(_TRAFFIC)}")
 
 
 def _gateway_fault(read: Reader, addresses: Any, infrastructure: dict[str, Any]) -> dict[str, str]:

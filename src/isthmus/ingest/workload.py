@@ -3,6 +3,7 @@
 import re
 
 from isthmus.base.labels import ADDRESSES_ANNOTATION, REDIRECTION_ANNOTATION, TLS_MODE_LABEL
+from isthmus.ingest.ambient import check_mode
 from isthmus.ingest.finding import Reader, Result, is_address
 from isthmus.ingest.place import Place
 from isthmus.kube import objects
@@ -23,6 +24,7 @@ def workload(place: Place, obj: objects.Pod) -> Result:
     if status.phase in ("Succeeded", "Failed"):
         return (), ()
     found = meta.labels or {}
+    check_mode(read, found)
     row = Workload(
         cluster=place.cluster,
         namespace=meta.namespace,
