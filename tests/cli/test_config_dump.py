@@ -99,7 +99,7 @@ STATUSES = {
                     "locality": {"region": "r1", "zone": "z1"},
                 },
                 {"address": {"pipe": {"path": "/run/x.sock"}}, "health_status": {}},
-                {"address": {"envoy_internal_address": {"server_listener_name": "inner", "endpoint_id": "e"}}},
+                {"address": {"envoy_internal_address": {"server_listener_name": "inner", "endpoint_id": "e#1b"}}},
                 {"address": socket("fd00::1", 5000)},
             ],
         },

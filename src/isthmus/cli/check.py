@@ -100,7 +100,13 @@ def show(found: Sequence[Finding], *, verbose: bool) -> None:
         print()
     counts = {level: sum(finding.level is level for finding in found) for level in Level}
     errors, warnings = counts[Level.ERROR], counts[Level.WARNING]
-    print(f"{counts[Level.GOOD]} checks passed, {warnings} warnings, {errors} errors")
+    print(
+        f"{_counted(counts[Level.GOOD], 'check')} passed, {_counted(warnings, 'warning')}, {_counted(errors, 'error')}"
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _line(level: Level, text: str) -> None:

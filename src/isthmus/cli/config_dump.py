@@ -173,7 +173,8 @@ def host_address(address: Json) -> str:
         return f"unix://{address['pipe'].get('path', '')}"
     if "envoy_internal_address" in address:
         inner = address["envoy_internal_address"]
-        return f"envoy://{inner.get('server_listener_name', '')}/{inner.get('endpoint_id', '')}"
+        # What comes after # only keeps endpoints apart that are one address for callers with different checks.
+        return f"envoy://{inner.get('server_listener_name', '')}/{inner.get('endpoint_id', '').partition('#')[0]}"
     return "-"
 
 
