@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import h11
 
 _BLOCK = 65536
+_NO_ANSWER = "closed before an answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,10 @@ class Client:
         while True:
             event = self._machine.next_event()
             if event is h11.NEED_DATA:
-                self._machine.receive_data(await reader.read(_BLOCK))
+                data = await reader.read(_BLOCK)
+                if not data and self._machine.their_state is h11.SEND_RESPONSE:
+                    raise ConnectionResetError(_NO_ANSWER)
+                self._machine.receive_data(data)
             elif isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data):
@@ -112,7 +116,7 @@ class Client:
             elif isinstance(event, h11.EndOfMessage):
                 return status, body
             elif isinstance(event, h11.ConnectionClosed):
-                raise ConnectionResetError("closed before an answer")
+                raise ConnectionResetError(_NO_ANSWER)
 
 
 async def _one(client: Client, number: int) -> Result:

@@ -88,7 +88,9 @@ def find_workload(state: StateDirectory, target: str) -> Workload:
         return _find_machine(state, rest)
     known = clusters_of(state)
     if cluster not in known or not rest:
-        raise UsageError(f"{target!r} names no workload", f"Write <cluster>/<pod or Deployment>; {', '.join(known)}.")
+        raise UsageError(
+            f"{target!r} names no workload", f"Write <cluster>/<pod or Deployment>; clusters are {', '.join(known)}."
+        )
     namespace, _, name = rest.removeprefix("deploy/").rpartition("/")
     pods = talk.pods_of(state, cluster)
     found = [p for p in pods if namespace in ("", p["namespace"]) and matches(p, name)]

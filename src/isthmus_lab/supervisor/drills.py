@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -24,6 +25,15 @@ _ROLES = {
 
 _NODE, _NODE_PROXY = "node/", "/proxy"
 """`node/<n>/proxy` is the proxy of a node's ambient pods, and its agent: they live and die together."""
+
+
+def _names(pods: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What some of these pods are called by role."""
+    for role, marks in _ROLES.items():
+        if any(marks & p["labels"].items() for p in pods):
+            yield role
+    for node in sorted(p["node"] for p in pods if p["labels"].get("app") == NODE_NAME):
+        yield f"{_NODE}{node}{_NODE_PROXY}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +169,7 @@ class Drills:
             namespace, _, name = rest.rpartition("/")
             found = [p for p in pods if p["name"] == name and namespace in ("", p["namespace"])]
         if not found:
-            known = ["apiserver", *_ROLES, *(f"node/{n.name}" for n in cluster.plan.nodes), "a pod's name"]
+            known = ["apiserver", *_names(pods), *(f"node/{n.name}" for n in cluster.plan.nodes), "a pod's name"]
             raise UsageError(f"nothing in {cluster_name} is called {rest!r}", f"Use one of: {', '.join(known)}.")
         return [PodTarget(cluster_name, p["node"], p["namespace"], p["name"]) for p in found]
 

@@ -54,7 +54,7 @@ def test_ready_pods_are_preferred(state: StateDirectory) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("north/x", "names no workload. Write <cluster>/<pod or Deployment>; east, west"),
+        ("north/x", "names no workload. Write <cluster>/<pod or Deployment>; clusters are east, west"),
         ("east", "names no workload"),
         ("west/x", "no pod of 'x' in cluster west. There are: none"),
         ("east/z", "There are: other/d, sample/b, sample/c, sample/e"),
