@@ -71,10 +71,19 @@ class Sources:
         self.resolved_names = graph.source(ResolvedName.TABLE, ResolvedName)
         self.peer_bundles = graph.source(PeerBundle.TABLE, PeerBundle)
         self.own_authority = graph.source(OwnAuthority.TABLE, OwnAuthority)
+        self.sidecars = graph.source(Sidecar.TABLE, Sidecar)
         self.proxies = graph.source(Proxy.TABLE, Proxy)
 
         self.external = ExternalSources(graph)
 
+        self._index_pods(graph)
+        self._index_services(graph)
+        self._index_gateways(graph)
+        self._index_peers(graph)
+        self._index_rules(graph)
+
+    def _index_pods(self, graph: Graph) -> None:
+        """By which pods, nodes and endpoints are found."""
         self.pods_in = graph.index("workloads.by_namespace", self.workloads, _in_namespace)
         self.pods_on = graph.index(
             "workloads.by_node", self.workloads, lambda row: [(row.cluster, row.node)] if row.node else []
@@ -88,6 +97,12 @@ class Sources:
         )
         self.pods_of_gateway = graph.index("workloads.by_gateway", self.workloads, _gateway_entry)
         self.nodes_of = graph.index("nodes.by_cluster", self.nodes, lambda row: [row.cluster])
+        self.pods_with_waypoint = graph.index("workloads.with_waypoint", self.workloads, _waypoint_pod)
+        self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
+        self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
+
+    def _index_services(self, graph: Graph) -> None:
+        """By which services, their namespaces and clusters are found."""
         self.services_of_host = graph.index("services.by_host", self.services, lambda row: [(row.namespace, row.name)])
         self.all_services = graph.index("services.all", self.services, lambda _: [ALL])
         self.node_local_services = graph.index(
@@ -99,11 +114,8 @@ class Sources:
         self.placed_namespaces = graph.index(
             "namespaces.placed", self.namespaces, lambda row: [ALL] if row.traffic_distribution else []
         )
-        self.waypoints_at = graph.index("waypoints.by_name", self.managed_gateways, _waypoint_name)
         self.services_with_waypoint = graph.index("services.with_waypoint", self.services, _waypoint_entry)
         self.namespaces_with_waypoint = graph.index("namespaces.with_waypoint", self.namespaces, _waypoint_entry)
-        self.pods_with_waypoint = graph.index("workloads.with_waypoint", self.workloads, _waypoint_pod)
-        self.workload_waypoints = graph.index("waypoints.for_workloads", self.managed_gateways, _for_workloads)
         self.scoped_services = graph.index("services.scoped", self.services, _scoped_entry)
         self.scoped_namespaces = graph.index("namespaces.scoped", self.namespaces, _scoped_entry)
         self.private_services = graph.index(
@@ -115,8 +127,20 @@ class Sources:
         self.all_gateway_services = graph.index(
             "services.gateways", self.services, lambda row: [ALL] if _network_entry(row) else []
         )
+        self.egress_services = graph.index(
+            "services.egress", self.services, lambda row: [row.cluster] if global_names.egress_port(row) else []
+        )
+        self.all_clusters = graph.index("clusters.all", self.clusters, lambda _: [ALL])
+
+    def _index_gateways(self, graph: Graph) -> None:
+        """By which gateways and waypoints are found."""
+        self.waypoints_at = graph.index("waypoints.by_name", self.managed_gateways, _waypoint_name)
+        self.workload_waypoints = graph.index("waypoints.for_workloads", self.managed_gateways, _for_workloads)
         self.api_gateways_to = graph.index("api_gateways.by_network", self.api_gateways, lambda row: [row.network])
         self.all_api_gateways = graph.index("api_gateways.all", self.api_gateways, lambda _: [ALL])
+
+    def _index_peers(self, graph: Graph) -> None:
+        """By which linked control planes, and what they told, are found."""
         self.links_to = graph.index("peer_links.by_network", self.peer_links, lambda row: [row.network])
         self.peer_services_of = graph.index(
             "peer_services.by_host", self.peer_services, lambda row: [(row.namespace, row.name)]
@@ -125,18 +149,14 @@ class Sources:
         self.all_links = graph.index("peer_links.all", self.peer_links, lambda _: [ALL])
         self.own_authorities = graph.index("own_authority.all", self.own_authority, lambda _: [ALL])
         self.all_peer_bundles = graph.index("peer_bundles.all", self.peer_bundles, lambda _: [ALL])
-        self.egress_services = graph.index(
-            "services.egress", self.services, lambda row: [row.cluster] if global_names.egress_port(row) else []
-        )
-        self.slices_of_host = graph.index("slices.by_host", self.slices, lambda row: [(row.namespace, row.service)])
-        self.slices_of_pod = graph.index("slices.by_pod", self.slices, _pod_entries)
+
+    def _index_rules(self, graph: Graph) -> None:
+        """By which routes, rules and policies are found."""
         self.peers_in = graph.index("peer_authentications.by_namespace", self.peer_authentications, _in_namespace)
         self.policies_in = graph.index("authorization_policies.by_namespace", self.policies, _in_namespace)
-        self.all_clusters = graph.index("clusters.all", self.clusters, lambda _: [ALL])
         self.rules_for = graph.index("destination_rules.by_host", self.destination_rules, lambda row: [row.host])
         self.all_rules = graph.index("destination_rules.all", self.destination_rules, lambda _: [ALL])
         self.rules_in = graph.index("destination_rules.by_namespace", self.destination_rules, _in_namespace)
-        self.sidecars = graph.source(Sidecar.TABLE, Sidecar)
         self.sidecars_in = graph.index("sidecars.by_namespace", self.sidecars, _in_namespace)
         self.virtual_services_for = graph.index(
             "virtual_services.by_host", self.virtual_services, lambda row: row.hosts
