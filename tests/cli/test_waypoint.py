@@ -150,3 +150,10 @@ def test_delete_names_what_is_not_there(call: Call) -> None:
     assert call("delete", "-n", "shop")[0] == 2
     assert call("delete", "--all", "-n", "shop")[:2] == (0, "waypoint shop/waypoint deleted\n")
     assert call("list", "-n", "shop")[1] == "No waypoints found.\n"
+
+
+@pytest.mark.parametrize("more", [(), ("--enroll-namespace",)])
+def test_a_namespace_that_is_not_there_is_named(call: Call, more: tuple[str, ...]) -> None:
+    code, out, err = call("apply", "-n", "shp", *more)
+    assert (code, out) == (2, "")
+    assert "there is no namespace shp. Make it first: kubectl create namespace shp" in err

@@ -11,9 +11,9 @@ from isthmus.base.errors import IsthmusError, UnreachableError, UsageError
 from isthmus.base.labels import USE_WAYPOINT_LABEL, USE_WAYPOINT_NAMESPACE_LABEL, WAYPOINT_FOR_LABEL
 from isthmus.cli.output import Cell, Colour, table
 from isthmus.cli.reach import Context, Kubeconfig, connect, run
-from isthmus.edge.kube_client import KubeClient
+from isthmus.edge.kube_client import KubeClient, KubeError
 from isthmus.install.manifests import render
-from isthmus.install.values import REVISION_LABEL
+from isthmus.install.values import REVISION_LABEL, Manifest
 from isthmus.install.waypoint import DEFAULT_NAME, waypoint
 from isthmus.kube.requests import NAMESPACES, Resource, Scope
 from isthmus.model.managed import WAYPOINT_CLASS
@@ -96,7 +96,7 @@ def apply(  # noqa: PLR0913, PLR0917 - the options of the command
         async with await connect(kubeconfig, context) as client:
             if enroll_namespace:
                 await _may_enroll(client, namespace, name, overwrite=overwrite)
-            await client.apply(GATEWAYS, made, manager=MANAGER)
+            await _write(client, made)
             print(f"waypoint {namespace}/{name} applied")
             if wait:
                 await _programmed(client, namespace, name, within=waypoint_timeout)
@@ -109,11 +109,28 @@ def apply(  # noqa: PLR0913, PLR0917 - the options of the command
 
 
 async def _may_enroll(client: KubeClient, namespace: str, name: str, *, overwrite: bool) -> None:
-    """Raises UsageError where the namespace goes through another waypoint."""
-    found = await client.get(NAMESPACES, "", namespace)
+    """Raises UsageError where there is no such namespace, or it goes through another waypoint."""
+    found = await client.find(NAMESPACES, "", namespace)
+    if found is None:
+        raise _no_namespace(namespace)
     before = (found["metadata"].get("labels") or {}).get(USE_WAYPOINT_LABEL, name)
     if before != name and not overwrite:
         raise UsageError(f"namespace {namespace} goes through waypoint {before} now", "Add --overwrite to change that")
+
+
+async def _write(client: KubeClient, made: Manifest) -> None:
+    """Write the Gateway. Raises UsageError where there is no such namespace."""
+    namespace = made["metadata"]["namespace"]
+    try:
+        await client.apply(GATEWAYS, made, manager=MANAGER)
+    except KubeError as error:
+        if error.status == 404 and await client.find(NAMESPACES, "", namespace) is None:
+            raise _no_namespace(namespace) from error
+        raise
+
+
+def _no_namespace(name: str) -> UsageError:
+    return UsageError(f"there is no namespace {name}", f"Make it first: kubectl create namespace {name}")
 
 
 async def _programmed(client: KubeClient, namespace: str, name: str, *, within: float) -> None:

@@ -101,6 +101,10 @@ def test_partition_and_its_mending(lab: Driver) -> None:
     ("words", "said"),
     [
         (("kill", "west/nobody"), "nothing in west is called 'nobody'. Use one of: apiserver"),
+        (
+            ("kill", "west/waypoint"),
+            "nothing in west is called 'waypoint'. Use one of: apiserver, istiod, gateway, node/",
+        ),
         (("kill", "north/apiserver"), "no cluster 'north'"),
         (("partition", "a", "a"), "give one network, or two different ones"),
         (("partition", "a", "b", "--for", "soon"), "'soon' is no duration"),
