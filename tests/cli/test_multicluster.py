@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from isthmus.base.errors import UnreachableError
 from isthmus.cli import linking, multicluster, places
 from isthmus.cli import main as cli
 from isthmus.cli.reach import Answer
@@ -26,6 +27,7 @@ class Cluster:
         self.roots = f"roots of {name}"
         self.network = f"{name}-net"
         self.cut = False
+        self.away = False
         self.waits_for: list[str] = []
         self.kept: list[str] = []
 
@@ -104,6 +106,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> dict[str, Cluster]:
 
     async def answers(client: Cluster, namespace: str, path: str) -> list[Answer]:
         assert (namespace, path) == ("istio-system", "/debug/peers")
+        if client.away:
+            raise UnreachableError("https://there: connection refused", "Check the address")
         return [Answer("istiod-1", client.page())]
 
     monkeypatch.setattr(places, "connect", connect)
@@ -226,6 +230,19 @@ def test_check_shows_both_ends_and_fails_where_one_does_not_stand(run: Run, worl
     code, out, _ = run("check", "--contexts", "east,west", "-o", "json")
     assert code == 1
     assert [(one["cluster"], one["state"]) for one in json.loads(out)] == [("east", "error"), ("west", "inbound")]
+
+
+def test_check_shows_the_others_where_a_cluster_does_not_answer(run: Run, world: dict[str, Cluster]) -> None:
+    run("link", "--contexts", "east,west,north")
+    world["west"].away = True
+    code, out, err = run("check", "--contexts", "east,west,north")
+    assert code == 3
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["east", "east", "north", "north"]
+    assert err == "Warning: west: https://there: connection refused. Check the address\n"
+    for wants_all in (["check", "--precheck"], ["link"]):
+        code, out, err = run(*wants_all, "--contexts", "east,west,north")
+        assert (code, out) == (3, "")
+        assert "west: https://there: connection refused" in err
 
 
 def test_check_says_who_is_waited_for_where_an_authority_is_replaced(run: Run, world: dict[str, Cluster]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from isthmus.base.errors import IsthmusError, UsageError
+from isthmus.base.errors import IsthmusError, UnreachableError, UsageError
 from isthmus.base.labels import EXPOSE_ISTIOD_LABEL, NETWORK_LABEL
 from isthmus.cli.places import Place, ask
 from isthmus.edge.kube_client import KubeError
@@ -46,9 +46,27 @@ async def sites(found: Sequence[Place]) -> list[Site]:
     return list(await asyncio.gather(*(site(place) for place in found)))
 
 
+async def reachable(found: Sequence[Place]) -> tuple[list[Site], list[UnreachableError]]:
+    """The clusters that answer, and why the others do not."""
+    answers = await asyncio.gather(*(_site_or_error(place) for place in found))
+    away = [one for one in answers if isinstance(one, UnreachableError)]
+    return [one for one in answers if isinstance(one, Site)], away
+
+
+async def _site_or_error(place: Place) -> Site | UnreachableError:
+    try:
+        return await site(place)
+    except UnreachableError as error:
+        return error
+
+
 async def site(place: Place) -> Site:
-    """One cluster. Replicas say the same of it, but each has streams of its own."""
-    seen = await ask([place], "/debug/peers")
+    """One cluster. Replicas say the same of it, but each has streams of its own. UnreachableError: none answers."""
+    try:
+        seen = await ask([place], "/debug/peers")
+    except UnreachableError as error:
+        message = f"{place.context}: {error.message}" if place.context else error.message
+        raise UnreachableError(message, error.remedy) from error
     first = seen[0].body
     pages = {one.istiod: one.body for one in seen}
     return Site(place, first["cluster"], first["network"], first["trustDomain"], first["roots"], pages)

@@ -11,7 +11,7 @@ from isthmus.base.errors import ExitCode, UsageError
 from isthmus.cli import linking
 from isthmus.cli.expose import EXPOSE_EXAMPLES, GATEWAY_NAMESPACE, expose
 from isthmus.cli.linking import Site
-from isthmus.cli.output import Format, json, table
+from isthmus.cli.output import Format, json, table, warn
 from isthmus.cli.peer_check import HEADERS, Standing, precheck, print_findings, standings, successions
 from isthmus.cli.places import places, split_contexts
 from isthmus.cli.reach import Kubeconfig, SystemNamespace, run
@@ -223,22 +223,27 @@ def check(
     """How links stand: since when, how far away the other is, when it last told something, and how many services.
 
     Every replica of a control plane has streams of its own, so each is a line. Exit code 1: a link does not stand, or
-    clusters cannot be linked; 3: a cluster cannot be asked.
+    clusters cannot be linked; 3: a cluster cannot be asked, and only the others are shown.
     """
 
-    async def work() -> bool:
+    async def work() -> int:
         async with places(kubeconfig, split_contexts(contexts or ()), system_namespace) as found:
-            known = await linking.sites(found)
+            known, away = await linking.reachable(found)
+            if away and (before or not known):
+                raise away[0]
             if before:
                 findings = await precheck(known, namespace)
-                return print_findings(findings, as_json=output is Format.JSON)
-            good = _show(standings(known), output)
-            for line in successions(known) if output is Format.TABLE else ():
-                print(line)
-            return good
+                good = print_findings(findings, as_json=output is Format.JSON)
+            else:
+                good = _show(standings(known), output)
+                for line in successions(known) if output is Format.TABLE else ():
+                    print(line)
+            for error in away:
+                warn(str(error))
+            return ExitCode.UNREACHABLE if away else ExitCode.GOOD if good else ExitCode.PROBLEMS
 
-    if not run(work()):
-        raise typer.Exit(ExitCode.PROBLEMS)
+    if code := run(work()):
+        raise typer.Exit(code)
 
 
 def _show(found: Sequence[Standing], output: Format) -> bool:
