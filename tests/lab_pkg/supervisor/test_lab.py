@@ -103,7 +103,7 @@ def test_partition_and_its_mending(lab: Driver) -> None:
         (("kill", "west/nobody"), "nothing in west is called 'nobody'. Use one of: apiserver"),
         (
             ("kill", "west/waypoint"),
-            "nothing in west is called 'waypoint'. Use one of: apiserver, istiod, gateway, node/",
+            "nothing in west is called 'waypoint'. Use one of: apiserver, node/n1, a pod's name",
         ),
         (("kill", "north/apiserver"), "no cluster 'north'"),
         (("partition", "a", "a"), "give one network, or two different ones"),
