@@ -317,7 +317,7 @@ async def test_roots_of_one_peer_do_not_vouch_for_another(east: Site, west: Site
 async def test_silence_takes_nothing_away_and_healing_costs_nothing(east: Site, west: Site) -> None:
     await west.export("hello", "10.0.0.5")
     await asyncio.gather(east.link(west), west.link(east))
-    await until(lambda: "hello" in east.heard(west))
+    await until(lambda: "hello" in east.heard(west) and any(one.healthy for one in east.heard(west)["hello"].endpoints))
     before = east.peer(west)["lastUpdate"]
     await west.stop()
     await until(lambda: east.peer(west)["state"] == "error")
@@ -491,6 +491,25 @@ async def test_a_link_follows_the_addresses_at_which_the_peer_is_entered(east: S
     await west.gateway()
     await east.unlink(west)
     await until(lambda: not entered())
+
+
+@two_control_planes
+async def test_who_moved_while_nobody_listened_says_so_when_it_asks(east: Site, west: Site) -> None:
+    """East looks for west where it was, for ever; but west still finds east."""
+
+    def entered() -> set[str]:
+        return {one.address for one in east.plane.mesh.gateways() if one.network == "west"}
+
+    await west.gateway("127.0.0.1", "127.0.0.2")
+    async with Wire(west.port) as wire:
+        await asyncio.gather(east.link(west, port=wire.port), west.link(east))
+        await until(lambda: entered() == {"127.0.0.1", "127.0.0.2"})
+        await east.stop()
+        await wire.cut()
+        await west.gateway("127.0.0.2")
+        await east.start()
+        await until(lambda: entered() == {"127.0.0.2"})
+        assert east.peer(west)["state"] != "connected"
 
 
 @two_control_planes

@@ -37,7 +37,14 @@ from isthmus.trust.assertion import verify
 from isthmus.trust.errors import TokenError
 from isthmus.trust.pem import load_certificates
 from isthmus.xds.client import DeltaClient, Held, Update
-from isthmus.xds.resource import BELIEF_REPORT, CONTROL_PLANE, PEER_SERVICE, ROOTS_REPORT, TRUST_BUNDLE
+from isthmus.xds.resource import (
+    BELIEF_REPORT,
+    CONTROL_PLANE,
+    ENTRANCES_REPORT,
+    PEER_SERVICE,
+    ROOTS_REPORT,
+    TRUST_BUNDLE,
+)
 
 log = structlog.get_logger()
 
@@ -66,6 +73,8 @@ class Ground:
     """The SPIFFE ID of the control plane of a trust domain; an empty one is ours."""
     roots: Callable[[], str]
     """Our own roots, to be announced."""
+    entrances: Callable[[], Sequence[str]]
+    """Where our own network is entered, to be announced."""
     server_name: str
     changed: Callable[[], None]
     """The roots of a peer changed, or how it stands."""
@@ -132,12 +141,15 @@ class Peer:
         """Where to look for the peer: where it is now, and after that where the link says."""
         return tuple(dict.fromkeys((*self.entrances, *self.link.addresses)))
 
-    def _told_entrances(self, told: tuple[str, ...]) -> None:
+    def told_entrances(self, told: tuple[str, ...]) -> None:
+        """The peer says where its network is entered, on whichever stream: we may not reach it where it was."""
         found = entered_at(self.link.addresses, self.entrances, told)
         if found != self.entrances:
             log.info("peer is entered elsewhere", peer=self.claim.cluster, addresses=list(found))
             self.entrances, self.dirty = found, True
             self._emit_entrances()
+            # Kept at once: who starts again without it looks for the peer where it was.
+            self._ground.changed()
 
     def _emit_entrances(self) -> None:
         claim = self.claim
@@ -232,7 +244,7 @@ class Peer:
         return "error" if self.error else "connecting"
 
     def poke(self) -> None:
-        """Our own roots changed, or by which of its own we believe it: tell the peer."""
+        """Our own roots or entrances changed, or by which of its own we believe it: tell the peer."""
         self._poked.set()
 
     def _restore(self, kept: Kept) -> None:
@@ -342,7 +354,7 @@ class Peer:
             if not self._verified:
                 self._check_proof(hello)
             self.hello, self.believes = hello, hello.believed
-            self._told_entrances(hello.entrances)
+            self.told_entrances(hello.entrances)
         if self._asked_at is not None:
             self.round_trip, self._asked_at = clock.monotonic() - self._asked_at, None
         if self._verified or not update.changed:
@@ -407,10 +419,12 @@ class Peer:
         self.told_roots(roots)
         return problems
 
-    def _reports(self) -> tuple[bytes, bytes]:
-        """Our roots, and by which of its own the peer is believed, for one that does not follow us."""
+    def _reports(self) -> tuple[bytes, ...]:
+        """Our roots, where we are entered, and by which of its own the peer is believed, for one that does not follow
+        us."""
         return (
             DeltaClient.report(ROOTS_REPORT, self._ground.roots()),
+            DeltaClient.report(ENTRANCES_REPORT, " ".join(self._ground.entrances())),
             DeltaClient.report(BELIEF_REPORT, " ".join(sorted(self.accepted))),
         )
 

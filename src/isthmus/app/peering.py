@@ -29,7 +29,7 @@ from isthmus.edge.peer_server import Chain, Guest, PeerRefusedError
 from isthmus.edge.trust_keeper import Serving, TrustKeeper
 from isthmus.edge.xds_streams import Streams
 from isthmus.graph.mesh import Mesh
-from isthmus.ingest.peer_wire import Claim, Hello, proof_for, write_bundle, write_hello
+from isthmus.ingest.peer_wire import Claim, Hello, proof_for, read_entrances, write_bundle, write_hello
 from isthmus.model.peering import PeerLink
 from isthmus.tables.changes import Change
 from isthmus.trust import assertion
@@ -237,6 +237,7 @@ class Peering:
             node=self._node,
             identity=self._identity_of,
             roots=self._own_roots,
+            entrances=self._entrances,
             server_name=peers_host(self._settings.system_namespace),
             changed=self.poke,
         )
@@ -305,16 +306,19 @@ class Peering:
 
     def _hello(self) -> Hello:
         settings = self._settings
-        network = self._mesh.network_of(settings.cluster)
-        gateways = [one for one in self._mesh.gateways() if (one.network, one.cluster) == (network, settings.cluster)]
         return Hello(
             settings.cluster,
-            network,
+            self._mesh.network_of(settings.cluster),
             self._trust_domain(),
             settings.mesh_id,
             settings.version,
-            entrances=tuple(sorted({one.address for one in gateways if one.hbone_port})),
+            entrances=self._entrances(),
         )
+
+    def _entrances(self) -> tuple[str, ...]:
+        here = (self._mesh.network_of(self._settings.cluster), self._settings.cluster)
+        gateways = (one for one in self._mesh.gateways() if (one.network, one.cluster) == here)
+        return tuple(sorted({one.address for one in gateways if one.hbone_port}))
 
     def _tell(self, type_url: str, name: str, body: bytes) -> None:
         before, after = self._told[type_url], {name: XdsResource(type_url, name, body)}
@@ -322,9 +326,8 @@ class Peering:
             return
         self._told[type_url] = after
         self._tell_guests({type_url: {*before, *after}})
-        if type_url == TRUST_BUNDLE:
-            for peer in self._peers.values():
-                peer.poke()
+        for peer in self._peers.values():
+            peer.poke()
 
     def _tell_guests(self, changed: Mapping[str, set[str]], of: str = "") -> None:
         """Who follows us looks at this again; `of` one peer, or of all."""
@@ -394,6 +397,12 @@ class Peering:
         peer = self._peers.get(guest.peer)
         if peer is not None:
             peer.hear_roots(roots)
+
+    def told_entrances(self, guest: Guest, addresses: Sequence[str]) -> None:
+        """A guest says where it is entered."""
+        peer = self._peers.get(guest.peer)
+        if peer is not None:
+            peer.told_entrances(read_entrances(addresses))
 
     def told_belief(self, guest: Guest, believed: frozenset[str]) -> None:
         """A guest says by which of our roots it believes us."""

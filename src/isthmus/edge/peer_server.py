@@ -5,7 +5,7 @@ those of the one trust domain that it claims, because the roots of one must not 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -23,7 +23,7 @@ from isthmus.trust.errors import TrustError
 from isthmus.trust.pem import load_certificates
 from isthmus.xds.delta import DeltaSession
 from isthmus.xds.node import Node, NodeError, read_node
-from isthmus.xds.resource import BELIEF_REPORT, ROOTS_REPORT
+from isthmus.xds.resource import BELIEF_REPORT, ENTRANCES_REPORT, ROOTS_REPORT
 from isthmus.xds.session import Accepted, Rejected, Source
 
 log = structlog.get_logger()
@@ -81,6 +81,9 @@ class Host(Protocol):
 
     def told_roots(self, guest: Guest, roots: str) -> None:
         """A guest announces the roots (PEM) of its trust domain."""
+
+    def told_entrances(self, guest: Guest, addresses: Sequence[str]) -> None:
+        """A guest says at which addresses its network is entered."""
 
     def told_belief(self, guest: Guest, believed: frozenset[str]) -> None:
         """A guest says by which of our roots (fingerprints) it believes us."""
@@ -148,6 +151,9 @@ class PeerService:
         guest.answered_at = now
         if request.type_url == ROOTS_REPORT:
             self._host.told_roots(guest, request.error_detail.message)
+            return
+        if request.type_url == ENTRANCES_REPORT:
+            self._host.told_entrances(guest, request.error_detail.message.split())
             return
         if request.type_url == BELIEF_REPORT:
             self._host.told_belief(guest, frozenset(request.error_detail.message.split()))

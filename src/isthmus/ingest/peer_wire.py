@@ -232,14 +232,13 @@ def read_hello(claim: Claim, body: bytes) -> tuple[Hello | None, Sequence[Proble
     except DecodeError as error:
         read.refuse("(message)", f"cannot be decoded ({error})")
         return None, read.problems
-    entrances = tuple(dict.fromkeys(one for one in message.entrances[:MOST_ENTRANCES] if is_address(one)))
     told = Hello(
         message.cluster,
         message.network,
         message.trust_domain,
         message.mesh_id,
         message.version,
-        entrances,
+        read_entrances(message.entrances),
         message.proof,
         frozenset(message.believed),
     )
@@ -249,6 +248,11 @@ def read_hello(claim: Claim, body: bytes) -> tuple[Hello | None, Sequence[Proble
         if said != wanted:
             read.refuse(what, f"who answers says its {what} is {said!r}, the link declares {wanted!r}")
     return (None if read.problems else told), read.problems
+
+
+def read_entrances(told: Sequence[str]) -> tuple[str, ...]:
+    """The addresses among these."""
+    return tuple(dict.fromkeys(one for one in told[:MOST_ENTRANCES] if is_address(one)))
 
 
 def entered_at(linked: Sequence[str], before: Sequence[str], told: Sequence[str]) -> tuple[str, ...]:

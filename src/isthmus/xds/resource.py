@@ -30,6 +30,8 @@ TRUST_BUNDLE = PREFIX + "isthmus.peering.v1.TrustBundle"
 """What control planes tell each other; proxies get bundles, too."""
 ROOTS_REPORT = PREFIX + "isthmus.peering.v1.RootsReport"
 """The roots of a peer that asks: in a request, as the message of the error detail."""
+ENTRANCES_REPORT = PREFIX + "isthmus.peering.v1.EntrancesReport"
+"""The addresses at which the network of a peer that asks is entered, with spaces, in the same place."""
 BELIEF_REPORT = PREFIX + "isthmus.peering.v1.BeliefReport"
 """By which of our roots we are believed by a peer that asks: fingerprints with spaces, in the same place."""
 
