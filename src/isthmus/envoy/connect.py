@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, substitution_format_string_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, substitution_format_string_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -61,7 +61,7 @@ def terminate(trust_domains: Iterable[str], *, direction: str = INBOUND) -> XdsR
         access_log=[access_log(direction)],
         stream_idle_timeout=seconds(0),
         use_remote_address=boolean(True),  # policies ask where callers are: not what they say of it
-        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(allow_connect=True),
+        http2_protocol_options=upstream.tunnels_in(),
         upgrade_configs=[manager.UpgradeConfig(upgrade_type="CONNECT")],
     )
     message = listener_pb2.Listener(

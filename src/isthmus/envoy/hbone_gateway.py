@@ -13,7 +13,7 @@ from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
-from isthmus.envoy import filters, naming, tls
+from isthmus.envoy import filters, naming, tls, upstream
 from isthmus.envoy.access_log import GATEWAY
 from isthmus.envoy.build import Message, ads, boolean, seconds
 from isthmus.envoy.http_routes import retries
@@ -65,10 +65,7 @@ def chain(port: int, trust_domains: Iterable[str]) -> bytes:
 
 def _http2() -> Message:
     interval = seconds(KEEPALIVE_SECONDS)
-    return protocol_pb2.Http2ProtocolOptions(
-        allow_connect=True,
-        connection_keepalive=protocol_pb2.KeepaliveSettings(interval=interval, timeout=interval),
-    )
+    return upstream.tunnels_in(protocol_pb2.KeepaliveSettings(interval=interval, timeout=interval))
 
 
 def virtual_host(service: MeshService, port: int, *, waypoint: bool = False) -> bytes:

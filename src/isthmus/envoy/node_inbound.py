@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -102,9 +102,7 @@ def _manager(name: str, policies: tuple[AuthorizationPolicy, ...]) -> Message:
         codec_type=hcm_pb2.HttpConnectionManager.HTTP2,
         http_filters=[*rbac.http_filters(), router],
         rds=hcm_pb2.Rds(config_source=ads(), route_config_name=name),
-        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
-            allow_connect=True, connection_keepalive=upstream.keepalive()
-        ),
+        http2_protocol_options=upstream.tunnels_in(upstream.keepalive()),
         stream_idle_timeout=seconds(0),
         use_remote_address=boolean(True),  # policies ask where callers are: not what they say of it
         access_log=[access_log(INBOUND, rbac.log_fields(policies, rbac.HTTP_FILTER))],

@@ -13,7 +13,7 @@ to_plain     it ends here, and its bytes go to the endpoint as they are
 ```
 """
 
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
@@ -21,7 +21,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from isthmus.envoy import filters, hbone, naming
+from isthmus.envoy import filters, hbone, naming, upstream
 from isthmus.envoy.access_log import OUTBOUND, access_log
 from isthmus.envoy.build import Message, boolean, packed, seconds, u32
 from isthmus.envoy.filter_state import setter
@@ -101,7 +101,7 @@ def _manager(name: str, cluster: str, *, authority: str = "") -> Message:
         codec_type=hcm_pb2.HttpConnectionManager.HTTP2,
         http_filters=[hcm_pb2.HttpFilter(name=one, typed_config=packed(config)) for one, config in chain.items()],
         route_config=route_pb2.RouteConfiguration(virtual_hosts=[host], validate_clusters=boolean(False)),
-        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(allow_connect=True),
+        http2_protocol_options=upstream.tunnels_in(),
         stream_idle_timeout=seconds(0),
         use_remote_address=boolean(False),
         access_log=[access_log(OUTBOUND)],

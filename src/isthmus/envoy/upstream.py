@@ -29,7 +29,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import percent_pb2
 
-from isthmus.envoy.build import Message, packed, seconds, u32
+from isthmus.envoy.build import Message, boolean, packed, seconds, u32
 from isthmus.envoy.endpoints import GATEWAY_KEY
 from isthmus.model.locality import Warmup
 from isthmus.model.rows import ConnectionPool, OutlierDetection, Protocol
@@ -164,6 +164,17 @@ def downstream_protocol() -> dict[str, Message]:
     )
     options = http_protocol_options_pb2.HttpProtocolOptions(use_downstream_protocol_config=use)
     return {HTTP_OPTIONS: packed(options)}
+
+
+def tunnels_in(keepalive: protocol_pb2.KeepaliveSettings | None = None) -> protocol_pb2.Http2ProtocolOptions:
+    """HTTP/2 of who takes tunnels.
+
+    A tunnel ends with a reset. Envoy's other codec takes more than 33 resets a second, a thousand at once apart, for an
+    attack, and ends the connection with all tunnels that are open in it.
+    """
+    return protocol_pb2.Http2ProtocolOptions(
+        allow_connect=True, use_oghttp2_codec=boolean(True), connection_keepalive=keepalive
+    )
 
 
 def keepalive() -> Message:
