@@ -290,7 +290,7 @@ class Peering:
 
     def _renew(self) -> None:
         now, authority, current = self._clock.now(), self._trust.authority, self._identity
-        identity = spiffe_id(self._trust_domain(), self._settings.system_namespace, CONTROL_PLANE_ACCOUNT)
+        identity = self._identity_of("")
         made_of = (authority.certificate, authority.roots, identity)
         if current and made_of == self._authority and not due(current.issued.not_before, current.issued.not_after, now):
             return
@@ -361,7 +361,7 @@ class Peering:
         except TokenError as error:
             raise PeerRefusedError(f"{error.message}: not a certificate of {claim.trust_domain}", remedy) from error
         identity = spiffe_id(found.trust_domain, found.namespace, found.service_account)
-        wanted = spiffe_id(claim.trust_domain, self._settings.system_namespace, CONTROL_PLANE_ACCOUNT)
+        wanted = self._identity_of(claim.trust_domain)
         if identity != wanted:
             raise PeerRefusedError(f"{identity} is not {wanted}, the control plane of {claim.cluster}", remedy)
         return claim.cluster, peer.declared
